@@ -1,0 +1,33 @@
+"""The one error users see for a wrong setting: argument, value, remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ConfigurationError", "require", "unknown"]
+
+
+class ConfigurationError(ValueError):
+    """A setting that cannot work. The message names the argument, its value and the remedy."""
+
+
+def require(condition: bool, argument: str, value: object, remedy: str) -> None:
+    """Raise :class:`ConfigurationError` unless ``condition`` holds.
+
+    Args:
+        condition: what must be true of ``value``.
+        argument: the argument's name as the user wrote it.
+        value: what the user passed.
+        remedy: what to pass instead, as a phrase: ``"use a positive integer"``.
+    """
+    if not condition:
+        raise ConfigurationError(f"{argument}={value!r} cannot be used: {remedy}.")
+
+
+def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigurationError:
+    """Return the error for a name that is not among ``options``, with the nearest match."""
+    options = sorted(options)
+    close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return ConfigurationError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(options)}.")
