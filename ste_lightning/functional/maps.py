@@ -1,0 +1,68 @@
+"""The two binary forward maps: sign onto {-1, +1} and step onto {0, 1}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ste_lightning.errors import require
+from ste_lightning.functional.straight_through import straight_through
+from ste_lightning.functional.surrogate import Surrogate, surrogate
+
+__all__ = ["hard_sign", "hard_step", "sign", "step"]
+
+
+def hard_sign(x: Tensor) -> Tensor:
+    """Return +1 where x >= 0 (also -0.0) and -1 elsewhere, without a gradient rule.
+
+    Two in-place passes after ``torch.sign`` are several times cheaper than ``torch.where``.
+    """
+    return x.sign().add_(0.5).sign_()
+
+
+def hard_step(x: Tensor) -> Tensor:
+    """Return 1 where x > 0 and 0 elsewhere, without a gradient rule."""
+    return x.sign().clamp_min_(0)
+
+
+def sign(x: Tensor, rule: str | Surrogate = "clipped", **params: Any) -> Tensor:
+    """Quantize to {-1, +1}: +1 where x >= 0 (so ``sign(-0.0) = sign(0.0) = +1``), else -1.
+
+    Args:
+        x: floating-point tensor of any shape; the result has its shape and dtype. NaN gives +1.
+        rule: the backward rule, a name or a :class:`Surrogate`; default the clipped
+            straight-through estimator, f'(x) = 1[|x| <= 1].
+        params: the rule's parameters, when ``rule`` is a name.
+
+    Returns:
+        A tensor of -1 and +1 whose gradient is ``grad * f'(x)``.
+
+    Raises:
+        ConfigurationError: for an unknown rule or parameter, or for integer input.
+
+    Source: Hubara et al. 2016, arXiv 1602.02830.
+    """
+    require(x.is_floating_point(), "x.dtype", x.dtype, "quantizers take floating-point tensors")
+    return straight_through(x, hard_sign, surrogate(rule, **params))
+
+
+def step(x: Tensor, rule: str | Surrogate = "relu", **params: Any) -> Tensor:
+    """Quantize to {0, 1}: the Heaviside step 1[x > 0], so ``step(0) = 0``.
+
+    Args:
+        x: floating-point tensor of any shape; the result has its shape and dtype. NaN gives 0.
+        rule: the backward rule, a name or a :class:`Surrogate`; default the derivative of ReLU,
+            f'(x) = 1[x > 0].
+        params: the rule's parameters, when ``rule`` is a name.
+
+    Returns:
+        A tensor of 0 and 1 whose gradient is ``grad * f'(x)``.
+
+    Raises:
+        ConfigurationError: for an unknown rule or parameter, or for integer input.
+
+    Source: Yin et al. 2019, arXiv 1903.05662, section 2 (binary activation).
+    """
+    require(x.is_floating_point(), "x.dtype", x.dtype, "quantizers take floating-point tensors")
+    return straight_through(x, hard_step, surrogate(rule, **params))

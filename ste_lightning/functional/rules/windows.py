@@ -1,0 +1,172 @@
+"""Rules that pass the gradient unchanged on a window: the classical straight-through family."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ste_lightning.errors import require
+from ste_lightning.functional.surrogate import (
+    IndicatorSurrogate,
+    Surrogate,
+    is_positive,
+    register,
+)
+
+__all__ = ["Clipped", "ClippedReLU", "Identity", "Leaky", "MagnitudeAware", "ReLU"]
+
+
+@register("identity", "ste")
+@dataclasses.dataclass(frozen=True)
+class Identity(Surrogate):
+    """f'(x) = 1: the original straight-through estimator. Remembers nothing."""
+
+    equation: ClassVar[str] = "f'(x) = 1"
+    paper: ClassVar[str] = "Bengio et al. 2013, arXiv 1308.3432"
+    remembers: ClassVar[str] = "nothing"
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Return 1 everywhere."""
+        return torch.ones_like(x)
+
+    def virtual(self, x: Tensor) -> Tensor:
+        """Return x."""
+        return x
+
+    def residual(self, x: Tensor) -> Tensor | None:
+        """Return ``None``: nothing is saved."""
+        return None
+
+    def pullback(self, grad: Tensor, residual: Tensor | None) -> Tensor:
+        """Return ``grad`` itself."""
+        return grad
+
+
+@register("clipped", "hardtanh", "clipped_identity", "ste_sign")
+@dataclasses.dataclass(frozen=True)
+class Clipped(IndicatorSurrogate):
+    """f'(x) = 1[|x| <= width]: the derivative of hardtanh, boundary included."""
+
+    width: float = 1.0
+    equation: ClassVar[str] = "f'(x) = 1[|x| <= width]"
+    paper: ClassVar[str] = "Hubara et al. 2016, arXiv 1602.02830"
+
+    def __post_init__(self) -> None:
+        require(is_positive(self.width), "width", self.width, "use a positive number")
+
+    def support(self, x: Tensor) -> Tensor:
+        """Return |x| <= width."""
+        return x.abs() <= self.width
+
+    def virtual(self, x: Tensor) -> Tensor:
+        """Return x clipped to [-width, width]."""
+        return x.clamp(-self.width, self.width)
+
+
+@register("relu")
+@dataclasses.dataclass(frozen=True)
+class ReLU(IndicatorSurrogate):
+    """f'(x) = 1[x > 0]: the derivative of ReLU, for {0, 1} steps on pre-activations."""
+
+    equation: ClassVar[str] = "f'(x) = 1[x > 0]"
+    paper: ClassVar[str] = "Yin et al. 2019, arXiv 1903.05662"
+    operands: ClassVar[frozenset[str]] = frozenset({"activations"})
+    even: ClassVar[bool] = False
+
+    def support(self, x: Tensor) -> Tensor:
+        """Return x > 0."""
+        return x > 0
+
+    def virtual(self, x: Tensor) -> Tensor:
+        """Return max(x, 0)."""
+        return x.clamp_min(0)
+
+
+@register("clipped_relu", "hardsigmoid_window")
+@dataclasses.dataclass(frozen=True)
+class ClippedReLU(IndicatorSurrogate):
+    """f'(x) = 1[0 < x < upper]: the derivative of the clipped ReLU, for {0, 1} steps."""
+
+    upper: float = 1.0
+    equation: ClassVar[str] = "f'(x) = 1[0 < x < upper]"
+    paper: ClassVar[str] = "Cai et al. 2017, arXiv 1702.00953; Yin et al. 2019, arXiv 1903.05662"
+    operands: ClassVar[frozenset[str]] = frozenset({"activations"})
+    even: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require(is_positive(self.upper), "upper", self.upper, "use a positive number")
+
+    def support(self, x: Tensor) -> Tensor:
+        """Return 0 < x < upper."""
+        return (x > 0) & (x < self.upper)
+
+    def virtual(self, x: Tensor) -> Tensor:
+        """Return x clipped to [0, upper]."""
+        return x.clamp(0, self.upper)
+
+
+@register("leaky", "leaky_clipped")
+@dataclasses.dataclass(frozen=True)
+class Leaky(Surrogate):
+    """f'(x) = 1 for |x| <= width, ``leak`` outside: saturated elements can come back."""
+
+    width: float = 1.0
+    leak: float = 0.1
+    equation: ClassVar[str] = "f'(x) = 1[|x| <= width] + leak 1[|x| > width]"
+    paper: ClassVar[str] = "larq leaky_tanh; Darabi et al. 2018, arXiv 1812.11800 (motivation)"
+    remembers: ClassVar[str] = "mask"
+
+    def __post_init__(self) -> None:
+        require(is_positive(self.width), "width", self.width, "use a positive number")
+        require(is_positive(self.leak), "leak", self.leak, "use a positive number")
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Return 1 inside the window and ``leak`` outside."""
+        return torch.where(x.abs() <= self.width, 1.0, self.leak).to(x.dtype)
+
+    def virtual(self, x: Tensor) -> Tensor:
+        """Return the leaky hardtanh."""
+        inside = x.clamp(-self.width, self.width)
+        return inside + self.leak * (x - inside)
+
+    def residual(self, x: Tensor) -> Tensor | None:
+        """Return the mask of the window."""
+        return x.abs() <= self.width
+
+    def pullback(self, grad: Tensor, residual: Tensor | None) -> Tensor:
+        """Return ``grad`` inside the window and ``leak * grad`` outside."""
+        assert residual is not None
+        return torch.where(residual, grad, self.leak * grad)
+
+
+@register("magnitude_aware")
+@dataclasses.dataclass(frozen=True)
+class MagnitudeAware(Surrogate):
+    """f'(x) = mean|x|_c 1[|x| <= width], mean over all axes but the output channel's (the first).
+
+    The mean is a constant in the backward pass (detached).
+    """
+
+    width: float = 1.0
+    equation: ClassVar[str] = "f'(x) = mean_c|x| 1[|x| <= width]"
+    paper: ClassVar[str] = "Liu et al. 2018, arXiv 1808.00278, section 3.3"
+    operands: ClassVar[frozenset[str]] = frozenset({"weights"})
+
+    def __post_init__(self) -> None:
+        require(is_positive(self.width), "width", self.width, "use a positive number")
+
+    def _magnitude(self, x: Tensor) -> Tensor:
+        if x.dim() < 2:
+            return x.abs().mean()
+        return x.abs().mean(dim=tuple(range(1, x.dim())), keepdim=True)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Return the channel's mean magnitude inside the window, 0 outside."""
+        return self._magnitude(x).detach() * (x.abs() <= self.width)
+
+    def virtual(self, x: Tensor) -> Tensor:
+        """Return mean_c|x| times x clipped to [-width, width]."""
+        return self._magnitude(x).detach() * x.clamp(-self.width, self.width)

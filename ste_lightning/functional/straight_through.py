@@ -1,0 +1,53 @@
+"""The straight-through estimator: a forward map with the derivative of a backward rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ste_lightning.functional.surrogate import Surrogate
+
+__all__ = ["straight_through"]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """y = forward_map(x); dy/dx := rule.derivative(x)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, forward_map: Callable[[Tensor], Tensor], rule: Surrogate) -> Tensor:
+        return forward_map(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, _, rule = inputs
+        ctx.rule = rule
+        residual = rule.residual(x)
+        ctx.save_for_backward(*(() if residual is None else (residual,)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        saved = ctx.saved_tensors
+        return ctx.rule.pullback(grads[0], saved[0] if saved else None), None, None
+
+
+def straight_through(x: Tensor, forward_map: Callable[[Tensor], Tensor], rule: Surrogate) -> Tensor:
+    """Return ``forward_map(x)`` whose gradient is ``grad * rule.derivative(x)``.
+
+    Works under ``torch.compile(fullgraph=True)``, ``torch.func.vmap`` and ``grad``, autocast,
+    activation checkpointing and ``torch.export``; the rule decides what is saved for backward.
+
+    Args:
+        x: real tensor of any shape.
+        forward_map: a shape- and dtype-preserving elementwise function, not differentiated.
+        rule: the backward rule.
+
+    Source: Bengio, Leonard and Courville 2013, arXiv 1308.3432; Yin et al. 2019,
+    arXiv 1903.05662 (the "coarse gradient").
+    """
+    result: Tensor = _StraightThrough.apply(x, forward_map, rule)  # type: ignore[no-untyped-call]
+    return result
