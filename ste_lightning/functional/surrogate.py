@@ -51,6 +51,7 @@ class Surrogate:
     """
 
     name: ClassVar[str] = ""
+    parameter_names: ClassVar[tuple[str, ...]] = ()
     equation: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     maps: ClassVar[frozenset[str]] = frozenset({"sign", "step"})
@@ -77,7 +78,7 @@ class Surrogate:
 
     def parameters(self) -> dict[str, Any]:
         """Return the rule's parameters by name."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in self.parameter_names}
 
     def specification(self) -> dict[str, Any]:
         """Return ``{"rule": name, **parameters}``, from which :func:`surrogate` rebuilds it."""
@@ -136,6 +137,7 @@ def register(name: str, *aliases: str) -> Callable[[R], R]:
             "another backward rule has this name, choose a new one",
         )
         rule.name = name
+        rule.parameter_names = tuple(f.name for f in dataclasses.fields(rule))
         _RULES[name] = rule
         _ALIASES.update(dict.fromkeys(aliases, name))
         return rule
@@ -163,10 +165,10 @@ def _cached(name: str, params: tuple[tuple[str, Any], ...]) -> Surrogate:
 
 def _make(name: str, params: dict[str, Any]) -> Surrogate:
     rule = rule_class(name)
-    known = [f.name for f in dataclasses.fields(rule)]
     for key in params:
-        if key not in known:
-            raise unknown(f"parameter of backward rule {rule.name!r}:", key, known or ["(none)"])
+        if key not in rule.parameter_names:
+            known = rule.parameter_names or ("(none)",)
+            raise unknown(f"parameter of backward rule {rule.name!r}:", key, known)
     return rule(**params)
 
 
