@@ -1,0 +1,3 @@
+"""The engine behind `theory.simulate`: data, the fused CPU kernel, the batched torch backend."""
+
+__all__: list[str] = []

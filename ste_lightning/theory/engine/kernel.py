@@ -1,0 +1,319 @@
+"""The fused kernel: all steps of one trial while its data stay in the cache.
+
+Plain code to be compiled by numba; :mod:`ste_lightning.theory.engine.cpu` prepares its arrays.
+A trial's data are packed once into blocks of ``L`` samples (see
+:mod:`ste_lightning.theory.engine.vector`); each step then reads each block from the outer cache
+once: pre-activations, prediction, residual, coefficients and the gradient's share, before the
+next block.
+
+**Lazy gradients.** The full-batch gradient depends on the latent weights only through their
+signs, so it is recomputed only after a sign has flipped; a gradient that is exactly zero can
+never flip one again, so the run is over. Both are exact: same bits as recomputing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ste_lightning.theory.engine.compiling import compiled
+from ste_lightning.theory.engine.derivatives import WINDOW, differentiate
+from ste_lightning.theory.engine.vector import (
+    LANES,
+    TILE,
+    accumulate,
+    predict,
+    project,
+    weigh_window,
+)
+
+__all__ = ["run_trials"]
+
+_ZERO = np.float32(0.0)
+_ONE = np.float32(1.0)
+
+
+@compiled
+def _pack(z, width, block):  # type: ignore[no-untyped-def]
+    """Write Z (N, m, n) as blocks; samples past N are zero and have zero labels."""
+    samples, m, n = z.shape
+    lanes = width * m
+    for b in range((samples + width - 1) // width):
+        start = b * n * lanes
+        for j in range(m):
+            for k in range(n):
+                cell = start + k * lanes + j * width
+                for s in range(width):
+                    i = b * width + s
+                    block[cell + s] = z[i, j, k] if i < samples else _ZERO
+
+
+@compiled
+def _predict(block, start, n, m, width, w, v, a, prediction):  # type: ignore[no-untyped-def]
+    """Write the pre-activations (unscaled) to ``a`` and v^T step(a) to ``prediction``."""
+    lanes = m * width
+    for tile in range(lanes // TILE):
+        project(block, start + tile * TILE, lanes, n, w, a, tile * TILE)
+    predict(a, v, m, width, prediction)
+
+
+@compiled
+def _label(block, blocks, n, m, width, teacher, v, noise, a, prediction, y):  # type: ignore[no-untyped-def]
+    """Write y = v*^T step(Z w*) + noise, by the sums that the student uses.
+
+    Labels made elsewhere may round a pre-activation near zero to the other side; then the
+    residual at w = w* would not be exactly zero, and w* not absorbing.
+    """
+    for b in range(blocks):
+        _predict(block, b * n * m * width, n, m, width, teacher, v, a, prediction)
+        for s in range(width):
+            i = b * width + s
+            y[i] = prediction[s] + noise[i] if i < len(noise) else _ZERO
+
+
+@compiled
+def _gradient(  # type: ignore[no-untyped-def]
+    block, samples, blocks, n, m, width, w, v, y, family, p, a, d, r, squares, sums, g
+):
+    """Write the coarse gradient to ``g``; return the loss 1/(2N) sum_i r_i^2."""
+    lanes = m * width
+    scale = _ONE / np.sqrt(np.float32(n))
+    for i in range(n * LANES):
+        sums[i] = _ZERO
+    for s in range(width):
+        squares[s] = _ZERO
+    for b in range(blocks):
+        start = b * n * lanes
+        _predict(block, start, n, m, width, w, v, a, r)
+        for s in range(width):
+            r[s] -= y[b * width + s]
+            squares[s] += r[s] * r[s]
+        if family == WINDOW:
+            weigh_window(a, scale, p, v, r, m, width, d)
+        else:
+            differentiate(family, p, a, scale, d, lanes)
+            for j in range(m):
+                for s in range(width):
+                    d[j * width + s] *= v[j] * r[s]
+        for tile in range(lanes // TILE):
+            accumulate(block, start + tile * TILE, lanes, n, d, tile * TILE, sums)
+    share = _ONE / np.float32(samples)
+    for k in range(n):
+        total = _ZERO
+        for i in range(LANES):
+            total += sums[k * LANES + i]
+        g[k] = total * share
+    loss = np.float64(0.0)
+    for s in range(width):
+        loss += squares[s]
+    return np.float32(loss / (2.0 * samples))
+
+
+@compiled
+def _quantize(x, w):  # type: ignore[no-untyped-def]
+    """Write sign(x), with sign(0) = +1, to ``w``."""
+    for k in range(len(x)):
+        w[k] = _ONE if x[k] >= _ZERO else -_ONE
+
+
+@compiled
+def _distance(w, teacher):  # type: ignore[no-untyped-def]
+    count = 0
+    for k in range(len(w)):
+        count += 1 if w[k] != teacher[k] else 0
+    return count
+
+
+@compiled
+def run_trials(  # type: ignore[no-untyped-def]
+    inputs,
+    teacher,
+    v_teacher,
+    noise,
+    targets,
+    v,
+    x,
+    width,
+    scratch,
+    steps,
+    lr,
+    family,
+    p,
+    weight_family,
+    weight_p,
+    lazy,
+    every,
+    burn_in,
+    counts,
+    sums_of_w,
+    hamming,
+    losses,
+    last_loss,
+    histogram,
+    gradient,
+    teacher_gradient,
+):
+    """Train all trials of a chunk; every array's leading axis is the trial.
+
+    ``targets`` is (B, N), or (B, 0) to label by the teacher. Changed in place: ``x`` (latent
+    weights) and everything from ``counts`` on. ``counts`` columns: first hit (-1: never),
+    iterates at the teacher, escapes, returns, total time of returns, longest return, flips,
+    evaluations of the gradient, frozen at (step from which the gradient is exactly zero; -1).
+    """
+    trials, samples, m, n = inputs.shape
+    blocks = (samples + width - 1) // width
+    lanes = m * width
+    w = np.empty(n, np.float32)
+    new = np.empty(n, np.float32)
+    a = np.empty(lanes, np.float32)
+    d = np.empty(lanes, np.float32)
+    r = np.empty(width, np.float32)
+    squares = np.empty(width, np.float32)
+    sums = np.empty(n * LANES, np.float32)
+    step = np.empty(n, np.float32)
+    pull = np.empty(n, np.float32)
+    y = np.empty(blocks * width, np.float32)
+    bins = histogram.shape[1]
+    for t in range(trials):
+        _pack(inputs[t], width, scratch)
+        if targets.shape[1] > 0:
+            for i in range(blocks * width):
+                y[i] = targets[t, i] if i < samples else _ZERO
+        else:
+            _label(scratch, blocks, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, y)
+        g = gradient[t]
+        _gradient(
+            scratch,
+            samples,
+            blocks,
+            n,
+            m,
+            width,
+            teacher[t],
+            v[t],
+            y,
+            family,
+            p,
+            a,
+            d,
+            r,
+            squares,
+            sums,
+            teacher_gradient[t],
+        )
+        latent = x[t]
+        _quantize(latent, w)
+        away = _distance(w, teacher[t])
+        first, at, escapes, returns, total_return, longest, flips = -1, 0, 0, 0, 0, 0, 0
+        evaluations, frozen, left, since = 0, -1, -1, 1
+        loss = _ZERO
+        stale = True
+        if away == 0:
+            first = 0
+        for i in range(steps):
+            if stale:
+                loss = _gradient(
+                    scratch,
+                    samples,
+                    blocks,
+                    n,
+                    m,
+                    width,
+                    w,
+                    v[t],
+                    y,
+                    family,
+                    p,
+                    a,
+                    d,
+                    r,
+                    squares,
+                    sums,
+                    g,
+                )
+                evaluations += 1
+                stale = not lazy
+                still = True
+                for k in range(n):
+                    step[k] = lr * g[k]
+                    still &= g[k] == _ZERO
+                if still:
+                    if frozen < 0:
+                        frozen = i
+                else:
+                    frozen = -1
+            if i % every == 0:
+                hamming[t, i // every] = away
+                losses[t, i // every] = loss
+            if lazy and frozen >= 0:
+                # Nothing moves any more: the remaining iterates all equal this one.
+                for later in range(i, steps + 1):
+                    if later % every == 0:
+                        hamming[t, later // every] = away
+                        losses[t, later // every] = loss
+                if away == 0:
+                    at += steps - max(i, burn_in)
+                break
+            if weight_family == 0 and weight_p[2] == weight_p[3]:
+                for k in range(n):
+                    latent[k] -= step[k] * weight_p[2]
+            else:
+                differentiate(weight_family, weight_p, latent, _ONE, pull, n)
+                for k in range(n):
+                    latent[k] -= step[k] * pull[k]
+            changed = 0
+            for k in range(n):
+                new[k] = _ONE if latent[k] >= _ZERO else -_ONE
+                changed += 1 if new[k] != w[k] else 0
+            if changed > 0:
+                stale = True
+                flips += changed
+                for k in range(n):
+                    sums_of_w[t, k] += (i + 1 - since) * np.int64(w[k])
+                    w[k] = new[k]
+                since = i + 1
+                before = away
+                away = _distance(w, teacher[t])
+                if before == 0 and away > 0:
+                    left = i + 1
+                    if i >= burn_in:
+                        escapes += 1
+                elif away == 0 and before > 0:
+                    if first < 0:
+                        first = i + 1
+                    if left >= 0 and left > burn_in:
+                        length = i + 1 - left
+                        returns += 1
+                        total_return += length
+                        longest = max(longest, length)
+                        histogram[t, min(length, bins) - 1] += 1
+            if away == 0 and i >= burn_in:
+                at += 1
+        for k in range(n):
+            sums_of_w[t, k] += (steps + 1 - since) * np.int64(w[k])
+        if stale and lazy:
+            loss = _gradient(
+                scratch,
+                samples,
+                blocks,
+                n,
+                m,
+                width,
+                w,
+                v[t],
+                y,
+                family,
+                p,
+                a,
+                d,
+                r,
+                squares,
+                sums,
+                g,
+            )
+        if steps % every == 0:
+            hamming[t, steps // every] = away
+            losses[t, steps // every] = loss
+        last_loss[t] = loss
+        row = counts[t]
+        row[0], row[1], row[2], row[3], row[4] = first, at, escapes, returns, total_return
+        row[5], row[6], row[7], row[8] = longest, flips, evaluations, frozen

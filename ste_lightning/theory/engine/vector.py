@@ -1,0 +1,197 @@
+"""The loops over all data and all lanes, as vector instructions.
+
+Plain numba loops over a run-time number of lanes keep their sums in memory and stay four times
+slower than the cache allows; so the loops are emitted as LLVM code over ``<16 x float>``. The
+width is part of the *definition* of the sums, not of the machine: LLVM splits such a vector into
+two AVX2 or four SSE registers, and the rounding is the same everywhere (with fused multiply-add).
+
+A block holds ``L`` samples of ``m`` rows as ``m * L`` lanes, feature by feature::
+
+    block[k, j * L + s] = Z[sample s, row j, feature k]
+
+A tile is four vectors (64 lanes) of it: as many sums as the registers of AVX2 hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from ste_lightning.theory.engine.compiling import emitted
+
+__all__ = ["LANES", "TILE", "accumulate", "predict", "project", "weigh_window"]
+
+LANES = 16
+TILE = 4 * LANES
+
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+_INDEX = ir.IntType(64)
+
+
+def _fma(builder: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, _VECTOR])
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def _load(builder: Any, pointer: Any, vectors: int) -> Any:
+    """Return the ``vectors``-th vector after ``pointer``; aligned to a float, no more."""
+    element = builder.gep(pointer, [ir.Constant(_INDEX, vectors * LANES)])
+    value = builder.load(builder.bitcast(element, _VECTOR.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder: Any, value: Any, pointer: Any, vectors: int) -> None:
+    element = builder.gep(pointer, [ir.Constant(_INDEX, vectors * LANES)])
+    builder.store(value, builder.bitcast(element, _VECTOR.as_pointer())).align = 4
+
+
+def _entry(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Return the scalar ``array[index]``, in all lanes."""
+    return _splat(builder, builder.load(_pointer(context, builder, array_type, array, index)))
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, undefined, mask)
+
+
+@emitted
+def project(
+    typing: Any, block: Any, start: Any, stride: Any, features: Any, w: Any, out: Any, first: Any
+) -> Any:
+    """``out[first + l] = sum_k w[k] * block[start + k * stride + l]`` for the 64 lanes ``l``.
+
+    Args (in compiled code): ``block``, ``w``, ``out`` float32 arrays; the rest int64.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        block_, start_, stride_, features_, w_, out_, first_ = args
+        data = _pointer(context, builder, signature.args[0], block_, start_)
+        weights = context.make_array(signature.args[4])(context, builder, w_).data
+        target = _pointer(context, builder, signature.args[5], out_, first_)
+        zero = ir.Constant(_VECTOR, None)
+        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(TILE // LANES)]
+        for cell in sums:
+            builder.store(zero, cell)
+        with cgutils.for_range(builder, features_) as loop:
+            row = builder.gep(data, [builder.mul(loop.index, stride_)])
+            weight = _splat(builder, builder.load(builder.gep(weights, [loop.index])))
+            for c, cell in enumerate(sums):
+                total = builder.load(cell)
+                product = builder.call(_fma(builder), [_load(builder, row, c), weight, total])
+                builder.store(product, cell)
+        for c, cell in enumerate(sums):
+            _store(builder, builder.load(cell), target, c)
+        return context.get_dummy_value()
+
+    array, index = types.Array(types.float32, 1, "C"), types.int64
+    return types.none(array, index, index, index, array, array, index), code
+
+
+@emitted
+def accumulate(
+    typing: Any, block: Any, start: Any, stride: Any, features: Any, c: Any, first: Any, g: Any
+) -> Any:
+    """``g[16 k + i] += sum_b c[first + 16 b + i] * block[start + k * stride + 16 b + i]``.
+
+    The sum over the 16 lanes ``i`` is left to the caller, once per step. Features run downwards:
+    what :func:`project` read last is still in the first-level cache.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        block_, start_, stride_, features_, c_, first_, g_ = args
+        data = _pointer(context, builder, signature.args[0], block_, start_)
+        source = _pointer(context, builder, signature.args[4], c_, first_)
+        sums = context.make_array(signature.args[6])(context, builder, g_).data
+        factors = [_load(builder, source, b) for b in range(TILE // LANES)]
+        last = builder.sub(features_, ir.Constant(_INDEX, 1))
+        with cgutils.for_range(builder, features_) as loop:
+            k = builder.sub(last, loop.index)
+            row = builder.gep(data, [builder.mul(k, stride_)])
+            cell = builder.gep(sums, [builder.mul(k, ir.Constant(_INDEX, LANES))])
+            total = _load(builder, cell, 0)
+            for b, factor in enumerate(factors):
+                total = builder.call(_fma(builder), [_load(builder, row, b), factor, total])
+            _store(builder, total, cell, 0)
+        return context.get_dummy_value()
+
+    array, index = types.Array(types.float32, 1, "C"), types.int64
+    return types.none(array, index, index, index, array, index, array), code
+
+
+@emitted
+def predict(typing: Any, a: Any, v: Any, rows: Any, width: Any, out: Any) -> Any:
+    """``out[s] = sum_j v[j] step(a[j * width + s])`` for ``s < width``; step(0) = 0."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a_, v_, rows_, width_, out_ = args
+        zero = ir.Constant(_VECTOR, None)
+        cell = cgutils.alloca_once(builder, _VECTOR)
+        lanes = ir.Constant(_INDEX, LANES)
+        with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
+            first = builder.mul(samples.index, lanes)
+            builder.store(zero, cell)
+            with cgutils.for_range(builder, rows_) as loop:
+                offset = builder.add(builder.mul(loop.index, width_), first)
+                value = _load(builder, _pointer(context, builder, signature.args[0], a_, offset), 0)
+                active = builder.fcmp_ordered(">", value, zero)
+                weight = _entry(context, builder, signature.args[1], v_, loop.index)
+                share = builder.select(active, weight, zero)
+                builder.store(builder.fadd(builder.load(cell), share), cell)
+            target = _pointer(context, builder, signature.args[4], out_, first)
+            _store(builder, builder.load(cell), target, 0)
+        return context.get_dummy_value()
+
+    array, index = types.Array(types.float32, 1, "C"), types.int64
+    return types.none(array, array, index, index, array), code
+
+
+@emitted
+def weigh_window(
+    typing: Any, a: Any, scale: Any, p: Any, v: Any, r: Any, rows: Any, width: Any, out: Any
+) -> Any:
+    """``out[j * width + s] = f'(scale * a[j * width + s]) * (v[j] * r[s])``.
+
+    With f' of the ``WINDOW`` family: ``p[2]`` where ``p[0] < x < p[1]``, else ``p[3]``.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a_, scale_, p_, v_, r_, rows_, width_, out_ = args
+        lanes = ir.Constant(_INDEX, LANES)
+        lower, upper, inside, outside = (
+            _entry(context, builder, signature.args[2], p_, ir.Constant(_INDEX, i))
+            for i in range(4)
+        )
+        factor = _splat(builder, scale_)
+        with cgutils.for_range(builder, rows_) as loop:
+            weight = _entry(context, builder, signature.args[3], v_, loop.index)
+            with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
+                first = builder.mul(samples.index, lanes)
+                offset = builder.add(builder.mul(loop.index, width_), first)
+                value = _load(builder, _pointer(context, builder, signature.args[0], a_, offset), 0)
+                x = builder.fmul(value, factor)
+                within = builder.and_(
+                    builder.fcmp_ordered(">", x, lower), builder.fcmp_ordered("<", x, upper)
+                )
+                slope = builder.select(within, inside, outside)
+                error = _load(builder, _pointer(context, builder, signature.args[4], r_, first), 0)
+                result = builder.fmul(slope, builder.fmul(weight, error))
+                _store(
+                    builder, result, _pointer(context, builder, signature.args[7], out_, offset), 0
+                )
+        return context.get_dummy_value()
+
+    array, index, scalar = types.Array(types.float32, 1, "C"), types.int64, types.float32
+    return types.none(array, scalar, array, array, array, index, index, array), code
