@@ -1,0 +1,151 @@
+"""Real handwritten digits that ship with scikit-learn: 1797 images of 8 x 8 pixels, 10 classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lightning as L
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ste_lightning.errors import require
+
+__all__ = ["Digits"]
+
+Batch = tuple[Tensor, Tensor]
+
+
+class _Images(Dataset[Batch]):
+    """Images in memory; a loader fetches a whole batch by one index operation."""
+
+    def __init__(self, images: Tensor, labels: Tensor, shift: int = 0) -> None:
+        self.images, self.labels, self.shift = images, labels, shift
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        chosen = torch.as_tensor(indices)
+        return _shifted(self.images[chosen], self.shift), self.labels[chosen]
+
+
+def _shifted(images: Tensor, most: int) -> Tensor:
+    """Move every image by up to ``most`` pixels in both directions; the edge pixels repeat."""
+    if most == 0:
+        return images
+    height, width = images.shape[-2:]
+    moves = torch.randint(-most, most + 1, (2, len(images), 1))
+    rows = (torch.arange(height) + moves[0]).clamp(0, height - 1)
+    columns = (torch.arange(width) + moves[1]).clamp(0, width - 1)
+    which = torch.arange(len(images))[:, None, None]
+    return images[:, 0][which, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+class Digits(L.LightningDataModule):
+    """Stratified train, validation and test parts of scikit-learn's digits.
+
+    Images have shape (batch, 1, 8, 8), are float32 and standardized with the mean and the
+    standard deviation over all pixels of the *training* part; labels are int64 in 0..9.
+
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), as
+    shipped with scikit-learn.
+
+    Args:
+        batch_size: images per step.
+        validation: fraction of all images for validation.
+        test: fraction of all images for testing.
+        shift: training images move by up to this many pixels in both directions; 0 = never.
+        seed: seed of the split. The same seed gives the same three parts on every machine.
+        num_workers: worker processes of the loaders; the data are in memory, so 0 is fastest.
+
+    Raises:
+        ConfigurationError: for sizes or fractions that leave a part empty.
+    """
+
+    classes = 10
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        validation: float = 0.1,
+        test: float = 0.2,
+        shift: int = 0,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        require(batch_size > 0, "batch_size", batch_size, "use a positive integer")
+        require(0 < validation < 1, "validation", validation, "use a fraction between 0 and 1")
+        require(0 < test < 1, "test", test, "use a fraction between 0 and 1")
+        require(
+            0.01 <= 1 - validation - test,
+            "validation + test",
+            validation + test,
+            "leave at least 1 % of the images for training",
+        )
+        require(0 <= shift < 8, "shift", shift, "use 0 to 7 pixels")
+        require(seed >= 0, "seed", seed, "use a non-negative integer")
+        require(num_workers >= 0, "num_workers", num_workers, "use a non-negative integer")
+        self.batch_size, self.shift, self.num_workers = batch_size, shift, num_workers
+        self.validation, self.test, self.seed = validation, test, seed
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load, split and standardize; every stage makes all three parts, which is cheap."""
+        pixels, labels = load_digits(return_X_y=True)
+        rest, test = train_test_split(
+            np.arange(len(labels)), test_size=self.test, stratify=labels, random_state=self.seed
+        )
+        train, validation = train_test_split(
+            rest,
+            test_size=self.validation / (1 - self.test),
+            stratify=labels[rest],
+            random_state=self.seed,
+        )
+        images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8)
+        self.mean, self.std = images[train].mean(), images[train].std()
+        require(
+            self.batch_size <= len(train),
+            "batch_size",
+            self.batch_size,
+            f"use at most {len(train)}, the number of training images",
+        )
+        images = (images - self.mean) / self.std
+        target = torch.from_numpy(labels)
+        self.train_part = _Images(images[train], target[train], self.shift)
+        self.validation_part = _Images(images[validation], target[validation])
+        self.test_part = _Images(images[test], target[test])
+
+    def _loader(self, part: _Images, train: bool) -> DataLoader[Batch]:
+        return DataLoader(
+            part,
+            batch_size=self.batch_size if train else 1024,
+            shuffle=train,
+            drop_last=train,  # a short last batch would disturb batch normalization
+            collate_fn=_as_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return shuffled, augmented training batches."""
+        return self._loader(self.train_part, train=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation batches."""
+        return self._loader(self.validation_part, train=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test batches."""
+        return self._loader(self.test_part, train=False)

@@ -1,0 +1,123 @@
+"""Hydra plugins: a flat folder of recipes as the config group ``recipe``.
+
+``recipes:///folder`` on Hydra's search path serves ``folder/NAME.yaml`` as ``+recipe=NAME`` with
+the package ``_global_``, so that a recipe needs neither a group folder nor a package line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from ste_lightning.running import recipes
+from ste_lightning.running.schema import Schema
+
+__all__ = ["GROUP", "RecipeSearchPath", "RecipeSource", "register"]
+
+GROUP = "recipe"
+"""The config group under which recipes appear."""
+
+
+class RecipeSource(ConfigSource):
+    """Serves the YAML files of one folder as options of the group ``recipe``."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the scheme of the search-path entry, ``recipes``."""
+        return "recipes"
+
+    def _inside(self, config_path: str) -> Path | None:
+        """Return the path in the folder that ``config_path`` means, or None outside the group."""
+        group, _, rest = config_path.strip("/").partition("/")
+        return Path(self.path) / rest if group == GROUP else None
+
+    def _file(self, config_path: str) -> Path | None:
+        inside = self._inside(self._normalize_file_name(config_path))
+        return inside if inside is not None and inside.is_file() else None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Load a recipe; its package is global unless its header says otherwise."""
+        file = self._file(config_path)
+        if file is None:
+            raise ConfigLoadError(f"Config not found: {config_path}")
+        header = self._get_header_dict(file.read_text(encoding="utf-8"))
+        header["package"] = header["package"] or "_global_"
+        return ConfigResult(
+            provider=self.provider,
+            path=self.full_path(),
+            config=OmegaConf.load(file),
+            header=header,
+        )
+
+    def available(self) -> bool:
+        """Return whether the folder exists."""
+        return Path(self.path).is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        """Return whether ``config_path`` is the root, the group or a subfolder of it."""
+        if config_path.strip("/") == "":
+            return True
+        inside = self._inside(config_path)
+        return inside is not None and inside.is_dir()
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether ``config_path`` is a recipe of this folder."""
+        return self._file(config_path) is not None
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """List the recipes and subfolders under ``config_path``."""
+        if config_path.strip("/") == "":
+            return [GROUP] if results_filter in (None, ObjectType.GROUP) else []
+        inside = self._inside(config_path)
+        found: list[str] = []
+        for entry in sorted(inside.iterdir()) if inside is not None and inside.is_dir() else []:
+            self._list_add_result(
+                files=found,
+                file_path=f"{config_path}/{entry.name}",
+                file_name=entry.name,
+                results_filter=results_filter,
+            )
+        return found
+
+
+class RecipeSearchPath(SearchPathPlugin):
+    """Puts the user's recipe folders and the shipped one on Hydra's search path."""
+
+    folders: Sequence[Path] = ()
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append every recipe folder; the first that has a name wins."""
+        for folder in self.folders:
+            search_path.append("ste_lightning", f"recipes://{folder}")
+
+
+def _chosen() -> str:
+    """Return the chosen recipe's name, several joined by "+", or "run" without one."""
+    chosen = HydraConfig.get().runtime.choices.get(GROUP) or ["run"]
+    parts = [chosen] if isinstance(chosen, str) else chosen
+    return "+".join(part.replace("/", "-") for part in parts)
+
+
+def register(config_dir: str | None = None) -> None:
+    """Make recipes, the config schema and the recipe listing known to Hydra.
+
+    Args:
+        config_dir: the folder given as ``--config-dir``, which may be a flat folder of recipes.
+    """
+    RecipeSearchPath.folders = recipes.folders(config_dir)
+    for plugin in (RecipeSource, RecipeSearchPath):
+        Plugins.instance().register(plugin)
+    ConfigStore.instance().store(name="ste_schema", node=Schema, provider="ste_lightning")
+    OmegaConf.register_new_resolver("recipe_name", _chosen, replace=True)
+    OmegaConf.register_new_resolver(
+        "recipe_listing", lambda: recipes.listing(RecipeSearchPath.folders), replace=True
+    )

@@ -1,0 +1,3 @@
+"""What the training command does with a configuration: build, run, report, combine a sweep."""
+
+__all__: list[str] = []

@@ -1,0 +1,82 @@
+"""Checkpoints named on the command line, and what to say when they do not fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from ste_lightning.errors import ConfigurationError, require
+
+__all__ = ["explained", "loadable"]
+
+
+def loadable(ckpt_path: str | None, needed: bool) -> str | None:
+    """Return the checkpoint's path after making sure that it is one.
+
+    Args:
+        ckpt_path: the path the user gave, or None.
+        needed: whether the run cannot do without.
+
+    Raises:
+        ConfigurationError: if it is missing or not a Lightning checkpoint.
+    """
+    if ckpt_path is None:
+        require(not needed, "ckpt_path", ckpt_path, "name the checkpoint to test")
+        return None
+    require(Path(ckpt_path).is_file(), "ckpt_path", ckpt_path, "there is no such file")
+    _read(ckpt_path)
+    return ckpt_path
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ConfigurationError(
+            f"ckpt_path={path!r} cannot be used: not a readable checkpoint "
+            f"({str(error).splitlines()[0]})."
+        ) from error
+    require(
+        isinstance(content, dict) and "state_dict" in content,
+        "ckpt_path",
+        path,
+        "it is not a Lightning checkpoint",
+    )
+    checked: dict[str, Any] = content
+    return checked
+
+
+@contextmanager
+def explained(ckpt_path: str | None, model: L.LightningModule) -> Iterator[None]:
+    """Turn a failed load of another architecture's checkpoint into a ConfigurationError."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        if ckpt_path is None or isinstance(error, ConfigurationError):
+            raise
+        difference = _difference(_read(ckpt_path)["state_dict"], model.state_dict())
+        if difference is None:
+            raise
+        raise ConfigurationError(
+            f"ckpt_path={ckpt_path!r} cannot be used: it was made by another architecture; "
+            f"{difference}. Use the model settings it was trained with."
+        ) from error
+
+
+def _difference(saved: dict[str, Any], ours: dict[str, Any]) -> str | None:
+    for name, value in ours.items():
+        if name not in saved:
+            return f"it has no {name!r}"
+        if saved[name].shape != value.shape:
+            return (
+                f"{name!r} has shape {tuple(saved[name].shape)} there and "
+                f"{tuple(value.shape)} in this model"
+            )
+    extra = next((name for name in saved if name not in ours), None)
+    return None if extra is None else f"it has {extra!r}, which this model lacks"

@@ -1,0 +1,66 @@
+"""One readable message for everything a user can get wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
+
+from ste_lightning.errors import ConfigurationError, unknown
+from ste_lightning.hydra_support import GROUP, RecipeSearchPath
+from ste_lightning.running import recipes
+
+__all__ = ["readable"]
+
+
+def readable(error: BaseException) -> str | None:
+    """Return the message to show for ``error``; None if it is a fault of the program."""
+    if isinstance(error, ConfigurationError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _missing(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _composition(error)
+    if isinstance(error, YAMLError):
+        return f"a configuration file is not valid YAML: {error}"
+    return None
+
+
+def _missing(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if group == GROUP or group.startswith(f"{GROUP}/"):
+        known = recipes.names(RecipeSearchPath.folders)
+        wanted = (error.missing_cfg_file or "").removeprefix(f"{GROUP}/")
+        close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"unknown recipe {wanted!r}.{hint} Recipes:\n{recipes.listing(RecipeSearchPath.folders)}"
+    if error.options:
+        return str(unknown(group, option, error.options))
+    return str(error)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _composition(error: BaseException) -> str:
+    said = str(error).strip().splitlines()[0]
+    inner = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    if inner is None:
+        return str(error).strip()
+    reason = str(inner).strip().splitlines()[0]
+    parent = inner.parent_node
+    hint = ""
+    if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and isinstance(parent, DictConfig):
+        close = difflib.get_close_matches(str(inner.key), map(str, parent), n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint += f" Known here: {', '.join(sorted(map(str, parent)))}."
+    place = f" (at {inner.full_key})" if inner.full_key and inner.full_key not in reason else ""
+    before = "" if said == reason else f"{said.rstrip(':.')}: "
+    return f"{before}{reason.rstrip('.')}{place}.{hint}"

@@ -1,0 +1,63 @@
+"""The recipes a command line can see, with their one-line descriptions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ste_lightning.paths import CONF, RECIPES
+
+__all__ = ["describe", "folders", "listing", "names"]
+
+ENVIRONMENT = "STE_RECIPES"
+"""Environment variable with the user's recipe folders, separated as in ``PATH``."""
+
+
+def folders(config_dir: str | None = None) -> list[Path]:
+    """Return the folders with recipes, the user's own before the shipped ones.
+
+    Args:
+        config_dir: the folder of ``--config-dir``; its ``recipe`` subfolder is taken if there is
+            one, otherwise the folder itself.
+    """
+    own = [Path(entry) for entry in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if entry]
+    if config_dir is not None:
+        pack = Path(config_dir) / "recipe"
+        own.insert(0, pack if pack.is_dir() else Path(config_dir))
+    return [folder.resolve() for folder in own if folder.is_dir()] + [RECIPES]
+
+
+def _files(folder: Path) -> Iterable[tuple[str, Path]]:
+    for file in sorted(folder.rglob("*.yaml")):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        # A folder of the user may also hold config groups such as model/; those are no recipes.
+        if "/" not in name or not (CONF / name.split("/")[0]).is_dir():
+            yield name, file
+
+
+def names(where: Iterable[Path]) -> dict[str, Path]:
+    """Return recipe name -> file; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for folder in where:
+        for name, file in _files(folder):
+            found.setdefault(name, file)
+    return found
+
+
+def describe(file: Path) -> str:
+    """Return the first comment line of a recipe, which says what it is for."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        text = line.lstrip("# ").strip()
+        if line.startswith("#") and text and not text.startswith("@"):
+            return text
+        if text and not line.startswith("#"):
+            break
+    return ""
+
+
+def listing(where: Iterable[Path]) -> str:
+    """Return one line per recipe: name and description."""
+    found = names(where)
+    width = max((len(name) for name in found), default=0)
+    return "\n".join(f"  {name:<{width}}  {describe(found[name])}" for name in sorted(found))

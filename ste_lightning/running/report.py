@@ -1,0 +1,75 @@
+"""The final table of a run and of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_run", "print_rows", "short"]
+
+
+def short(value: object) -> str:
+    """Format a number with four significant digits and anything else as it is."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.3e}"
+    return str(value)
+
+
+def print_run(
+    title: str,
+    metrics: Mapping[str, float],
+    order: Sequence[str],
+    expected: Mapping[str, Sequence[float]],
+    notes: Sequence[str] = (),
+) -> None:
+    """Print one line per metric, with the band that the recipe expects where it names one.
+
+    Args:
+        title: the run's name.
+        metrics: metric -> value.
+        order: which metrics to show; empty shows all.
+        expected: metric -> [lowest, highest] expected value.
+        notes: lines below the table.
+    """
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    if expected:
+        table.add_column("recipe expects", justify="right")
+    for name in order or sorted(metrics):
+        if name not in metrics:
+            continue
+        row = [name, short(metrics[name])]
+        if expected:
+            row.append(_band(metrics[name], expected.get(name)))
+        table.add_row(*row)
+    console = Console()
+    console.print()
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)
+
+
+def _band(value: float, band: Sequence[float] | None) -> str:
+    if band is None:
+        return ""
+    low, high = band
+    text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return text if low <= value <= high else f"[yellow]{text} (!)[/yellow]"
+
+
+def print_rows(title: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> None:
+    """Print a sweep's combined table, one line per setting."""
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(*(short(row.get(column, "")) for column in columns))
+    console = Console()
+    console.print()
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)

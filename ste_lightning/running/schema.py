@@ -1,0 +1,65 @@
+"""The keys a run's configuration may have at top level; anything else is refused as a typo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+__all__ = ["Mode", "Schema"]
+
+
+class Mode(Enum):
+    """What a run does."""
+
+    train = "train"
+    test = "test"
+
+
+@dataclass
+class Schema:
+    """Top level of every run's configuration.
+
+    Attributes:
+        name: name of the recipe; also of its folder under ``outputs``.
+        mode: ``train`` fits and then tests; ``test`` only tests the checkpoint ``ckpt_path``.
+        ckpt_path: checkpoint to resume from (``train``) or to test (``test``).
+        seed: seed of every random number of the run.
+        threads: CPU threads of torch; small networks are fastest on one. None: torch's default.
+        folder: the run's folder, set by Hydra.
+        monitor: metric that chooses the best checkpoint; None keeps only the last one.
+        monitor_mode: ``min`` or ``max``.
+        report: metrics of the final table, in this order; empty reports all of them.
+        expected: metric -> [lowest, highest] value that the recipe promises.
+        model: a LightningModule as ``_target_`` and arguments.
+        data: a LightningDataModule as ``_target_`` and arguments.
+        quantizer: specifications ``weight`` and ``input`` that the model refers to.
+        optimizer: the optimizer and its schedule, which the model refers to.
+        trainer: ``lightning.Trainer`` and its arguments.
+        callbacks: name -> callback.
+        logger: name -> logger, besides the CSV file that every run writes.
+        figures: file name -> function that draws a run's figure.
+        sweep: what a multirun combines: ``figures`` as above, for the combined table.
+    """
+
+    name: str = MISSING
+    mode: Mode = Mode.train
+    ckpt_path: str | None = None
+    seed: int = 0
+    threads: int | None = 1
+    folder: str = MISSING
+    monitor: str | None = None
+    monitor_mode: str = "max"
+    report: list[str] = field(default_factory=list)
+    expected: dict[str, list[float]] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    quantizer: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
