@@ -18,6 +18,8 @@ from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["pull_towards_teacher", "refuse_if_uphill"]
 
+_NEGLIGIBLE = 1e-2  # of the largest |f'|: a constant rule pulls with 0.28
+
 
 def pull_towards_teacher(rule: Surrogate, angle: float = 1.5707963267948966) -> float:
     """Return E[f'(A) phi(A cot angle)], A standard normal; positive means that ``rule`` descends.
@@ -53,11 +55,12 @@ def refuse_if_uphill(rule: Surrogate) -> None:
         "it must be finite on [-3, 3]",
     )
     pull = pull_towards_teacher(rule)
-    if pull > 1e-6:
+    size = float(values.abs().max())
+    if pull > _NEGLIGIBLE * size:
         return
     reason = (
         "it is odd, so its expected coarse gradient is zero at every angle to the optimum"
-        if abs(pull) <= 1e-6
+        if abs(pull) <= _NEGLIGIBLE * size
         else "it is negative on average, so it points uphill"
     )
     raise ConfigurationError(

@@ -125,7 +125,7 @@ class Leaky(Surrogate):
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return 1 inside the window and ``leak`` outside."""
-        return torch.where(x.abs() <= self.width, 1.0, self.leak).to(x.dtype)
+        return torch.where(x.abs() <= self.width, torch.ones_like(x), self.leak)
 
     def virtual(self, x: Tensor) -> Tensor:
         """Return the leaky hardtanh."""
