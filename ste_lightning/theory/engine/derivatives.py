@@ -1,4 +1,4 @@
-"""The backward rules that the compiled kernel knows, as families with four parameters each.
+"""The backward rules that the compiled kernel knows, as families with up to five parameters each.
 
 ==============  =====================================================  =========================
 family          f'(x)                                                  rules
@@ -12,7 +12,7 @@ family          f'(x)                                                  rules
 ``CAUCHY``      p0 / (1 + p1 x^2)                                      arctan
 ``SPIKE``       1 / (1 + p0 |x|)^2                                     superspike
 ``SWISH``       p0 (2 - z tanh(z/2)) 2 e / (1 + e)^2, z = p0 |x|       swish
-``POWER``       p3 if |x| <= p2, p1 |x|^p0 if |x| <= cut, else 0       reste
+``POWER``       p3 if |x| <= p2, p1 |x|^p0 if |x| <= p4, else 0        reste
 ==============  =====================================================  =========================
 """
 
@@ -23,20 +23,17 @@ import math
 import numpy as np
 
 from ste_lightning.theory.engine.compiling import compiled
+from ste_lightning.theory.engine.families import (
+    BELL,
+    CAUCHY,
+    GAUSS,
+    SPIKE,
+    SWISH,
+    TRIANGLE,
+    WINDOW,
+)
 
-__all__ = [
-    "BELL",
-    "CAUCHY",
-    "GAUSS",
-    "POWER",
-    "SPIKE",
-    "SWISH",
-    "TRIANGLE",
-    "WINDOW",
-    "differentiate",
-]
-
-WINDOW, TRIANGLE, BELL, GAUSS, CAUCHY, SPIKE, SWISH, POWER = range(8)
+__all__ = ["differentiate"]
 
 _ONE = np.float32(1.0)
 _TWO = np.float32(2.0)

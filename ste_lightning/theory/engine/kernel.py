@@ -16,7 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.theory.engine.compiling import compiled
-from ste_lightning.theory.engine.derivatives import WINDOW, differentiate
+from ste_lightning.theory.engine.derivatives import differentiate
+from ste_lightning.theory.engine.families import WINDOW
 from ste_lightning.theory.engine.vector import (
     LANES,
     TILE,
