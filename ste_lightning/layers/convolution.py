@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning.errors import require
-from ste_lightning.layers.quantized import QuantizedLayer
+from ste_lightning.layers.quantized import QuantizedLayer, quantizes
 from ste_lightning.quantizers import QuantizerSpec
 
 __all__ = ["QuantConv1d", "QuantConv2d", "QuantConv3d"]
@@ -26,14 +26,27 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._attach(*self._build(weight_quantizer, input_quantizer), pad_value=pad_value)
+
+    def _attach(
+        self,
+        weight_quantizer: nn.Module | None,
+        input_quantizer: nn.Module | None,
+        pad_value: float = 0.0,
+    ) -> None:
         require(
             pad_value == 0 or self.padding_mode == "zeros",
             "pad_value",
             pad_value,
             f"padding_mode={self.padding_mode!r} takes its values from the input; leave it 0.0",
         )
+        super()._attach(weight_quantizer, input_quantizer)
         self.pad_value = float(pad_value)
-        self._attach(weight_quantizer, input_quantizer)
+
+    def to_float(self) -> nn.Module:
+        """Turn the layer back into its torch class, in place."""
+        del self.pad_value
+        return super().to_float()
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of the quantized input with the quantized weights."""
@@ -42,9 +55,6 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
         if self.pad_value == 0 or not any(self._reversed_padding_repeated_twice):
             return self._conv_forward(x, weight, self.bias)
         x = F.pad(x, self._reversed_padding_repeated_twice, value=self.pad_value)
-        return self._unpadded(x, weight)
-
-    def _unpadded(self, x: Tensor, weight: Tensor) -> Tensor:
         convolve = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
         y: Tensor = convolve(x, weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return y
@@ -55,10 +65,12 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
         return super().extra_repr() + pad
 
 
+@quantizes(nn.Conv1d)
 class QuantConv1d(_QuantizedConvolution, nn.Conv1d):
     """y = conv1d(q_x(x), q_w(W)) + b; arguments as in :class:`QuantConv2d`."""
 
 
+@quantizes(nn.Conv2d)
 class QuantConv2d(_QuantizedConvolution, nn.Conv2d):
     """y = conv2d(q_x(x), q_w(W)) + b: ``nn.Conv2d`` with quantized weights and inputs.
 
@@ -75,5 +87,6 @@ class QuantConv2d(_QuantizedConvolution, nn.Conv2d):
     """
 
 
+@quantizes(nn.Conv3d)
 class QuantConv3d(_QuantizedConvolution, nn.Conv3d):
     """y = conv3d(q_x(x), q_w(W)) + b; arguments as in :class:`QuantConv2d`."""

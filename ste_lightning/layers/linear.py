@@ -1,4 +1,4 @@
-"""The fully connected quantized layer."""
+"""Fully connected quantized layers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from ste_lightning.layers.quantized import QuantizedLayer
+from ste_lightning.layers.quantized import QuantizedLayer, quantizes
 from ste_lightning.quantizers import QuantizerSpec
 
 __all__ = ["QuantLinear"]
 
 
+@quantizes(nn.Linear)
 class QuantLinear(QuantizedLayer, nn.Linear):
     """y = q_x(x) q_w(W)^T + b: ``nn.Linear`` with quantized weights and inputs.
 
@@ -40,8 +42,14 @@ class QuantLinear(QuantizedLayer, nn.Linear):
         input_quantizer: QuantizerSpec = "sign",
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
-        self._attach(weight_quantizer, input_quantizer)
+        self._attach(*self._build(weight_quantizer, input_quantizer))
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the product of the quantized input with the quantized weights."""
         return F.linear(self.quantized_input(input), self.quantized_weight(), self.bias)
+
+
+class QuantOutProjection(QuantLinear):
+    """The output projection inside attention; torch gives it a class of its own."""
+
+    float_class = NonDynamicallyQuantizableLinear

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from ste_lightning.errors import require
 from ste_lightning.quantizers import QuantizerSpec, build, describe
 
-__all__ = ["QuantizedLayer"]
+__all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
+
+QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {}
 
 
 class QuantizedLayer(nn.Module):
@@ -20,14 +24,70 @@ class QuantizedLayer(nn.Module):
     """
 
     weight: Tensor
-    channel_dim = 0
+    channel_dim: ClassVar[int] = 0
+    float_class: ClassVar[type[nn.Module]] = nn.Module
 
-    def _attach(self, weight_quantizer: QuantizerSpec, input_quantizer: QuantizerSpec) -> None:
-        """Build and register the two quantizers; called by the constructors."""
-        if isinstance(weight_quantizer, Mapping) and self.channel_dim != 0:
-            weight_quantizer = {"channel_dim": self.channel_dim, **weight_quantizer}
-        self.weight_quantizer = build(weight_quantizer, operand="weights")
-        self.input_quantizer = build(input_quantizer, operand="activations")
+    @classmethod
+    def from_float(
+        cls,
+        layer: nn.Module,
+        *,
+        weight_quantizer: QuantizerSpec = None,
+        input_quantizer: QuantizerSpec = None,
+        **options: Any,
+    ) -> Self:
+        """Turn a float layer into this class, in place, and return it.
+
+        The object, its parameters, hooks, device and training flag stay what they are; only its
+        class changes and two quantizers join it. :meth:`to_float` undoes it.
+
+        Args:
+            layer: a layer whose class is exactly the torch class that this one quantizes.
+            weight_quantizer: a quantizer specification for its weights, or ``None``.
+            input_quantizer: likewise for its input.
+            options: the class's further keywords, such as ``pad_value``.
+
+        Raises:
+            ConfigurationError: for another class of layer, or a quantizer that cannot be built;
+                the layer is then untouched.
+        """
+        require(
+            type(layer) in (cls.float_class, cls),
+            "layer",
+            type(layer).__name__,
+            f"{cls.__name__}.from_float takes a {cls.float_class.__name__}",
+        )
+        built = cls._build(weight_quantizer, input_quantizer)
+        layer.__class__ = cls
+        assert isinstance(layer, cls)
+        layer._attach(*built, **options)
+        return layer
+
+    def to_float(self) -> nn.Module:
+        """Turn the layer back into its torch class, in place, latent weights and all."""
+        del self.weight_quantizer, self.input_quantizer
+        layer: nn.Module = self
+        layer.__class__ = self.float_class
+        return layer
+
+    @classmethod
+    def _build(
+        cls, weight_quantizer: QuantizerSpec, input_quantizer: QuantizerSpec
+    ) -> tuple[nn.Module | None, nn.Module | None]:
+        """Build both quantizers, so that an error leaves nothing half-done."""
+        if cls.channel_dim != 0 and isinstance(weight_quantizer, Mapping):
+            weight_quantizer = {"channel_dim": cls.channel_dim, **weight_quantizer}
+        return build(weight_quantizer, "weights"), build(input_quantizer, "activations")
+
+    def _attach(
+        self, weight_quantizer: nn.Module | None, input_quantizer: nn.Module | None
+    ) -> None:
+        """Register both quantizers; a weight quantizer with learned scales sees its weights."""
+        self.weight_quantizer = weight_quantizer
+        self.input_quantizer = input_quantizer
+        initialize = getattr(weight_quantizer, "initialize", None)
+        if initialize is not None and not self.weight.is_meta:
+            initialize(self.weight.detach())
 
     def quantized_weight(self) -> Tensor:
         """Return the weights that ``forward`` multiplies with, differentiable in ``weight``."""
@@ -49,3 +109,14 @@ class QuantizedLayer(nn.Module):
             f"weight={describe(self.weight_quantizer)}, input={describe(self.input_quantizer)}"
         )
         return f"{super().extra_repr()}, {quantizers}"
+
+
+def quantizes(float_class: type[nn.Module]) -> Any:
+    """Class decorator: this quantized layer replaces ``float_class`` on conversion."""
+
+    def add(cls: type[QuantizedLayer]) -> type[QuantizedLayer]:
+        cls.float_class = float_class
+        QUANTIZED[float_class] = cls
+        return cls
+
+    return add
