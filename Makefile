@@ -1,0 +1,46 @@
+# Two commands set everything up on a fresh machine with Python 3.11 or newer:
+#   make demo   an environment of its own, then the main job: a binary two-layer network learns
+#               its teacher, then a binary network learns handwritten digits
+#   make test   an environment of its own, then linter, type checker, tests, wheel and sdist
+PYTHON ?= python3
+DEMO := .venv-demo/bin/python
+TEST := .venv-test/bin/python
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow lint types build clean
+
+demo: .venv-demo/ready
+	$(DEMO) -m ste_lightning.train +recipe=teacher_student
+	$(DEMO) -m ste_lightning.train +recipe=digits_mlp
+
+test: .venv-test/ready lint types
+	$(TEST) -m pytest --cov --cov-report=term --cov-fail-under=95
+	$(MAKE) build
+
+test-slow: .venv-test/ready
+	$(TEST) -m pytest -m slow
+
+lint: .venv-test/ready
+	$(TEST) -m ruff check .
+	$(TEST) -m ruff format --check .
+
+types: .venv-test/ready
+	$(TEST) -m mypy
+
+build: .venv-test/ready
+	rm -rf dist
+	$(TEST) -m build --no-isolation --outdir dist .
+	$(TEST) -m twine check --strict dist/*
+
+.venv-demo/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo
+	$(DEMO) $(PIP_INSTALL) --editable .
+	touch $@
+
+.venv-test/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	$(TEST) $(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv-demo .venv-test dist .coverage .pytest_cache .mypy_cache .ruff_cache
