@@ -142,7 +142,7 @@ def simulate(
         if not compiled:
             problem = Problem(*(t.to(device) for t in vars(problem).values()))
         record = Record.empty(problem.latent, problem.v, steps, every, return_bins)
-        common = {"steps": steps, "lr": lr, "every": every, "burn_in": burn_in}
+        common: dict[str, Any] = {"steps": steps, "lr": lr, "every": every, "burn_in": burn_in}
         if compiled and families[0] is not None and families[1] is not None:
             cpu.run(problem, record, rule=families[0], weight_rule=families[1], lazy=lazy, **common)
         else:

@@ -22,8 +22,9 @@ from ste_lightning.theory.engine.vector import (
     LANES,
     TILE,
     accumulate,
-    predict,
+    lane_sums,
     project,
+    residual,
     weigh_window,
 )
 
@@ -49,26 +50,28 @@ def _pack(z, width, block):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _predict(block, start, n, m, width, w, v, a, prediction):  # type: ignore[no-untyped-def]
-    """Write the pre-activations (unscaled) to ``a`` and v^T step(a) to ``prediction``."""
+def _residual(block, start, n, m, width, w, v, y, first, a, r, squares):  # type: ignore[no-untyped-def]
+    """Write the pre-activations (unscaled) to ``a`` and v^T step(a) - y to ``r``."""
     lanes = m * width
     for tile in range(lanes // TILE):
         project(block, start + tile * TILE, lanes, n, w, a, tile * TILE)
-    predict(a, v, m, width, prediction)
+    residual(a, v, m, width, y, first, r, squares)
 
 
 @compiled
-def _label(block, blocks, n, m, width, teacher, v, noise, a, prediction, y):  # type: ignore[no-untyped-def]
+def _label(block, blocks, n, m, width, teacher, v, noise, a, r, squares, y):  # type: ignore[no-untyped-def]
     """Write y = v*^T step(Z w*) + noise, by the sums that the student uses.
 
     Labels made elsewhere may round a pre-activation near zero to the other side; then the
     residual at w = w* would not be exactly zero, and w* not absorbing.
     """
+    y[:] = _ZERO
     for b in range(blocks):
-        _predict(block, b * n * m * width, n, m, width, teacher, v, a, prediction)
+        first = b * width
+        _residual(block, first * n * m, n, m, width, teacher, v, y, first, a, r, squares)
         for s in range(width):
-            i = b * width + s
-            y[i] = prediction[s] + noise[i] if i < len(noise) else _ZERO
+            i = first + s
+            y[i] = r[s] + noise[i] if i < len(noise) else _ZERO
 
 
 @compiled
@@ -78,16 +81,11 @@ def _gradient(  # type: ignore[no-untyped-def]
     """Write the coarse gradient to ``g``; return the loss 1/(2N) sum_i r_i^2."""
     lanes = m * width
     scale = _ONE / np.sqrt(np.float32(n))
-    for i in range(n * LANES):
-        sums[i] = _ZERO
-    for s in range(width):
-        squares[s] = _ZERO
+    sums[:] = _ZERO
+    squares[:] = _ZERO
     for b in range(blocks):
         start = b * n * lanes
-        _predict(block, start, n, m, width, w, v, a, r)
-        for s in range(width):
-            r[s] -= y[b * width + s]
-            squares[s] += r[s] * r[s]
+        _residual(block, start, n, m, width, w, v, y, b * width, a, r, squares)
         if family == WINDOW:
             weigh_window(a, scale, p, v, r, m, width, d)
         else:
@@ -96,13 +94,8 @@ def _gradient(  # type: ignore[no-untyped-def]
                 for s in range(width):
                     d[j * width + s] *= v[j] * r[s]
         for tile in range(lanes // TILE):
-            accumulate(block, start + tile * TILE, lanes, n, d, tile * TILE, sums)
-    share = _ONE / np.float32(samples)
-    for k in range(n):
-        total = _ZERO
-        for i in range(LANES):
-            total += sums[k * LANES + i]
-        g[k] = total * share
+            accumulate(block, start + tile * TILE, lanes, n, d, tile * TILE, sums, n * lanes)
+    lane_sums(sums, n, _ONE / np.float32(samples), g)
     loss = np.float64(0.0)
     for s in range(width):
         loss += squares[s]
@@ -180,7 +173,9 @@ def run_trials(  # type: ignore[no-untyped-def]
             for i in range(blocks * width):
                 y[i] = targets[t, i] if i < samples else _ZERO
         else:
-            _label(scratch, blocks, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, y)
+            _label(
+                scratch, blocks, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, squares, y
+            )
         g = gradient[t]
         _gradient(
             scratch,

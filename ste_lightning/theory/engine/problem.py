@@ -105,15 +105,15 @@ class ProblemLaw:
     def _student(self, source: _Later, first: int, count: int, v_teacher: Tensor) -> Tensor:
         if isinstance(self.v_init, Tensor):
             return _rows(self.v_init, first, count)
-        if self.v_init == "zeros":
-            return torch.zeros_like(v_teacher)
+        if self.v_init == "teacher":
+            return v_teacher.clone()
+        v = torch.zeros_like(v_teacher)
         if self.v_init == "random":
-            v = torch.ones_like(v_teacher)
-            for trial in range(count if self.v == "gaussian" else 0):
-                rng = source._rng(_V, trial)
-                v[trial] = torch.from_numpy(rng.standard_normal(self.m, dtype=np.float32))
-            return v / v.norm(dim=1, keepdim=True)
-        return v_teacher.clone()
+            v += 1.0
+            for trial in range(count if isinstance(self.v, str) and self.v == "gaussian" else 0):
+                drawn = source._rng(_V, trial).standard_normal(self.m, dtype=np.float32)
+                v[trial] = torch.from_numpy(drawn)
+        return torch.nn.functional.normalize(v, dim=1)
 
     def _source(self, first: int, count: int) -> _Later:
         source = _Later(

@@ -14,6 +14,7 @@ A tile is four vectors (64 lanes) of it: as many sums as the registers of AVX2 h
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -22,7 +23,7 @@ from numba.core import cgutils
 
 from ste_lightning.theory.engine.compiling import emitted
 
-__all__ = ["LANES", "TILE", "accumulate", "predict", "project", "weigh_window"]
+__all__ = ["LANES", "TILE", "accumulate", "lane_sums", "project", "residual", "weigh_window"]
 
 LANES = 16
 TILE = 4 * LANES
@@ -34,7 +35,21 @@ _INDEX = ir.IntType(64)
 
 def _fma(builder: Any) -> Any:
     kind = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, _VECTOR])
-    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    name = f"llvm.fmuladd.v{LANES}f32"
+    return cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+
+
+def _cell(builder: Any) -> Any:
+    return cgutils.alloca_once(builder, _VECTOR)  # type: ignore[no-untyped-call]
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for the cache line at ``pointer``, for reading, into the first level."""
+    flag, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+    hints = [ir.Constant(flag, hint) for hint in (0, 3, 1)]
+    builder.call(function, [builder.bitcast(pointer, byte), *hints])
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -82,7 +97,7 @@ def project(
         weights = context.make_array(signature.args[4])(context, builder, w_).data
         target = _pointer(context, builder, signature.args[5], out_, first_)
         zero = ir.Constant(_VECTOR, None)
-        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(TILE // LANES)]
+        sums = [_cell(builder) for _ in range(TILE // LANES)]
         for cell in sums:
             builder.store(zero, cell)
         with cgutils.for_range(builder, features_) as loop:
@@ -102,7 +117,15 @@ def project(
 
 @emitted
 def accumulate(
-    typing: Any, block: Any, start: Any, stride: Any, features: Any, c: Any, first: Any, g: Any
+    typing: Any,
+    block: Any,
+    start: Any,
+    stride: Any,
+    features: Any,
+    c: Any,
+    first: Any,
+    g: Any,
+    ahead: Any,
 ) -> Any:
     """``g[16 k + i] += sum_b c[first + 16 b + i] * block[start + k * stride + 16 b + i]``.
 
@@ -111,7 +134,7 @@ def accumulate(
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        block_, start_, stride_, features_, c_, first_, g_ = args
+        block_, start_, stride_, features_, c_, first_, g_, ahead_ = args
         data = _pointer(context, builder, signature.args[0], block_, start_)
         source = _pointer(context, builder, signature.args[4], c_, first_)
         sums = context.make_array(signature.args[6])(context, builder, g_).data
@@ -120,6 +143,9 @@ def accumulate(
         with cgutils.for_range(builder, features_) as loop:
             k = builder.sub(last, loop.index)
             row = builder.gep(data, [builder.mul(k, stride_)])
+            for b in range(TILE // LANES):
+                following = builder.gep(row, [builder.add(ahead_, ir.Constant(_INDEX, b * LANES))])
+                _prefetch(builder, following)
             cell = builder.gep(sums, [builder.mul(k, ir.Constant(_INDEX, LANES))])
             total = _load(builder, cell, 0)
             for b, factor in enumerate(factors):
@@ -128,34 +154,76 @@ def accumulate(
         return context.get_dummy_value()
 
     array, index = types.Array(types.float32, 1, "C"), types.int64
-    return types.none(array, index, index, index, array, index, array), code
+    return types.none(array, index, index, index, array, index, array, index), code
 
 
 @emitted
-def predict(typing: Any, a: Any, v: Any, rows: Any, width: Any, out: Any) -> Any:
-    """``out[s] = sum_j v[j] step(a[j * width + s])`` for ``s < width``; step(0) = 0."""
+def lane_sums(typing: Any, sums: Any, features: Any, factor: Any, g: Any) -> Any:
+    """``g[k] = factor * sum_i sums[16 k + i]``, halves added to halves."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a_, v_, rows_, width_, out_ = args
+        sums_, features_, factor_, g_ = args
+        lane = ir.IntType(32)
+        with cgutils.for_range(builder, features_) as loop:
+            first = builder.mul(loop.index, ir.Constant(_INDEX, LANES))
+            total = _load(builder, _pointer(context, builder, signature.args[0], sums_, first), 0)
+            half = LANES // 2
+            while half:
+                low, high = (
+                    ir.Constant(ir.VectorType(lane, half), list(range(start, start + half)))
+                    for start in (0, half)
+                )
+                undefined = ir.Constant(total.type, ir.Undefined)
+                total = builder.fadd(
+                    builder.shuffle_vector(total, undefined, low),
+                    builder.shuffle_vector(total, undefined, high),
+                )
+                half //= 2
+            scalar = builder.extract_element(total, ir.Constant(lane, 0))
+            target = _pointer(context, builder, signature.args[3], g_, loop.index)
+            builder.store(builder.fmul(scalar, factor_), target)
+        return context.get_dummy_value()
+
+    array = types.Array(types.float32, 1, "C")
+    return types.none(array, types.int64, types.float32, array), code
+
+
+@emitted
+def residual(
+    typing: Any, a: Any, v: Any, rows: Any, width: Any, y: Any, start: Any, r: Any, squares: Any
+) -> Any:
+    """``r[s] = sum_j v[j] step(a[j * width + s]) - y[start + s]``, ``squares[s] += r[s]^2``.
+
+    For ``s < width``; step(0) = 0.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a_, v_, rows_, width_, y_, start_, r_, squares_ = args
+        pointer = functools.partial(_pointer, context, builder)
+        types_ = signature.args
         zero = ir.Constant(_VECTOR, None)
-        cell = cgutils.alloca_once(builder, _VECTOR)
+        cell = _cell(builder)
         lanes = ir.Constant(_INDEX, LANES)
         with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
             first = builder.mul(samples.index, lanes)
             builder.store(zero, cell)
             with cgutils.for_range(builder, rows_) as loop:
                 offset = builder.add(builder.mul(loop.index, width_), first)
-                value = _load(builder, _pointer(context, builder, signature.args[0], a_, offset), 0)
+                value = _load(builder, pointer(types_[0], a_, offset), 0)
                 active = builder.fcmp_ordered(">", value, zero)
-                weight = _entry(context, builder, signature.args[1], v_, loop.index)
+                weight = _entry(context, builder, types_[1], v_, loop.index)
                 share = builder.select(active, weight, zero)
                 builder.store(builder.fadd(builder.load(cell), share), cell)
-            target = _pointer(context, builder, signature.args[4], out_, first)
-            _store(builder, builder.load(cell), target, 0)
+            label = _load(builder, pointer(types_[4], y_, builder.add(start_, first)), 0)
+            error = builder.fsub(builder.load(cell), label)
+            _store(builder, error, pointer(types_[6], r_, first), 0)
+            target = pointer(types_[7], squares_, first)
+            square = builder.call(_fma(builder), [error, error, _load(builder, target, 0)])
+            _store(builder, square, target, 0)
         return context.get_dummy_value()
 
     array, index = types.Array(types.float32, 1, "C"), types.int64
-    return types.none(array, array, index, index, array), code
+    return types.none(array, array, index, index, array, index, array, array), code
 
 
 @emitted

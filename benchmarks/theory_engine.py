@@ -1,0 +1,194 @@
+"""How fast is `theory.simulate`? Against ordinary PyTorch training, and against the memory.
+
+    python benchmarks/theory_engine.py [--rounds 5]
+
+One thread, interleaved: each round times every contender once, ratios are taken within a round,
+and the median [quartiles] over rounds is printed. Time is CPU time of the process, except for
+the two threads, which need wall time. Times are of training alone; the data are made before.
+
+The ceiling is what reading the data must cost: once per step from the cache level that holds
+them, and once more, block by block, from the first level; both bandwidths are measured here by
+the kernel's own read loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ste_lightning import functional as SF
+from ste_lightning.theory.engine import cpu
+from ste_lightning.theory.engine.compiling import compiled
+from ste_lightning.theory.engine.families import family_of
+from ste_lightning.theory.engine.problem import Problem, ProblemLaw
+from ste_lightning.theory.engine.record import Record
+from ste_lightning.theory.engine.vector import TILE, project
+from ste_lightning.theory.simulate import simulate
+
+
+class Step(torch.autograd.Function):
+    """step(x) with ReLU's derivative, as everybody writes it."""
+
+    @staticmethod
+    def forward(ctx, x):  # noqa: D102
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):  # noqa: D102
+        return grad * (ctx.saved_tensors[0] > 0)
+
+
+class Sign(torch.autograd.Function):
+    """sign(x) with the identity's derivative."""
+
+    @staticmethod
+    def forward(ctx, x):  # noqa: D102
+        return torch.where(x >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx, grad):  # noqa: D102
+        return grad
+
+
+class Student(nn.Module):
+    """One binary two-layer network."""
+
+    def __init__(self, latent: Tensor, v: Tensor) -> None:
+        super().__init__()
+        self.latent = nn.Parameter(latent.clone())
+        self.register_buffer("v", v)
+        self.scale = latent.numel() ** -0.5
+
+    def forward(self, Z: Tensor) -> Tensor:
+        """Return y for Z of shape (N, m, n)."""
+        return Step.apply(Z @ (self.scale * Sign.apply(self.latent))) @ self.v
+
+
+def ordinary(problem: Problem, steps: int) -> None:
+    """Train the first trial: nn.Module, autograd, torch.optim.SGD, hits recorded."""
+    Z, teacher, v = problem.inputs[0], problem.teacher[0], problem.v[0]
+    y = ((Z @ teacher) > 0).float() @ v
+    student = Student(problem.latent[0], v)
+    # Autograd through sign(x)/sqrt(n) has a factor 1/sqrt(n) more than the coarse gradient.
+    optimizer = torch.optim.SGD(student.parameters(), lr=math.sqrt(len(teacher)))
+    hits = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = (student(Z) - y).square().mean() / 2
+        loss.backward()
+        optimizer.step()
+        hits.append(bool(torch.equal(Sign.apply(student.latent.detach()), teacher)))
+
+
+def engine(problem: Problem, steps: int, lazy: bool) -> None:
+    """Train all trials of the problem with the compiled kernel."""
+    record = Record.empty(problem.latent, problem.v, steps, 1, 512)
+    families = family_of(SF.surrogate("relu")), family_of(SF.surrogate("identity"))
+    assert families[0] is not None
+    assert families[1] is not None
+    cpu.run(
+        problem, record, steps=steps, lr=1.0, rule=families[0], weight_rule=families[1], lazy=lazy
+    )
+
+
+@compiled
+def read(data, repeats):
+    lanes = np.zeros(TILE, np.float32)
+    weights = np.ones(len(data) // TILE, np.float32)
+    for _ in range(repeats):
+        project(data, 0, TILE, len(weights), weights, lanes, 0)
+
+
+def bandwidth(size: int) -> float:
+    """Return bytes per second when ``size`` bytes are read again and again; best of 5."""
+    data = cpu._scratch(size // 4 // TILE * TILE)
+    data[:] = 1
+    repeats = max(2, 2**27 // data.nbytes)
+    read(data, 1)
+    best = min(seconds(lambda: read(data, repeats)) for _ in range(5))
+    return data.nbytes * repeats / best
+
+
+def seconds(run: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    start = clock()
+    run()
+    return clock() - start
+
+
+def spread(values: list[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def compare(n: int, samples: int, m: int, trials: int, rounds: int, steps: dict[str, int]) -> None:
+    problem = ProblemLaw(
+        n, m, samples, "gaussian", "none", 0.5, "ones", "teacher", 0.1, seed=0
+    ).draw(0, trials)
+    quiet = ProblemLaw(n, m, samples, "gaussian", "none", 0.0, "ones", "teacher", 0.1, seed=0).draw(
+        0, trials
+    )
+    # Noisy labels: every step does its full work, as no gradient is ever zero.
+    contenders: dict[str, tuple[Callable[[], None], int]] = {
+        "ordinary": (lambda: ordinary(quiet, steps["ordinary"]), steps["ordinary"]),
+        "engine": (lambda: engine(problem, steps["engine"], False), trials * steps["engine"]),
+        "engine, lazy": (lambda: engine(quiet, steps["lazy"], True), trials * steps["lazy"]),
+        "engine, lazy, noisy": (
+            lambda: engine(problem, steps["lazy"], True),
+            trials * steps["lazy"],
+        ),
+    }
+    size = 4 * samples * m * n
+    width = 16 * (4 // math.gcd(4, m))
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    ceilings = []
+    for _ in range(rounds):
+        ceilings.append(1 / (size / bandwidth(size) + size / bandwidth(4 * width * m * n)))
+        for name, (run, work) in contenders.items():
+            rates[name].append(work / seconds(run))
+    print(f"\nn={n} N={samples} m={m} ({size / 1024:.0f} KiB per trial), {trials} trials")
+    for name, rate in rates.items():
+        ratio = [a / b for a, b in zip(rate, rates["ordinary"], strict=True)]
+        print(f"  {name:20s} trial-steps/s {spread(rate):34s} x ordinary {spread(ratio)}")
+    share = [a / b for a, b in zip(rates["engine"], ceilings, strict=True)]
+    print(
+        f"  {'bandwidth ceiling':20s} trial-steps/s {spread(ceilings):34s} reached {spread(share)}"
+    )
+
+
+def threads(rounds: int) -> None:
+    def run(count: int) -> Callable[[], object]:
+        return lambda: simulate(
+            n=32, m=4, samples=256, trials=64, steps=1000, noise=0.5, lazy=False, threads=count
+        )
+
+    ratios = [
+        seconds(run(1), time.perf_counter) / seconds(run(2), time.perf_counter)
+        for _ in range(rounds)
+    ]
+    print(f"\ntwo threads x one (wall time, with the making of the data): {spread(ratios)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    steps = {"ordinary": 300, "engine": 1000, "lazy": 2000}
+    engine(
+        ProblemLaw(8, 4, 64, "gaussian", "none", 0.0, "ones", "teacher", 0.1, 0).draw(0, 1), 1, True
+    )
+    compare(32, 256, 4, 16, rounds, steps)
+    compare(128, 2048, 4, 2, rounds, {"ordinary": 100, "engine": 500, "lazy": 2000})
+    threads(rounds)
+
+
+if __name__ == "__main__":
+    main()
