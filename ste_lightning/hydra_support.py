@@ -16,7 +16,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ste_lightning.running import recipes
 from ste_lightning.running.schema import Schema
@@ -100,9 +100,13 @@ class RecipeSearchPath(SearchPathPlugin):
             search_path.append("ste_lightning", f"recipes://{folder}")
 
 
-def _chosen() -> str:
-    """Return the chosen recipe's name, several joined by "+", or "run" without one."""
-    chosen = HydraConfig.get().runtime.choices.get(GROUP) or ["run"]
+def _chosen(*, _root_: DictConfig) -> str:
+    """Return the chosen recipe's name, several joined by "+", or "run" without one.
+
+    Hydra's own node is part of the configuration before a run and kept apart within it.
+    """
+    hydra = _root_.hydra if "hydra" in _root_ else HydraConfig.get()
+    chosen = hydra.runtime.choices.get(GROUP) or ["run"]
     parts = [chosen] if isinstance(chosen, str) else chosen
     return "+".join(part.replace("/", "-") for part in parts)
 

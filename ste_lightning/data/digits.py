@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -49,7 +50,7 @@ def _shifted(images: Tensor, most: int) -> Tensor:
     return images[:, 0][which, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch
 
 
@@ -90,7 +91,7 @@ class Digits(L.LightningDataModule):
         require(0 < validation < 1, "validation", validation, "use a fraction between 0 and 1")
         require(0 < test < 1, "test", test, "use a fraction between 0 and 1")
         require(
-            0.01 <= 1 - validation - test,
+            1 - validation - test >= 0.01,
             "validation + test",
             validation + test,
             "leave at least 1 % of the images for training",

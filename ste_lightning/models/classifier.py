@@ -8,6 +8,7 @@ from typing import Any
 import hydra.utils
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
@@ -142,7 +143,7 @@ class Classifier(L.LightningModule):
         """Log loss, accuracy and F1 of the test part."""
         self._evaluate(batch, "test", self.test_scores)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer and its schedule, stepped after every batch."""
         optimizer = build_optimizer(self.optimizer_spec, self.parameters())
         schedule = build_schedule(

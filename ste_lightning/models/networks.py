@@ -7,6 +7,7 @@ under the same names, and ReLU where the quantized network has its input quantiz
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -55,7 +56,7 @@ class MLP(nn.Sequential):
         _positive("features, classes", [features, classes])
         _positive("hidden", hidden)
         layers: list[nn.Module] = [nn.Flatten(), nn.Linear(features, hidden[0], bias=False)]
-        for before, width in zip(hidden, hidden[1:], strict=False):
+        for before, width in pairwise(hidden):
             layers.append(nn.BatchNorm1d(before))
             if input_quantizer is None:
                 layers.append(nn.ReLU())

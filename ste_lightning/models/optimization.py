@@ -31,13 +31,15 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def build_optimizer(spec: Mapping[str, Any], parameters: Iterable[Parameter]) -> Optimizer:
+def build_optimizer(
+    spec: Mapping[str, Any], parameters: Iterable[Parameter] | Iterable[dict[str, Any]]
+) -> Optimizer:
     """Build an optimizer.
 
     Args:
         spec: ``name`` (adam, adamw, nadam, radam, rmsprop, sgd) and that class's own arguments:
             ``{"name": "adam", "lr": 1e-3}``. The key ``schedule`` is not the optimizer's.
-        parameters: what to optimize.
+        parameters: what to optimize, or a list of parameter groups.
 
     Raises:
         ConfigurationError: for an unknown name or an argument the optimizer refuses.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
 from ste_lightning.errors import ConfigurationError, unknown
 
@@ -30,12 +31,7 @@ def build(where: str, node: Mapping[str, Any], **more: Any) -> Any:
     target = node.get("_target_")
     if not target:
         raise ConfigurationError(f"{where} has no _target_: name the class to build.")
-    try:
-        made = get_object(str(target))
-    except Exception as error:
-        reason = error.__cause__ or error
-        raise ConfigurationError(f"{where}._target_={target!r}: {reason}.") from error
-    _check_arguments(where, made, node)
+    _check_arguments(where, _find(where, str(target)), node)
     try:
         return instantiate(dict(node), _convert_="all", **more)
     except InstantiationException as error:
@@ -45,6 +41,26 @@ def build(where: str, node: Mapping[str, Any], **more: Any) -> Any:
         if isinstance(cause, (TypeError, ValueError, ImportError, InstantiationException)):
             raise ConfigurationError(f"{where} ({target}): {cause}") from error
         raise cause from error
+
+
+def _find(where: str, target: str) -> Any:
+    """Import ``package.module.Name``; Hydra's own look-up also logs what it raises."""
+    parts = target.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:length])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise ConfigurationError(f"{where}._target_={target!r}: {error}.") from error
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                options = getattr(found, "__all__", dir(found))
+                raise unknown(f"{where}._target_ in {name}", part, options)
+            found = getattr(found, part)
+        return found
+    raise ConfigurationError(f"{where}._target_={target!r}: there is no module {parts[0]!r}.")
 
 
 def _check_arguments(where: str, made: Any, node: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from yaml import YAMLError
 
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.hydra_support import GROUP, RecipeSearchPath
@@ -25,7 +24,7 @@ def readable(error: BaseException) -> str | None:
         return _missing(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _composition(error)
-    if isinstance(error, YAMLError):
+    if type(error).__module__.startswith("yaml"):
         return f"a configuration file is not valid YAML: {error}"
     return None
 
@@ -37,7 +36,8 @@ def _missing(error: MissingConfigException) -> str:
         wanted = (error.missing_cfg_file or "").removeprefix(f"{GROUP}/")
         close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"unknown recipe {wanted!r}.{hint} Recipes:\n{recipes.listing(RecipeSearchPath.folders)}"
+        listed = recipes.listing(RecipeSearchPath.folders)
+        return f"unknown recipe {wanted!r}.{hint} Recipes:\n{listed}"
     if error.options:
         return str(unknown(group, option, error.options))
     return str(error)
@@ -60,7 +60,8 @@ def _composition(error: BaseException) -> str:
     if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and isinstance(parent, DictConfig):
         close = difflib.get_close_matches(str(inner.key), map(str, parent), n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        hint += f" Known here: {', '.join(sorted(map(str, parent)))}."
+        known = sorted(str(key) for key in parent if key != "hydra")
+        hint += f" Known here: {', '.join(known)}." if known else ""
     place = f" (at {inner.full_key})" if inner.full_key and inner.full_key not in reason else ""
     before = "" if said == reason else f"{said.rstrip(':.')}: "
     return f"{before}{reason.rstrip('.')}{place}.{hint}"

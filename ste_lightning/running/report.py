@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_run", "print_rows", "short"]
+__all__ = ["print_line", "print_rows", "print_run", "short"]
 
 
 def short(value: object) -> str:
@@ -38,9 +38,7 @@ def print_run(
     table.add_column("value", justify="right")
     if expected:
         table.add_column("recipe expects", justify="right")
-    for name in order or sorted(metrics):
-        if name not in metrics:
-            continue
+    for name in _present(metrics, order):
         row = [name, short(metrics[name])]
         if expected:
             row.append(_band(metrics[name], expected.get(name)))
@@ -52,6 +50,10 @@ def print_run(
         console.print(note, highlight=False, soft_wrap=True)
 
 
+def _present(metrics: Mapping[str, float], order: Sequence[str]) -> list[str]:
+    return [name for name in order if name in metrics] or sorted(metrics)
+
+
 def _band(value: float, band: Sequence[float] | None) -> str:
     if band is None:
         return ""
@@ -60,12 +62,25 @@ def _band(value: float, band: Sequence[float] | None) -> str:
     return text if low <= value <= high else f"[yellow]{text} (!)[/yellow]"
 
 
+def print_line(
+    settings: Sequence[str], metrics: Mapping[str, float], order: Sequence[str], seconds: float
+) -> None:
+    """Print one run of a sweep as one line: its settings, its first three metrics, its time."""
+    shown = [f"{name} {short(metrics[name])}" for name in _present(metrics, order)][:3]
+    Console().print(
+        f"{' '.join(settings)}: {', '.join(shown)} ({seconds:.1f} s)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def print_rows(title: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> None:
     """Print a sweep's combined table, one line per setting."""
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+    last = [column.rpartition(".")[2] for column in columns]
+    for column, part in zip(columns, last, strict=True):
+        table.add_column(part if last.count(part) == 1 else column, justify="right")
     for row in rows:
         table.add_row(*(short(row.get(column, "")) for column in columns))
     console = Console()

@@ -13,8 +13,9 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import ste_lightning
@@ -23,6 +24,7 @@ from ste_lightning.hydra_support import RecipeSearchPath
 from ste_lightning.running import files, recipes, report
 from ste_lightning.running.build import build, build_all
 from ste_lightning.running.checkpoints import explained, loadable
+from ste_lightning.running.quiet import quiet
 
 __all__ = ["Finished", "run"]
 
@@ -61,11 +63,14 @@ def run(cfg: DictConfig) -> float | None:
     folder = Path(settings["folder"])
     fresh = files.is_fresh(folder)
     try:
-        return _run(settings, folder)
-    except ConfigurationError:
+        with quiet():
+            return _run(settings, folder)
+    except (ConfigurationError, MisconfigurationException) as error:
         if fresh:
             files.discard(folder)
-        raise
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(str(error)) from error
 
 
 def _run(settings: dict[str, Any], folder: Path) -> float | None:
@@ -97,12 +102,12 @@ def _run(settings: dict[str, Any], folder: Path) -> float | None:
         ],
         default_root_dir=str(folder),
     )
-    if rank_zero_only.rank == 0:
+    if trainer.is_global_zero:
         plain = {**settings, "mode": settings["mode"].value}
         files.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
     metrics = _execute(trainer, model, data, ckpt_path, testing, folder)
-    if rank_zero_only.rank == 0:
+    if trainer.is_global_zero:
         seconds = time.perf_counter() - started
         finished = Finished(model, data, files.history(metrics_file), metrics)
         _draw(settings["figures"], finished, folder)
@@ -135,6 +140,8 @@ def _execute(
         best = folder / "checkpoints" / "best.ckpt"
         ckpt_path = str(best) if best.is_file() else None
     if can_test and _overrides(data, L.LightningDataModule, "test_dataloader"):
+        if trainer.progress_bar_callback is not None:
+            trainer.progress_bar_callback.disable()  # testing takes a moment
         with explained(ckpt_path, model):
             trainer.test(model, data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -180,6 +187,9 @@ def _report(
             },
         },
     )
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        report.print_line(overrides, metrics, settings["report"], seconds)
+        return
     report.print_run(
         f"{settings['name']}, seed {settings['seed']}",
         metrics,

@@ -53,7 +53,7 @@ class Schema:
     monitor: str | None = None
     monitor_mode: str = "max"
     report: list[str] = field(default_factory=list)
-    expected: dict[str, list[float]] = field(default_factory=dict)
+    expected: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     quantizer: dict[str, Any] = field(default_factory=dict)

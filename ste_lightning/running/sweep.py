@@ -53,7 +53,7 @@ def collect(folder: Path) -> tuple[list[Row], list[str], list[Path]]:
 
 
 def average(rows: Sequence[Row], varied: Sequence[str], metrics: Sequence[str]) -> list[Row]:
-    """Average over seeds: one row per setting, ``mean ± standard deviation`` when there are more.
+    """Average over seeds: one row per setting; ``mean ± standard deviation`` of several runs.
 
     Args:
         rows: rows of :func:`collect`.
@@ -71,11 +71,11 @@ def average(rows: Sequence[Row], varied: Sequence[str], metrics: Sequence[str]) 
             line["runs"] = len(members)
         for metric in metrics:
             values = [float(row[metric]) for row in members if metric in row]
+            if values:
+                line[metric] = statistics.fmean(values)
             if len(values) > 1:
-                spread = statistics.stdev(values)
-                line[metric] = f"{statistics.fmean(values):.4g} ± {spread:.2g}"
-            elif values:
-                line[metric] = values[0]
+                line[metric] = f"{line[metric]:.4f} ± {statistics.stdev(values):.4f}"
+        line["seconds"] = statistics.fmean(float(row["seconds"]) for row in members)
         table.append(line)
     return table
 
@@ -105,7 +105,9 @@ class Combine(Callback):
         self, folder: Path, rows: list[Row], varied: list[str], config: DictConfig
     ) -> None:
         files.write_csv(folder / "sweep.csv", rows)
-        shown = list(config.report) or [key for key in rows[0] if key not in varied]
+        shown = list(config.report) or [
+            key for key in rows[0] if key not in (*varied, "seconds", "seed")
+        ]
         sweep: Mapping[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
             config.sweep, resolve=True
         )
@@ -116,6 +118,6 @@ class Combine(Callback):
             figure.savefig(folder / f"{name}.png", dpi=150)
         report.print_rows(
             str(config.name),
-            average(rows, varied, [*shown, "seconds"]),
+            average(rows, varied, shown),
             notes=[f"{len(rows)} runs; sweep.csv and figures in {folder}"],
         )

@@ -1,0 +1,187 @@
+"""Figures of the two-layer network: recurrence under label noise, recovery against N."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from torch import Tensor
+
+from ste_lightning.errors import require
+
+__all__ = ["recovery_figure", "recurrence_figure", "wilson_interval"]
+
+BLUE, ORANGE, GREY, AT_TEACHER = "#1f5fa8", "#d9730d", "#9a9a9a", "#cfe8d5"
+
+
+def wilson_interval(
+    successes: int, trials: int, z: float = 1.959963984540054
+) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion; by default at 95 %.
+
+    Args:
+        successes: how many of the trials succeeded.
+        trials: number of trials, positive.
+        z: quantile of the normal distribution.
+
+    Source: Wilson 1927, J. Amer. Statist. Assoc. 22, 209-212.
+    """
+    require(trials > 0, "trials", trials, "use a positive integer")
+    p = successes / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * (p * (1 - p) / trials + z * z / (4 * trials**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
+
+
+def recurrence_figure(
+    result: Mapping[str, Tensor], predicted: Tensor, steps: int = 300, title: str = ""
+) -> Figure:
+    """Draw how trials leave and find again their teacher under label noise.
+
+    Left: Hamming distance of three trials (least, median and most time at w*), shaded at w*.
+    Middle: fraction of the steps at w*, predicted against observed, one dot per data set.
+    Right: share of the return times longer than k steps.
+
+    Args:
+        result: what ``BinaryTwoLayer.result()`` returned; needs ``trace_steps`` >= 2.
+        predicted: predicted fraction of the steps at w*, shape (trials,).
+        steps: length of the traces drawn; default 300.
+        title: heading of the figure.
+
+    Raises:
+        ConfigurationError: if the model kept no trace.
+    """
+    trace = result["hamming_trace"][:steps].cpu().numpy()
+    require(len(trace) > 1, "trace_steps", len(trace), f"train with trace_steps={steps}")
+    observed = result["fraction_at_teacher"].cpu().double().numpy()
+    figure = Figure(figsize=(12.5, 4.1), layout="constrained")
+    grid = figure.add_gridspec(3, 3, width_ratios=(1.35, 1, 1))
+    by_time = np.argsort(observed)
+    chosen = [by_time[0], by_time[len(by_time) // 2], by_time[-1]]
+    top = max(1, int(trace[:, chosen].max()))
+    panels = [figure.add_subplot(grid[row, 0]) for row in range(3)]
+    for axes, trial in zip(panels, chosen, strict=True):
+        _trace(axes, trace[:, trial], top, f"trial {trial}: {observed[trial]:.0%} of steps at w*")
+    panels[1].set_ylabel("wrong signs", fontsize=10)
+    panels[-1].set_xlabel("step (shaded: at the teacher)", fontsize=10)
+    for axes in panels[:-1]:
+        axes.tick_params(labelbottom=False)
+    _agreement(figure.add_subplot(grid[:, 1]), predicted.cpu().double().numpy(), observed)
+    _survival(figure.add_subplot(grid[:, 2]), result["return_times"].cpu().numpy())
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _trace(axes: Axes, distance: np.ndarray, top: int, title: str) -> None:
+    edges = np.arange(len(distance) + 1) + 0.5
+    sides = np.stack([edges[:-1], edges[1:]], axis=1).ravel()
+    here = np.repeat(distance == 0, 2)
+    axes.fill_between(sides, -0.35, top + 0.4, where=here, color=AT_TEACHER, linewidth=0)
+    axes.stairs(distance, edges, color=BLUE, linewidth=0.9, baseline=None)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.35, top + 0.4))
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.set_title(title, fontsize=9, loc="left", pad=3)
+    _clean(axes)
+
+
+def _agreement(axes: Axes, predicted: np.ndarray, observed: np.ndarray) -> None:
+    low = min(predicted.min(), observed.min()) - 0.03
+    high = max(predicted.max(), observed.max()) + 0.03
+    low, high = max(low, -0.02), min(high, 1.02)
+    axes.plot([low, high], [low, high], color=GREY, linewidth=1, zorder=1)
+    axes.scatter(predicted, observed, s=20, color=BLUE, alpha=0.65, linewidth=0, zorder=2)
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set_xlabel(r"predicted  $\prod\,(1 - p_i)$", fontsize=10)
+    axes.set_ylabel("observed fraction of steps at w*", fontsize=10)
+    title = "time at the teacher, one dot per data set"
+    if len(observed) > 2 and predicted.std() > 0 and observed.std() > 0:
+        title += f"\ncorrelation {np.corrcoef(predicted, observed)[0, 1]:.2f}"
+    axes.set_title(title, fontsize=10)
+    _clean(axes)
+
+
+def _survival(axes: Axes, histogram: np.ndarray) -> None:
+    """Draw P(return time > k), all trials pooled and, thin, each trial by itself."""
+    pooled = histogram.sum(0)
+    length = max(2, int(np.flatnonzero(pooled).max(initial=0)) + 1)
+    k = np.arange(length + 1)
+
+    def survival(counts: np.ndarray) -> np.ndarray:
+        counts = counts[:length]
+        left = 1 - np.concatenate([[0], np.cumsum(counts)]) / max(1, counts.sum())
+        return np.where(left > 1e-12, left, np.nan)  # a logarithmic axis has no zero
+
+    for counts in histogram:
+        axes.plot(k, survival(counts), color=BLUE, alpha=0.13, linewidth=0.8)
+    axes.plot(k, survival(pooled), color=ORANGE, linewidth=2, marker="o", markersize=3.5)
+    axes.set_yscale("log")
+    axes.set_xlim(0, length)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("k (steps away)", fontsize=10)
+    axes.set_ylabel("P(return time > k)", fontsize=10)
+    mean = (pooled * np.arange(1, len(pooled) + 1)).sum() / max(1, pooled.sum())
+    axes.set_title(
+        f"return times: mean {mean:.2f} steps\n{pooled.sum():,} returns; thin: single trials",
+        fontsize=10,
+    )
+    _clean(axes)
+
+
+def recovery_figure(
+    points: Sequence[tuple[int, int, int]], title: str = "", label: str = "last iterate"
+) -> Figure:
+    """Draw the share of trials that recovered their teacher against the number of samples.
+
+    Args:
+        points: ``(N, recovered, trials)`` of each setting, in any order.
+        title: heading of the figure.
+        label: which iterate, for the axis.
+
+    Returns:
+        A figure with Wilson 95 % intervals.
+
+    Raises:
+        ConfigurationError: if there are no points.
+    """
+    require(len(points) > 0, "points", points, "pass at least one (N, recovered, trials)")
+    points = sorted(points)
+    samples = np.array([n for n, _, _ in points])
+    share = np.array([k / trials for _, k, trials in points])
+    interval = np.array([wilson_interval(k, trials) for _, k, trials in points])
+    figure = Figure(figsize=(6.2, 3.9), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(samples, interval[:, 0], interval[:, 1], color=BLUE, alpha=0.13, linewidth=0)
+    spread = np.abs(interval.T - share)
+    axes.errorbar(samples, share, spread, color=BLUE, marker="o", capsize=2.5, linewidth=1.8)
+    for (_, recovered, trials), x, y in zip(points, samples, share, strict=True):
+        axes.annotate(
+            f"{recovered}/{trials}",
+            (x, y),
+            xytext=(7, -11),
+            textcoords="offset points",
+            fontsize=8,
+            color="#444444",
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(samples, [str(n) for n in samples])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(samples[0] / 1.15, samples[-1] * 1.3)
+    axes.set_ylim(-0.04, 1.06)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("samples N per trial", fontsize=10)
+    axes.set_ylabel(f"trials that recover w* ({label})", fontsize=10)
+    axes.set_title(title, fontsize=11, loc="left")
+    _clean(axes)
+    return figure
