@@ -26,13 +26,16 @@ class _StraightThrough(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, _, rule = inputs
         ctx.rule = rule
-        residual = rule.residual(x)
+        # A parameter is kept anyway: saving it costs no memory and its mask need not be made.
+        ctx.has_input = isinstance(x, torch.nn.Parameter) and rule.remembers != "nothing"
+        residual = x if ctx.has_input else rule.residual(x)
         ctx.save_for_backward(*(() if residual is None else (residual,)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        saved = ctx.saved_tensors
-        return ctx.rule.pullback(grads[0], saved[0] if saved else None), None, None
+        residual, *_ = (*ctx.saved_tensors, None)  # read once: checkpointing allows no more
+        pull = ctx.rule.coarse_gradient if ctx.has_input else ctx.rule.pullback
+        return pull(grads[0], residual), None, None
 
 
 def straight_through(x: Tensor, forward_map: Callable[[Tensor], Tensor], rule: Surrogate) -> Tensor:

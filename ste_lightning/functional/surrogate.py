@@ -76,6 +76,10 @@ class Surrogate:
         assert residual is not None
         return grad * self.derivative(residual)
 
+    def coarse_gradient(self, grad: Tensor, x: Tensor) -> Tensor:
+        """Return ``grad * f'(x)`` where ``x`` itself is at hand, as for latent weights."""
+        return self.pullback(grad, self.residual(x))
+
     def parameters(self) -> dict[str, Any]:
         """Return the rule's parameters by name."""
         return {name: getattr(self, name) for name in self.parameter_names}

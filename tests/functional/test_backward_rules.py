@@ -122,6 +122,29 @@ def test_saves_only_what_it_says(row: Row) -> None:
     assert all(t.shape == x.shape for t in saved)
 
 
+@each_rule
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_latent_weights_are_saved_as_they_are_and_get_the_same_gradient(
+    row: Row, dtype: torch.dtype
+) -> None:
+    edges = torch.tensor([0.6, 1.0, 1.5, 0.1, 0.5, 0.0], dtype=torch.float64)
+    near = torch.cat([edges, edges.nextafter(edges + 1), edges.nextafter(edges - 1)])
+    x = torch.cat([grid(), near, -near]).to(dtype)
+    parameter = torch.nn.Parameter(x.clone())
+    saved: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        y = row.apply(parameter)
+    y.sum().backward()
+    own = parameter.untyped_storage().data_ptr()
+    assert all(t.untyped_storage().data_ptr() == own for t in saved)
+    torch.testing.assert_close(parameter.grad, coarse(row, x), rtol=0, atol=0)
+
+
 def test_compiles_to_one_graph_with_equal_values() -> None:
     """All rules in one function: one compilation covers the table."""
 
