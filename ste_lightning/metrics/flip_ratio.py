@@ -1,4 +1,4 @@
-"""How many binary weights change sign from one update to the next."""
+"""How many quantized weights change sign, or level, from one update to the next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FlipRatio(Metric):
     Source: larq's FlipRatio, Helwegen et al. 2019, arXiv 1906.02107, section 5.
     """
 
-    full_state_update = False
+    full_state_update = True  # what an update means depends on those before it
     flipped: Tensor
     updates: Tensor
     previous: Tensor
@@ -40,8 +40,10 @@ class FlipRatio(Metric):
         self.add_state("previous", empty, dist_reduce_fx="max", persistent=True)
 
     def update(self, weight: Tensor) -> None:
-        """Take the next weights: latent, binary, or the booleans ``x >= 0``, any fixed shape."""
-        positive = weight if weight.dtype == torch.bool else weight >= 0
+        """Take the next weights, any fixed shape: latent or binary floats, whose signs count, the
+        booleans ``x >= 0``, or integer levels, which are compared as they are.
+        """
+        positive = weight >= 0 if weight.is_floating_point() else weight
         if self.previous.shape == positive.shape:
             changed = (positive != self.previous).sum() / positive.numel()
             self.flipped = self.flipped + changed

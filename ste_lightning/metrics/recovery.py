@@ -33,7 +33,7 @@ class Recovery(Metric):
     Source: the two kinds of guarantee of arXiv 2505.18113.
     """
 
-    full_state_update = False
+    full_state_update = True  # what an update means depends on those before it
     positives: Tensor
     steps: Tensor
     agrees: Tensor

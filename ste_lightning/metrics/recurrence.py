@@ -35,7 +35,7 @@ class Recurrence(Metric):
     Source: arXiv 2505.18113 v2 (recurrence of the teacher under label noise).
     """
 
-    full_state_update = False
+    full_state_update = True  # what an update means depends on those before it
     steps: Tensor
     first_hit: Tensor
     visits: Tensor
