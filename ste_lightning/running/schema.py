@@ -40,6 +40,7 @@ class Schema:
         trainer: ``lightning.Trainer`` and its arguments.
         callbacks: name -> callback.
         logger: name -> logger, besides the CSV file that every run writes.
+        summary: name -> function of the finished run that returns further metrics.
         figures: file name -> function that draws a run's figure.
         sweep: what a multirun combines: ``figures`` as above, for the combined table.
     """
@@ -61,5 +62,6 @@ class Schema:
     trainer: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,198 @@
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from ste_lightning.callbacks import LatentClipping
+from ste_lightning.data import Digits
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.layers import QuantConv2d, QuantLinear
+from ste_lightning.models import Classifier
+from ste_lightning.models.networks import MLP, ConvNet
+from ste_lightning.models.optimization import build_optimizer, build_schedule
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`"),
+]
+
+NETWORK = {"_target_": "ste_lightning.models.networks.MLP", "hidden": [32, 32]}
+
+
+def trainer(folder, **settings):
+    return L.Trainer(
+        **{
+            "max_epochs": 2,
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "default_root_dir": folder,
+            **settings,
+        }
+    )
+
+
+def blobs(labels, inputs=None):
+    inputs = torch.randn(len(labels), 6) if inputs is None else inputs
+    return DataLoader(TensorDataset(inputs, torch.tensor(labels)), batch_size=4)
+
+
+def test_a_binary_network_learns_the_digits(tmp_path):
+    L.seed_everything(0, verbose=False)
+    model = Classifier({**NETWORK, "hidden": [128, 128]}, 10, {"name": "adam", "lr": 3e-3})
+    run, data = trainer(tmp_path, max_epochs=4, callbacks=[LatentClipping()]), Digits()
+    run.fit(model, data)
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1"} <= set(
+        run.callback_metrics
+    )
+    scores = run.test(model, data, verbose=False)[0]
+    assert scores["test/accuracy"] > 0.9
+    assert scores["test/f1"] == pytest.approx(scores["test/accuracy"], abs=0.03)
+
+
+def test_logged_accuracy_is_the_share_of_right_answers(tmp_path):
+    model, data = Classifier(NETWORK, 10), Digits()
+    scores = trainer(tmp_path).test(model, data, verbose=False)[0]
+    with torch.no_grad():
+        right = model.eval()(data.test_part.images).argmax(1) == data.test_part.labels
+    assert scores["test/accuracy"] == pytest.approx(right.float().mean().item())
+
+
+def test_fit_resumes_from_a_checkpoint_as_if_never_interrupted(tmp_path):
+    data = Digits(batch_size=256)
+
+    def start():
+        L.seed_everything(1, verbose=False)
+        return Classifier(NETWORK, 10, {"name": "adam", "lr": 1e-3, "schedule": "cosine"})
+
+    whole = start()
+    trainer(tmp_path, max_epochs=4).fit(whole, data)
+
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.current_epoch == 1
+
+    first = start()
+    run = trainer(tmp_path, max_epochs=4, callbacks=[Stop()])
+    run.fit(first, data)
+    run.save_checkpoint(tmp_path / "half.ckpt")
+    second = start()
+    again = trainer(tmp_path, max_epochs=4)
+    again.fit(second, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert again.global_step == 4 * (1257 // 256)
+    assert again.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_described_network_loads_from_its_checkpoint_alone(tmp_path):
+    model = Classifier(NETWORK, 10)
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(model, Digits(batch_size=256))
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    loaded = Classifier.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    images = torch.randn(5, 1, 8, 8)
+    assert torch.equal(loaded.eval()(images), model.eval()(images))
+    plain = torch.load(tmp_path / "model.ckpt", weights_only=True)["hyper_parameters"]
+    assert plain["network"] == NETWORK
+
+
+def test_a_network_given_as_a_module_is_passed_again(tmp_path):
+    network = nn.Sequential(nn.Linear(6, 3))
+    model = Classifier(network, 3)
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(model, blobs([0, 1, 2, 0, 1, 2, 0, 1]))
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    fresh = nn.Sequential(nn.Linear(6, 3))
+    loaded = Classifier.load_from_checkpoint(
+        tmp_path / "model.ckpt", network=fresh, weights_only=True
+    )
+    assert torch.equal(loaded.network[0].weight, network[0].weight)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [-1, 0, 1, 2]])
+def test_labels_out_of_range_are_refused(tmp_path, labels):
+    model = Classifier(nn.Linear(6, 3), 3)
+    with pytest.raises(ConfigurationError, match=r"labels='.*' cannot be used: use 0\.\.2"):
+        trainer(tmp_path).fit(model, blobs(labels))
+
+
+def test_inputs_that_are_not_finite_are_refused(tmp_path):
+    inputs = torch.full((4, 6), float("nan"))
+    with pytest.raises(ConfigurationError, match="nan"):
+        trainer(tmp_path).fit(Classifier(nn.Linear(6, 3), 3), blobs([0, 1, 2, 0], inputs))
+
+
+def test_logits_of_a_wrong_shape_are_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"Linear.*returns shape \(4, 2\)"):
+        trainer(tmp_path).fit(Classifier(nn.Linear(6, 2), 3), blobs([0, 1, 2, 0]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"classes": 1}, "classes=1"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"optimizer": {"name": "adma"}}, "Did you mean 'adam'"),
+        ({"optimizer": {"name": "adam", "schedule": "cosin"}}, "Did you mean 'cosine'"),
+        ({"network": {"_target_": "ste_lightning.models.networks.MPL"}}, "network=.*MPL"),
+        ({"network": {**NETWORK, "weight_quantizer": "sgin"}}, "Did you mean 'sign'"),
+        ({"network": {"_target_": "builtins.dict"}}, "torch module"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Classifier(**{"network": NETWORK, "classes": 10, **settings})
+
+
+def test_optimizers_and_schedules():
+    parameters = [nn.Parameter(torch.zeros(1))]
+    optimizer = build_optimizer(
+        {"name": "sgd", "lr": 2.0, "momentum": 0.5, "schedule": "linear"}, parameters
+    )
+    assert optimizer.param_groups[0]["momentum"] == 0.5
+    schedule = build_schedule("linear", optimizer, 4)
+    rates = []
+    for _ in range(5):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.0])
+    with pytest.raises(ConfigurationError, match="unexpected keyword argument 'momentun'"):
+        build_optimizer({"name": "sgd", "momentun": 0.5}, parameters)
+    with pytest.raises(ConfigurationError, match="max_epochs"):
+        build_schedule("cosine", optimizer, float("inf"))
+
+
+@pytest.mark.parametrize(("network", "layer"), [(MLP, QuantLinear), (ConvNet, QuantConv2d)])
+def test_only_the_inner_layers_are_quantized(network, layer):
+    binary, twin = network(), network(weight_quantizer=None, input_quantizer=None)
+    images = torch.randn(3, 1, 8, 8)
+    assert binary(images).shape == twin(images).shape == (3, 10)
+    inner = [module for module in binary.modules() if isinstance(module, layer)]
+    assert inner
+    assert all(set(module.quantized_weight().unique().tolist()) == {-1, 1} for module in inner)
+    ends = [m for m in binary.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert not isinstance(ends[0], layer)
+    assert not isinstance(ends[-1], layer)
+    shapes = [sorted(tuple(p.shape) for p in n.parameters()) for n in (binary, twin)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: MLP(features=0), "features"),
+        (lambda: MLP(hidden=[]), "hidden"),
+        (lambda: ConvNet(image=[8, 8]), "image"),
+        (lambda: ConvNet(channels=[8, 0]), "channels"),
+        (lambda: ConvNet(channels=[4] * 5, pool=[0, 1, 2, 3]), "pool"),
+    ],
+)
+def test_network_sizes_that_cannot_work_are_refused(make, argument):
+    with pytest.raises(ConfigurationError, match=argument):
+        make()
