@@ -114,7 +114,7 @@ def rows(table: Tensor) -> InputLaw:
 
 
 def digits() -> InputLaw:
-    """scikit-learn's handwritten digits, 1797 rows: the 48 pixels active in > 10 % of the images."""
+    """scikit-learn's handwritten digits, 1797 rows: the 48 pixels active in over 10 % of them."""
     from sklearn.datasets import load_digits
 
     images = load_digits().data

@@ -129,8 +129,10 @@ class TeacherStudent(L.LightningDataModule):
         """Return one batch of as many fresh samples of the same law, for the population loss."""
         return StepLoader(FullBatch(*self._draw(_TEST_INPUTS, _TEST_NOISE)), 1)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch, but a full batch only once: the model then sees the same tensors again."""
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a batch; a full batch only once, so that the same tensors come again."""
         Z, y = batch
         if Z.device == device:
             return batch
@@ -154,7 +156,8 @@ class TeacherStudent(L.LightningDataModule):
         law: InputLaw = self._law
         Z = torch.empty(self.trials, self.samples, self.m, self.n)
         for trial in range(self.trials):
-            drawn = law(self._rng(stream, trial), (self.samples, self.m, self.n))
+            with np.errstate(over="ignore"):  # infinities are refused below, by name
+                drawn = law(self._rng(stream, trial), (self.samples, self.m, self.n))
             Z[trial] = torch.from_numpy(drawn)
         return Z
 

@@ -61,7 +61,7 @@ def recurrence_figure(
     """
     trace = result["hamming_trace"][:steps].cpu().numpy()
     require(len(trace) > 1, "trace_steps", len(trace), f"train with trace_steps={steps}")
-    observed = result["fraction_at_teacher"].cpu().double().numpy()
+    observed = np.atleast_1d(result["fraction_at_teacher"].cpu().double().numpy())
     figure = Figure(figsize=(12.5, 4.1), layout="constrained")
     grid = figure.add_gridspec(3, 3, width_ratios=(1.35, 1, 1))
     by_time = np.argsort(observed)
@@ -74,7 +74,8 @@ def recurrence_figure(
     panels[-1].set_xlabel("step (shaded: at the teacher)", fontsize=10)
     for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
-    _agreement(figure.add_subplot(grid[:, 1]), predicted.cpu().double().numpy(), observed)
+    expected = np.atleast_1d(predicted.cpu().double().numpy())
+    _agreement(figure.add_subplot(grid[:, 1]), expected, observed)
     _survival(figure.add_subplot(grid[:, 2]), result["return_times"].cpu().numpy())
     if title:
         figure.suptitle(title, fontsize=11)

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ste_lightning.metrics._persistent import PersistentMetric
 
 __all__ = ["FlipRatio"]
 
 
-class FlipRatio(Metric):
+class FlipRatio(PersistentMetric):
     """Mean over updates of the fraction of weights whose sign changed.
 
         flip ratio = mean_t mean_i 1[sign(x_t,i) != sign(x_(t-1),i)]
@@ -26,7 +27,6 @@ class FlipRatio(Metric):
     Source: larq's FlipRatio, Helwegen et al. 2019, arXiv 1906.02107, section 5.
     """
 
-    full_state_update = True  # what an update means depends on those before it
     flipped: Tensor
     updates: Tensor
     previous: Tensor
@@ -34,21 +34,22 @@ class FlipRatio(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         zero = torch.tensor(0.0, dtype=torch.float64)
-        self.add_state("flipped", zero, dist_reduce_fx="mean", persistent=True)
-        self.add_state("updates", zero.clone(), dist_reduce_fx="mean", persistent=True)
-        empty = torch.zeros(0, dtype=torch.bool)
-        self.add_state("previous", empty, dist_reduce_fx="max", persistent=True)
+        self.count("flipped", zero)
+        self.count("updates", zero)
+        self.count("previous", torch.zeros(0, dtype=torch.bool))
 
     def update(self, weight: Tensor) -> None:
         """Take the next weights, any fixed shape: latent or binary floats, whose signs count, the
         booleans ``x >= 0``, or integer levels, which are compared as they are.
         """
         positive = weight >= 0 if weight.is_floating_point() else weight
-        if self.previous.shape == positive.shape:
-            changed = (positive != self.previous).sum() / positive.numel()
-            self.flipped = self.flipped + changed
-            self.updates = self.updates + 1
-        self.previous = positive.clone()
+        if self.previous.shape != positive.shape:
+            self.previous = positive.clone()
+            return
+        changed = torch.count_nonzero(positive != self.previous)
+        self.flipped.add_(changed / positive.numel())
+        self.updates.add_(1)
+        self.previous.copy_(positive)
 
     def compute(self) -> Tensor:
         """Return the flip ratio, 0 before the second update."""

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from ste_lightning.errors import require
+from ste_lightning.metrics._persistent import PersistentMetric
 
 __all__ = ["Recovery"]
 
 
-class Recovery(Metric):
+class Recovery(PersistentMetric):
     """Recovery of the teacher's signs by the last and by the ergodic (averaged) iterate.
 
         last:     sign(x_T) = sign(w*)
@@ -33,7 +33,6 @@ class Recovery(Metric):
     Source: the two kinds of guarantee of arXiv 2505.18113.
     """
 
-    full_state_update = True  # what an update means depends on those before it
     positives: Tensor
     steps: Tensor
     agrees: Tensor
@@ -43,12 +42,11 @@ class Recovery(Metric):
         super().__init__(**kwargs)
         require(trials > 0, "trials", trials, "use a positive integer")
         require(n > 0, "n", n, "use a positive integer")
-        count = torch.zeros(trials, n, dtype=torch.int64)
-        # Every rank holds the same weights: "max" hands on the value they share.
-        self.add_state("positives", count, dist_reduce_fx="max", persistent=True)
-        self.add_state("steps", torch.tensor(0), dist_reduce_fx="max", persistent=True)
-        self.add_state("agrees", count.bool(), dist_reduce_fx="max", persistent=True)
-        self.add_state("teacher", count.bool(), dist_reduce_fx="max", persistent=True)
+        zeros = torch.zeros(trials, n, dtype=torch.int64)
+        self.count("positives", zeros)
+        self.count("steps", torch.tensor(0))
+        self.count("agrees", zeros.bool())
+        self.count("teacher", zeros.bool())
 
     def update(self, weight: Tensor, teacher: Tensor) -> None:
         """Take the next iterate.
@@ -58,10 +56,10 @@ class Recovery(Metric):
             teacher: the teacher's weights in any of these forms, shape (trials, n).
         """
         positive = weight if weight.dtype == torch.bool else weight >= 0
-        self.teacher = teacher if teacher.dtype == torch.bool else teacher >= 0
-        self.agrees = positive == self.teacher
-        self.positives = self.positives + positive
-        self.steps = self.steps + 1
+        self.teacher.copy_(teacher if teacher.dtype == torch.bool else teacher >= 0)
+        torch.eq(positive, self.teacher, out=self.agrees)
+        self.positives.add_(positive)
+        self.steps.add_(1)
 
     def compute(self) -> dict[str, Tensor]:
         """Return per-trial tensors: ``hamming`` (wrong signs now), ``last`` and ``ergodic``."""

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from ste_lightning.errors import require
+from ste_lightning.metrics._persistent import PersistentMetric
 
 __all__ = ["Recurrence"]
 
 
-class Recurrence(Metric):
+class Recurrence(PersistentMetric):
     """How often, and for how long, each trial is at the teacher w*.
 
     Under label noise the iterates reach w*, leave it and return, again and again. One update
@@ -35,7 +35,6 @@ class Recurrence(Metric):
     Source: arXiv 2505.18113 v2 (recurrence of the teacher under label noise).
     """
 
-    full_state_update = True  # what an update means depends on those before it
     steps: Tensor
     first_hit: Tensor
     visits: Tensor
@@ -61,41 +60,35 @@ class Recurrence(Metric):
         require(trace_steps >= 0, "trace_steps", trace_steps, "use 0 or a positive integer")
         self.burn_in, self.longest, self.trace_steps = burn_in, longest, trace_steps
         zeros = torch.zeros(trials, dtype=torch.int64)
-        defaults = {
-            "steps": torch.tensor(0),
-            "first_hit": zeros - 1,
-            "visits": zeros,
-            "escapes": zeros,
-            "away": zeros,
-            "time_away": zeros,
-            "return_times": torch.zeros(trials, longest, dtype=torch.int64),
-            "at_teacher": zeros.bool(),
-            "trace": torch.full((trace_steps, trials), -1, dtype=torch.int32),
-        }
-        for name, default in defaults.items():
-            # Every rank holds the same weights: "max" hands on the value they share.
-            self.add_state(name, default.clone(), dist_reduce_fx="max", persistent=True)
+        self.count("steps", torch.tensor(0))
+        self.count("first_hit", zeros - 1)
+        self.count("visits", zeros)
+        self.count("escapes", zeros)
+        self.count("away", zeros)
+        self.count("time_away", zeros)
+        self.count("return_times", torch.zeros(trials, longest, dtype=torch.int64))
+        self.count("at_teacher", zeros.bool())
+        # One row more than asked for: all later steps write there.
+        self.count("trace", torch.full((trace_steps + 1, trials), -1, dtype=torch.int32))
 
     def update(self, distance: Tensor) -> None:
         """Take the next step's Hamming distances to the teacher, shape (trials,)."""
         here = distance == 0
+        elsewhere = ~here
         known = self.first_hit >= 0
         returned = here & (self.away > 0)
-        self.escapes = self.escapes + (self.at_teacher & ~here)
-        self.time_away = self.time_away + self.away * returned
-        bins = self.away.clamp(1, self.longest).sub_(1).unsqueeze(1)
-        counts = returned.to(torch.int64).unsqueeze(1)
-        self.return_times = self.return_times.scatter_add(1, bins, counts)
-        self.away = (self.away + known) * ~here
-        index = int(self.steps)
-        if index < self.trace_steps:
-            self.trace = self.trace.clone() if self.trace.is_inference() else self.trace
-            self.trace[index] = distance.to(self.trace.dtype)
-        self.steps = self.steps + 1
-        self.first_hit = torch.where(here & ~known, self.steps, self.first_hit)
-        if index >= self.burn_in:
-            self.visits = self.visits + here
-        self.at_teacher = here
+        self.escapes.add_(self.at_teacher & elsewhere)
+        self.time_away.add_(self.away * returned)
+        bins = self.away.clamp(1, self.longest).sub_(1)
+        self.return_times.scatter_add_(1, bins.unsqueeze(1), returned.long().unsqueeze(1))
+        self.away.add_(known).mul_(elsewhere)
+        if self.trace_steps:
+            row = self.steps.clamp(max=self.trace_steps).view(1)
+            self.trace.index_copy_(0, row, distance.to(torch.int32).unsqueeze(0))
+        self.visits.add_(here & (self.steps >= self.burn_in) if self.burn_in else here)
+        self.steps.add_(1)
+        self.first_hit.masked_fill_(here & ~known, self.steps)
+        self.at_teacher.copy_(here)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics per trial.
@@ -116,5 +109,5 @@ class Recurrence(Metric):
             "returns": returns,
             "mean_return_time": self.time_away / returns,
             "return_times": self.return_times,
-            "trace": self.trace[: int(self.steps)],
+            "trace": self.trace[: min(int(self.steps), self.trace_steps)],
         }

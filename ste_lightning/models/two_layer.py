@@ -158,14 +158,15 @@ class BinaryTwoLayer(L.LightningModule):
             np.random.default_rng([seed, stream, trial]).standard_normal(size, dtype=np.float32)
             for trial in range(self.trials)
         ]
-        return torch.from_numpy(np.stack(drawn))
+        return torch.as_tensor(np.stack(drawn))
 
     # -- the network ---------------------------------------------------------------------------
 
     def binary_weight(self) -> Tensor:
         """Return w = sign(x) / sqrt(n), shape (trials, n), whose gradient is that of sign(x)."""
         sign = SF.sign(self.weight, rule=self.weight_rule)
-        return (sign * self.n**-0.5).detach() + (sign - sign.detach())
+        w: Tensor = (sign * self.n**-0.5).detach() + (sign - sign.detach())
+        return w
 
     def forward(self, Z: Tensor) -> Tensor:
         """Return the outputs (trials, N) for inputs Z of shape (trials, N, m, n).
@@ -174,7 +175,8 @@ class BinaryTwoLayer(L.LightningModule):
         :func:`ste_lightning.models.coarse_gradient.coarse_loss`.
         """
         a = (Z @ self.binary_weight()[:, None, :, None]).squeeze(-1)
-        return (SF.step(a, rule=self.rule) * self.v[:, None, :]).sum(-1)
+        y: Tensor = (SF.step(a, rule=self.rule) * self.v[:, None, :]).sum(-1)
+        return y
 
     # -- the teacher ---------------------------------------------------------------------------
 
@@ -233,7 +235,8 @@ class BinaryTwoLayer(L.LightningModule):
         """Return the sum of the trials' losses."""
         losses = self._losses(batch)
         self.loss.copy_(losses.detach())
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        every = getattr(self.trainer, "log_every_n_steps", 0)
+        if every and (self.global_step + 1) % every == 0:
             self._log_statistics(on_step=True)
         return losses.sum()
 
@@ -274,8 +277,10 @@ class BinaryTwoLayer(L.LightningModule):
         }
         shown = {"loss", "recovery"}
         for name, value in values.items():
-            where = {"on_step": on_step, "on_epoch": not on_step, "prog_bar": name in shown}
-            self.log(name, value, batch_size=1, **where)
+            shows = name in shown
+            self.log(
+                name, value, prog_bar=shows, on_step=on_step, on_epoch=not on_step, batch_size=1
+            )
 
     def result(self) -> dict[str, Tensor]:
         """Return what happened, per trial.
