@@ -88,7 +88,7 @@ class QuantMultiheadAttention(QuantizedLayer, nn.MultiheadAttention):
     def quantized_weight(self) -> Tensor:
         """Return the quantized QKV weights, stacked as in ``in_proj_weight``."""
         assert isinstance(self.in_proj_weight, Tensor)
-        if self.weight_quantizer is None:
+        if self.weight_quantizer is None or not self.weight_quantization:
             return self.in_proj_weight
         weight: Tensor = self.weight_quantizer(self.in_proj_weight)
         return weight
@@ -119,7 +119,7 @@ class QuantMultiheadAttention(QuantizedLayer, nn.MultiheadAttention):
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_dim)
         scores = scores + self._mask(q, k, key_padding_mask, attn_mask, is_causal)
         scores = scores.softmax(-1)
-        if self.score_quantizer is not None:
+        if self.score_quantizer is not None and self.input_quantization:
             scores = self.score_quantizer(scores)
         attended = F.dropout(scores, self.dropout, self.training) @ v
         y = self.out_proj(attended.transpose(1, 2).flatten(2))

@@ -21,9 +21,13 @@ class QuantizedLayer(nn.Module):
     Attributes:
         weight_quantizer: the module applied to ``weight``, or ``None`` for float weights.
         input_quantizer: the module applied to the layer's input, or ``None``.
+        weight_quantization: ``False`` lets ``forward`` use ``weight`` as it is.
+        input_quantization: likewise for the input; both switches add no key.
     """
 
     weight: Tensor
+    weight_quantization: bool = True
+    input_quantization: bool = True
     channel_dim: ClassVar[int] = 0
     float_class: ClassVar[type[nn.Module]] = nn.Module
 
@@ -91,14 +95,14 @@ class QuantizedLayer(nn.Module):
 
     def quantized_weight(self) -> Tensor:
         """Return the weights that ``forward`` multiplies with, differentiable in ``weight``."""
-        if self.weight_quantizer is None:
+        if self.weight_quantizer is None or not self.weight_quantization:
             return self.weight
         weight: Tensor = self.weight_quantizer(self.weight)
         return weight
 
     def quantized_input(self, x: Tensor) -> Tensor:
         """Return the quantized input of the layer."""
-        if self.input_quantizer is None:
+        if self.input_quantizer is None or not self.input_quantization:
             return x
         quantized: Tensor = self.input_quantizer(x)
         return quantized

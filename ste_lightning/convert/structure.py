@@ -1,0 +1,66 @@
+"""What a network looks like from its layers: their order, and which ReLU feeds which layer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from ste_lightning.convert.nonnegative import Origins, Source
+from ste_lightning.layers import QUANTIZED, QuantizedLayer
+
+__all__ = ["Structure", "float_class", "quantizable_layers"]
+
+
+@dataclasses.dataclass
+class Structure:
+    """Layers in the order in which they run, and the ReLUs whose outputs reach their inputs.
+
+    Attributes:
+        order: the names of the quantizable layers, each once.
+        feeds: layer name -> ReLUs that make its whole input nonnegative.
+    """
+
+    order: list[str] = dataclasses.field(default_factory=list)
+    feeds: dict[str, set[Source]] = dataclasses.field(default_factory=dict)
+
+    def enter(self, name: str, origins: Origins) -> None:
+        """Note that the layer ``name`` runs on an input of these origins."""
+        if name not in self.order:
+            self.order.append(name)
+        self.feeds.setdefault(name, set()).update(origins)
+
+
+def float_class(layer: nn.Module) -> type[nn.Module] | None:
+    """Return the torch class that ``layer`` is, or was before conversion, if quantizable.
+
+    Subclasses with a ``forward`` of their own are not quantizable: swapping would lose it.
+    """
+    cls: type = type(layer)
+    if isinstance(layer, QuantizedLayer):
+        return layer.float_class
+    if torch.nn.utils.parametrize.is_parametrized(layer):
+        cls = torch.nn.utils.parametrize.type_before_parametrizations(layer)
+    return cls if cls in QUANTIZED else None
+
+
+def quantizable_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that can be or are quantized by name, in the order of registration.
+
+    Children of such a layer belong to it and are not listed.
+    """
+    found: dict[str, nn.Module] = {}
+
+    def visit(name: str, module: nn.Module, seen: set[nn.Module]) -> None:
+        if module in seen:
+            return
+        seen.add(module)
+        if float_class(module) is not None:
+            found[name] = module
+            return
+        for child_name, child in module.named_children():
+            visit(f"{name}.{child_name}" if name else child_name, child, seen)
+
+    visit("", model, set())
+    return found
