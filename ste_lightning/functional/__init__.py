@@ -4,9 +4,15 @@
 ``surrogate("reste", o=2.0)`` is the rule itself. No modules, no state.
 """
 
-from ste_lightning.functional import rules
+from ste_lightning.functional import rules, schedules
 from ste_lightning.functional.descent import pull_towards_teacher
+from ste_lightning.functional.learned_scale import (
+    clip_quantize,
+    learned_scale_quantize,
+    scale_gradient,
+)
 from ste_lightning.functional.maps import hard_sign, hard_step, sign, step
+from ste_lightning.functional.rounding import fake_quantize, round
 from ste_lightning.functional.straight_through import straight_through
 from ste_lightning.functional.surrogate import (
     IndicatorSurrogate,
@@ -22,12 +28,18 @@ __all__ = [
     "IndicatorSurrogate",
     "Surrogate",
     "antiderivative",
+    "clip_quantize",
+    "fake_quantize",
     "hard_sign",
     "hard_step",
+    "learned_scale_quantize",
     "pull_towards_teacher",
     "register",
+    "round",
     "rule_class",
     "rules",
+    "scale_gradient",
+    "schedules",
     "sign",
     "step",
     "straight_through",

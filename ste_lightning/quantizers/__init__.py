@@ -1,6 +1,13 @@
 """Quantizer modules, built from a name, a mapping or a module by :func:`build`."""
 
 from ste_lightning.quantizers.binary import Sign, Step
+from ste_lightning.quantizers.calibrated import Calibrated
+from ste_lightning.quantizers.dorefa import DoReFa
+from ste_lightning.quantizers.dynamic import Token
+from ste_lightning.quantizers.libra import LibraPB
+from ste_lightning.quantizers.lsq import LSQ, LSQPlus
+from ste_lightning.quantizers.pact import PACT
+from ste_lightning.quantizers.power_of_two import APoT, PowerOfTwo
 from ste_lightning.quantizers.quantizer import (
     Operand,
     Quantizer,
@@ -12,14 +19,29 @@ from ste_lightning.quantizers.quantizer import (
     register_quantizer,
 )
 from ste_lightning.quantizers.scaling import SCALES, mean_magnitude
+from ste_lightning.quantizers.ternary import TWN, BitNetTernary, Ternary
+from ste_lightning.quantizers.uniform import Uniform
 
 __all__ = [
+    "LSQ",
+    "PACT",
     "SCALES",
+    "TWN",
+    "APoT",
+    "BitNetTernary",
+    "Calibrated",
+    "DoReFa",
+    "LSQPlus",
+    "LibraPB",
     "Operand",
+    "PowerOfTwo",
     "Quantizer",
     "QuantizerSpec",
     "Sign",
     "Step",
+    "Ternary",
+    "Token",
+    "Uniform",
     "build",
     "describe",
     "mean_magnitude",

@@ -50,13 +50,20 @@ class Sign(Quantizer):
         self.detach_scale = detach_scale
         self.channel_dim = channel_dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def quantize(self, x: Tensor) -> Tensor:
         """Return alpha sign(x) in the shape and dtype of ``x``."""
         signs = SF.sign(x, self.rule)
         if self.scale == "none":
             return signs
         alpha = mean_magnitude(x, self.scale, self.channel_dim)
         return signs * (alpha.detach() if self.detach_scale else alpha)
+
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -1 and +1, and alpha."""
+        alpha = x.new_ones(())
+        if self.scale != "none":
+            alpha = mean_magnitude(x, self.scale, self.channel_dim)
+        return SF.hard_sign(x).int(), alpha
 
     def extra_repr(self) -> str:
         """Return the rule and, where there is one, the scale."""
@@ -78,6 +85,10 @@ class Step(Quantizer):
     bits = 1.0
     default_rule = "relu"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def quantize(self, x: Tensor) -> Tensor:
         """Return 0 and 1 in the shape and dtype of ``x``."""
         return SF.step(x, self.rule)
+
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return 0 and 1, and the scale 1."""
+        return SF.hard_step(x).int(), x.new_ones(())

@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.functional import Surrogate, rule_class, surrogate
+from ste_lightning.functional.schedules import PRESETS, Schedule
 
 __all__ = [
     "Operand",
@@ -28,33 +30,133 @@ QuantizerSpec = str | Mapping[str, Any] | nn.Module | None
 class Quantizer(nn.Module):
     """A forward map with a backward rule, as a module.
 
+    y = q(x), or while a schedule drives ``strength`` below 1, y = x + strength (q(x) - x).
+
+    Subclasses write :meth:`quantize` and :meth:`integer_levels`.
+
     Args:
         rule: the backward rule, a name or a :class:`~ste_lightning.functional.Surrogate`.
         params: the rule's parameters, when ``rule`` is a name.
 
     Attributes:
         bits: how many bits one quantized element takes when packed.
-        rule: the backward rule.
+        rule: the backward rule, with the present values of its scheduled parameters.
+        strength: how much of the quantization is applied, 1 = all.
+        schedules: what :meth:`schedule` attached, by parameter.
+
+    Raises:
+        ConfigurationError: for an unknown rule or parameter, or a rule that does not fit the map.
     """
 
     map_name: ClassVar[str] = ""
     default_rule: ClassVar[str] = "clipped"
-    bits: float
+    operands: ClassVar[frozenset[str]] = frozenset({"weights", "activations"})
+    between_levels: ClassVar[bool] = False  # the rule acts around every rounding transition
+    schedulable: ClassVar[tuple[str, ...]] = ()  # parameters of the map that may be scheduled
+    bits: float | Tensor
 
     def __init__(self, rule: str | Surrogate | None = None, **params: Any) -> None:
         super().__init__()
-        self.rule = surrogate(self.default_rule if rule is None else rule, **params)
+        self._rule = surrogate(self.default_rule if rule is None else rule, **params)
         require(
-            self.map_name in self.rule.maps or not self.rule.maps & {"sign", "step"},
+            not self.between_levels or len(self._rule.operands) == 2,
             "rule",
-            self.rule.name,
-            f"it does not fit the map {self.map_name!r}",
+            self._rule.name,
+            f"it does not fit the map {self.map_name!r}, whose rule acts around every transition "
+            "between two levels; use for example 'identity' or 'tanh'",
         )
+        self.strength: float | Tensor = 1.0
+        self.schedules: dict[str, Schedule] = {}
+
+    @property
+    def rule(self) -> Surrogate:
+        """The backward rule, with the present values of its scheduled parameters."""
+        driven = [n for n in self._rule.parameter_names if f"rule_{n}" in self._buffers]
+        if not driven:
+            return self._rule
+        values = {n: getattr(self, f"rule_{n}") for n in driven}
+        return type(self._rule)(**{**self._rule.parameters(), **values})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantized values, in the shape and dtype of ``x``."""
+        y = self.quantize(x)
+        if not isinstance(self.strength, Tensor):
+            return y
+        # x + 1 (y - x) would miss the grid by rounding
+        return torch.where(self.strength >= 1, y, x + (self.strength * (y - x)).to(x.dtype))
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return q(x) in the shape and dtype of ``x``, differentiable by the backward rule."""
+        raise TypeError(f"{type(self).__name__} must define quantize(x)")
+
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return q(x) as integers and what one of them is worth.
+
+        Args:
+            x: what :meth:`forward` takes.
+
+        Returns:
+            ``levels``, an int32 tensor in the shape of ``x``, the zero point already
+            subtracted, and ``scale``, broadcastable against it: in eval mode and with full
+            strength, ``forward(x) == levels * scale`` up to rounding.
+        """
+        raise TypeError(f"{type(self).__name__} must define integer_levels(x)")
+
+    def schedule(self, parameter: str, function: str, **params: Any) -> None:
+        """Drive a parameter of the map or of its backward rule by the training progress.
+
+        The parameter becomes a 0-d buffer (its own name for the map's, ``rule_NAME`` for the
+        rule's): it is saved, resumed and broadcast with the model, and changing it compiles
+        nothing anew.
+
+        Args:
+            parameter: a parameter of the rule, one of the map's ``schedulable`` ones, or
+                ``strength``.
+            function: a name in :data:`ste_lightning.functional.schedules.SCHEDULES`.
+            params: the function's parameters, and ``begin`` and ``until``, the part of training
+                (fractions) in which it runs.
+
+        Raises:
+            ConfigurationError: for an unknown parameter or function, or values that the
+                parameter cannot take.
+        """
+        own = ("strength", *self.schedulable)
+        if parameter not in (*own, *self._rule.parameter_names):
+            raise unknown("scheduled parameter", parameter, {*own, *self._rule.parameter_names})
+        window = {key: params.pop(key) for key in ("begin", "until") if key in params}
+        schedule = Schedule(function, tuple(sorted(params.items())), **window)
+        for progress in (0.0, 0.5, 1.0):
+            self._check_scheduled(parameter, schedule(progress))
+        value = torch.tensor(schedule(0.0))
+        name = parameter if parameter in own else f"rule_{parameter}"
+        if name in own or name in self._buffers:
+            delattr(self, name)
+        self.register_buffer(name, value)
+        self.schedules[parameter] = schedule
+
+    def _check_scheduled(self, parameter: str, value: float) -> None:
+        """Raise unless the parameter can take the value."""
+        if parameter in self._rule.parameter_names and parameter not in self.schedulable:
+            type(self._rule)(**{**self._rule.parameters(), parameter: value})
+        elif parameter == "bits":
+            require(2 <= value <= 8, "bits", value, "schedule whole numbers from 2 to 8")
+        else:
+            require(0 <= value <= 1, parameter, value, "schedule values from 0 to 1")
+
+    @torch.no_grad()
+    def set_progress(self, progress: float) -> None:
+        """Move all scheduled parameters to ``progress``, the fraction of training done."""
+        for parameter, schedule in self.schedules.items():
+            name = parameter if parameter in self._buffers else f"rule_{parameter}"
+            getattr(self, name).fill_(schedule(progress))
 
     def extra_repr(self) -> str:
-        """Return the backward rule with its parameters."""
-        params = "".join(f", {k}={v}" for k, v in self.rule.parameters().items())
-        return f"rule={self.rule.name!r}{params}"
+        """Return the backward rule with its parameters, and the schedules."""
+        params = "".join(
+            f", {k}={v}" for k, v in self._rule.parameters().items() if k not in self.schedules
+        )
+        driven = "".join(f", {k}~{v.function}" for k, v in self.schedules.items())
+        return f"rule={self._rule.name!r}{params}{driven}"
 
 
 Q = TypeVar("Q", bound=type[nn.Module])
@@ -88,21 +190,28 @@ def quantizer_class(name: str) -> type[nn.Module]:
     return _QUANTIZERS[name]
 
 
-def build(spec: QuantizerSpec, operand: Operand = "activations") -> nn.Module | None:
+def build(
+    spec: QuantizerSpec, operand: Operand = "activations", channel_dim: int = 0
+) -> nn.Module | None:
     """Make a quantizer from its specification.
 
     Args:
         spec: a forward map's name (``"sign"``); a mapping with ``map`` (default ``"sign"``),
-            ``rule`` and the parameters of both (``{"map": "sign", "rule": "reste", "o": 3.0}``);
-            a module, returned as it is; or ``None`` for no quantizer.
-        operand: what it will quantize; a rule meant for the other operand is refused.
+            ``rule``, the parameters of both and ``schedule``
+            (``{"map": "sign", "rule": "reste", "schedule": "reste"}``); a module, returned as it
+            is; or ``None`` for no quantizer. ``schedule`` is the name of a preset
+            (:data:`~ste_lightning.functional.schedules.PRESETS`) or a mapping: a preset to its
+            parameters (``{"ede": {"start": 0.001}}``), or a parameter to a function with its
+            parameters (``{"t": {"function": "log", "start": 0.1, "end": 10}}``).
+        operand: what it will quantize; a map or a rule meant for the other operand is refused.
+        channel_dim: the output channel's axis, for maps with one scale per channel.
 
     Returns:
         The quantizer module, or ``None``.
 
     Raises:
         ConfigurationError: for unknown names and keys (with the nearest match), parameters out
-            of range, and rules that do not fit the operand.
+            of range, and maps or rules that do not fit the operand.
     """
     if spec is None or isinstance(spec, nn.Module):
         return spec
@@ -113,16 +222,53 @@ def build(spec: QuantizerSpec, operand: Operand = "activations") -> nn.Module | 
             f"quantizer={spec!r} cannot be used: give a name, a mapping, a module or None."
         )
     arguments = {str(key): value for key, value in spec.items()}
+    schedules = arguments.pop("schedule", None)
     cls = quantizer_class(str(arguments.pop("map", "sign")))
     _check_keys(cls, arguments)
-    quantizer = cls(**arguments)
-    rule = getattr(quantizer, "rule", None)
-    if isinstance(rule, Surrogate) and operand not in rule.operands:
+    context = {"operand": operand, "channel_dim": channel_dim}
+    takes = inspect.signature(cls.__init__).parameters
+    quantizer = cls(**{k: v for k, v in context.items() if k in takes} | arguments)
+    if isinstance(quantizer, Quantizer):
+        _check_operand(quantizer, operand)
+    if schedules is not None:
+        _attach_schedules(quantizer, schedules)
+    return quantizer
+
+
+def _check_operand(quantizer: Quantizer, operand: Operand) -> None:
+    """Refuse maps and rules that are meant for the other operand."""
+    require(
+        operand in quantizer.operands,
+        "map",
+        quantizer.map_name,
+        f"it is meant for {' and '.join(sorted(quantizer.operands))}, not for {operand}",
+    )
+    rule = quantizer.rule
+    if operand not in rule.operands:
         raise ConfigurationError(
             f"rule={rule.name!r} cannot be used on {operand}: it is meant for "
             f"{' and '.join(sorted(rule.operands))}. For {operand} use for example 'clipped'."
         )
-    return quantizer
+
+
+def _attach_schedules(quantizer: nn.Module, spec: str | Mapping[str, Any]) -> None:
+    """Attach the presets and schedules of a specification."""
+    if not isinstance(quantizer, Quantizer):
+        raise ConfigurationError(
+            f"schedule={spec!r} cannot be used: {type(quantizer).__name__} is not a Quantizer."
+        )
+    if isinstance(spec, str):
+        spec = {spec: {}}
+    for key, value in spec.items():
+        arguments = {"function": value} if isinstance(value, str) else dict(value)
+        function = arguments.pop("function", None)
+        if function is not None:
+            quantizer.schedule(key, function, **arguments)
+            continue
+        if key not in PRESETS:
+            raise unknown("schedule", key, PRESETS)
+        for parameter, preset in PRESETS[key].items():
+            quantizer.schedule(parameter, preset, **arguments)
 
 
 def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
@@ -139,7 +285,7 @@ def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
             raise unknown(
                 f"key of quantizer {getattr(cls, 'map_name', cls.__name__)!r}:",
                 key,
-                known | {"map"},
+                known | {"map", "schedule"},
             )
 
 

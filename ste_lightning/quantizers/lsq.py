@@ -1,0 +1,210 @@
+"""LSQ and LSQ+: the step size, and the offset, are learned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning import functional as SF
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.functional import Surrogate
+from ste_lightning.functional.learned_scale import SMALLEST
+from ste_lightning.functional.rounding import widen
+from ste_lightning.quantizers.calibrated import Calibrated
+from ste_lightning.quantizers.levels import (
+    check_bits,
+    check_granularity,
+    reduced_axes,
+    signed_range,
+)
+from ste_lightning.quantizers.quantizer import Operand, register_quantizer
+
+__all__ = ["LSQ", "LSQPlus"]
+
+
+@register_quantizer("lsq")
+class LSQ(Calibrated):
+    """q(x) = s round(clip(x / s, low, high)) with a learned step s.
+
+    dq/dx := f'(cell) 1[low < x / s < high]; dq/ds = round(v) - f' v inside (v = x / s), ``low``
+    or ``high`` outside, times g = 1 / sqrt(N high), N the number of weights or of features.
+    s starts at 2 mean|x| / sqrt(high). With one signed bit, where high = 0, q(x) = s sign(x),
+    dq/ds = sign(x), g = 1 / sqrt(N), and s starts at mean|x|.
+
+    Args:
+        bits: 1 to 8.
+        rule: the backward rule; default ``"identity"``.
+        signed: levels -2^(b-1) .. 2^(b-1) - 1, or 0 .. 2^b - 1 (the paper's for inputs after
+            ReLU).
+        granularity: one step per ``"tensor"`` (the paper) or, for weights, per ``"channel"``.
+        operand: what is quantized.
+        channel_dim: the output channel's axis.
+        params: the rule's parameters.
+
+    Raises:
+        ConfigurationError: for 0 or more than 8 bits, an unknown rule or granularity.
+
+    Source: Esser et al. 2020, arXiv 1902.08153, sections 2.1 and 2.2.
+    """
+
+    default_rule = "identity"
+    between_levels: ClassVar[bool] = True
+    learns_offset: ClassVar[bool] = False
+    scale: Tensor
+    offset: Tensor
+    low: int
+    high: int
+
+    def __init__(
+        self,
+        bits: int = 4,
+        rule: str | Surrogate | None = None,
+        signed: bool = True,
+        granularity: str = "tensor",
+        operand: Operand = "activations",
+        channel_dim: int = 0,
+        **params: Any,
+    ) -> None:
+        super().__init__(rule, operand, **params)
+        self.bits = check_bits(bits)
+        self.granularity = check_granularity(granularity)
+        if granularity == "channel" and operand != "weights":
+            raise ConfigurationError(
+                "granularity='channel' cannot be used: a learned step per channel is for weights; "
+                "use 'tensor' for activations."
+            )
+        self.signed = signed
+        self.low, self.high = signed_range(bits) if signed else (0, int(2**bits) - 1)
+        self.binary = self.high == 0
+        self.channel_dim = channel_dim
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def _set_from(self, x: Tensor) -> None:
+        axes = reduced_axes(x, self.granularity, self.channel_dim)
+        mean = widen(x).abs().mean(dim=axes, keepdim=self.granularity == "channel")
+        self._set_scale(mean if self.binary else 2 * mean / math.sqrt(self.high))
+
+    def _set_scale(self, scale: Tensor) -> None:
+        """Copy the first scale; one per channel makes a new parameter of that shape."""
+        scale = scale.clamp_min(SMALLEST).to(self.scale.dtype)
+        if scale.shape != self.scale.shape:
+            self.scale = nn.Parameter(scale)
+        else:
+            self.scale.copy_(scale)
+
+    def _gradient_factor(self, x: Tensor) -> float:
+        """Return g = 1 / sqrt(N high)."""
+        per_sample = self.operand == "activations" and x.dim() > 1
+        n = x.numel() // max(x.shape[0] if per_sample else 1, 1)
+        return 1 / math.sqrt(max(n // max(self.scale.numel(), 1), 1) * max(self.high, 1))
+
+    def _positive_scale(self, x: Tensor) -> Tensor:
+        """Return the step in the dtype in which ``x`` is quantized."""
+        return widen(self.scale).clamp_min(SMALLEST).to(widen(x).dtype)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the nearest grid values in the shape and dtype of ``x``."""
+        scale = SF.scale_gradient(self.scale, self._gradient_factor(x))
+        if self.binary:
+            s = widen(scale).clamp_min(SMALLEST)
+            return (SF.sign(widen(x) / s.detach(), self.rule) * s).to(x.dtype)
+        return SF.learned_scale_quantize(
+            x, scale, torch.zeros_like(self.scale), self.low, self.high, self.rule
+        )
+
+    @torch.no_grad()
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the levels and the step."""
+        scale = self._positive_scale(x)
+        if self.binary:
+            return SF.hard_sign(x).int(), scale
+        return (widen(x) / scale).clamp(self.low, self.high).round().int(), scale
+
+    def extra_repr(self) -> str:
+        """Return bits, sign, granularity and the rule."""
+        sign = "signed" if self.signed else "unsigned"
+        return f"bits={self.bits}, {sign}, {self.granularity}, {super().extra_repr()}"
+
+
+@register_quantizer("lsq_plus")
+class LSQPlus(LSQ):
+    """q(x) = s round(clip((x - b) / s, low, high)) + b with a learned step s and offset b.
+
+    Gradients in x and s as in :class:`LSQ`; dq/db = 1 - f' inside the clip, 1 outside. b is
+    used rounded to whole steps, so that deployment needs integers only and 0 stays a level.
+    Activations start from their extremes, s = (max - min) / (high - low), b = min - s low;
+    weights at s = max|mean +- 3 std| / 2^(b-1), b = 0.
+
+    Args:
+        bits: 1 to 8.
+        rule, signed, granularity, operand, channel_dim, params: as in :class:`LSQ`, but levels
+            0 .. 2^b - 1 by default: the offset takes the sign.
+
+    Raises:
+        ConfigurationError: as :class:`LSQ`, and for one signed bit (use ``"lsq"``).
+
+    Source: Bhalgat et al. 2020, arXiv 2004.09576, sections 3.2 and 3.3.
+    """
+
+    def __init__(
+        self,
+        bits: int = 4,
+        rule: str | Surrogate | None = None,
+        signed: bool | None = None,
+        granularity: str = "tensor",
+        operand: Operand = "activations",
+        channel_dim: int = 0,
+        **params: Any,
+    ) -> None:
+        signed = operand == "weights" if signed is None else signed
+        super().__init__(bits, rule, signed, granularity, operand, channel_dim, **params)
+        if self.binary:
+            raise ConfigurationError(
+                "bits=1 cannot be used: one signed bit has no offset; use the map 'lsq', or "
+                "signed=False."
+            )
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def _set_from(self, x: Tensor) -> None:
+        axes, keep = (
+            reduced_axes(x, self.granularity, self.channel_dim),
+            self.granularity != "tensor",
+        )
+        x = widen(x)
+        if self.operand == "weights":
+            mean = x.mean(dim=axes, keepdim=keep)
+            std = x.std(dim=axes, keepdim=keep, correction=0)
+            self._set_scale((mean.abs() + 3 * std) / 2 ** (self.bits - 1))
+            low = torch.zeros_like(self.scale)
+        else:
+            low, high = x.amin(), x.amax()
+            scale = ((high - low) / (self.high - self.low)).clamp_min(SMALLEST)
+            self._set_scale(scale)
+            low = low - scale * self.low
+        if low.shape != self.offset.shape:
+            self.offset = nn.Parameter(low)
+        else:
+            self.offset.copy_(low)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the nearest grid values in the shape and dtype of ``x``."""
+        factor = self._gradient_factor(x)
+        return SF.learned_scale_quantize(
+            x,
+            SF.scale_gradient(self.scale, factor),
+            SF.scale_gradient(self.offset, factor),
+            self.low,
+            self.high,
+            self.rule,
+        )
+
+    @torch.no_grad()
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the levels, the offset's steps added, and the step."""
+        scale = self._positive_scale(x)
+        start = (self.offset / scale).round()
+        v = (widen(x) - start * scale) / scale
+        return (v.clamp(self.low, self.high).round() + start).int(), scale

@@ -1,0 +1,182 @@
+"""Ternary quantizers onto {-1, 0, +1} times a scale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ste_lightning import functional as SF
+from ste_lightning.errors import require
+from ste_lightning.functional import Surrogate
+from ste_lightning.functional.rounding import widen
+from ste_lightning.quantizers.levels import check_granularity, reduced_axes
+from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+
+__all__ = ["TWN", "BitNetTernary", "Ternary"]
+
+TRITS = math.log2(3)
+
+
+def _round_to_trits(x: Tensor) -> Tensor:
+    """Return -1, 0, +1: ``x`` rounded half to even and clipped."""
+    return x.round().clamp(-1, 1)
+
+
+@register_quantizer("ternary")
+class Ternary(Quantizer):
+    """q(x) = sign(x) 1[|x| > threshold]; the backward rule acts on x itself.
+
+    Args:
+        rule: the backward rule; default ``"clipped"``. (Elements inside the dead zone get a
+            gradient like all others.)
+        threshold: half the width of the dead zone, in units of x.
+        params: the rule's parameters.
+
+    Raises:
+        ConfigurationError: for a negative threshold, an unknown rule or parameter.
+
+    Source: Li et al. 2016, arXiv 1605.04711; the fixed threshold 0.05 is larq's.
+    """
+
+    bits = TRITS
+
+    def __init__(
+        self, rule: str | Surrogate | None = None, threshold: float = 0.05, **params: Any
+    ) -> None:
+        super().__init__(rule, **params)
+        require(threshold >= 0, "threshold", threshold, "use a number from 0 up")
+        self.threshold = threshold
+
+    def _map(self, x: Tensor) -> Tensor:
+        return x.sign() * (x.abs() > self.threshold)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return -1, 0 and +1 in the shape and dtype of ``x``."""
+        return SF.straight_through(x, self._map, self.rule)
+
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -1, 0 and +1, and the scale 1."""
+        return self._map(x).int(), x.new_ones(())
+
+    def extra_repr(self) -> str:
+        """Return the rule and the threshold."""
+        return f"{super().extra_repr()}, threshold={self.threshold:g}"
+
+
+@register_quantizer("twn")
+class TWN(Quantizer):
+    """q(x) = alpha sign(x) 1[|x| > D], D = 0.7 mean|x|, alpha = mean of |x| beyond D.
+
+    Args:
+        rule: the backward rule, on x itself; default ``"clipped"``. With the scale, dq/dx is
+            alpha f'(x), as for ``sign`` with a scale.
+        scale: whether to multiply with alpha; without, the levels are -1, 0, +1 (larq's
+            ``ternary_weight_networks``).
+        detach_scale: whether alpha is a constant in the backward pass.
+        granularity: one D and alpha per ``"tensor"`` (the paper) or per ``"channel"``.
+        channel_dim: the output channel's axis.
+        params: the rule's parameters.
+
+    Raises:
+        ConfigurationError: for an unknown rule, parameter or granularity.
+
+    Source: Li et al. 2016, arXiv 1605.04711, section 2.3.
+    """
+
+    bits = TRITS
+    operands: ClassVar[frozenset[str]] = frozenset({"weights"})
+    factor: ClassVar[float] = 0.7
+
+    def __init__(
+        self,
+        rule: str | Surrogate | None = None,
+        scale: bool = True,
+        detach_scale: bool = True,
+        granularity: str = "tensor",
+        channel_dim: int = 0,
+        **params: Any,
+    ) -> None:
+        super().__init__(rule, **params)
+        self.scale = scale
+        self.detach_scale = detach_scale
+        self.granularity = check_granularity(granularity)
+        self.channel_dim = channel_dim
+
+    def _trits(self, x: Tensor) -> Tensor:
+        axes = reduced_axes(x, self.granularity, self.channel_dim)
+        return x.sign() * (x.abs() > self.factor * x.abs().mean(dim=axes, keepdim=True))
+
+    def _alpha(self, x: Tensor) -> Tensor:
+        axes = reduced_axes(x, self.granularity, self.channel_dim)
+        beyond = self._trits(x.detach()).abs()
+        # in float32: float16 cannot count past 2048
+        kept = widen(beyond).sum(dim=axes, keepdim=True).clamp_min(1)
+        return (widen(x.abs() * beyond).sum(dim=axes, keepdim=True) / kept).to(x.dtype)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return -alpha, 0 and +alpha in the shape and dtype of ``x``."""
+        trits = SF.straight_through(x, self._trits, self.rule)
+        if not self.scale:
+            return trits
+        alpha = self._alpha(x)
+        return trits * (alpha.detach() if self.detach_scale else alpha)
+
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -1, 0 and +1, and alpha."""
+        return self._trits(x).int(), self._alpha(x) if self.scale else x.new_ones(())
+
+    def extra_repr(self) -> str:
+        """Return the rule, the scale and the granularity."""
+        return f"{super().extra_repr()}, scale={self.scale}, granularity={self.granularity!r}"
+
+
+@register_quantizer("bitnet")
+class BitNetTernary(Quantizer):
+    """q(x) = s clip(round(x / s), -1, 1), s = mean|x|: BitNet b1.58's absmean weights.
+
+    dq/dx := f'(x / s), so 1 for the default rule; s is a constant in the backward pass.
+
+    Args:
+        rule: the backward rule, on x / s; default ``"identity"`` (the paper).
+        granularity: one s per ``"tensor"`` (the paper) or per ``"channel"``.
+        channel_dim: the output channel's axis.
+        params: the rule's parameters.
+
+    Raises:
+        ConfigurationError: for an unknown rule, parameter or granularity.
+
+    Source: Ma et al. 2024, arXiv 2402.17764, section 2; s is at least 1e-5.
+    """
+
+    bits = TRITS
+    default_rule = "identity"
+    operands: ClassVar[frozenset[str]] = frozenset({"weights"})
+
+    def __init__(
+        self,
+        rule: str | Surrogate | None = None,
+        granularity: str = "tensor",
+        channel_dim: int = 0,
+        **params: Any,
+    ) -> None:
+        super().__init__(rule, **params)
+        self.granularity = check_granularity(granularity)
+        self.channel_dim = channel_dim
+
+    @torch.no_grad()
+    def _scale(self, x: Tensor) -> Tensor:
+        axes = reduced_axes(x, self.granularity, self.channel_dim)
+        return widen(x).abs().mean(dim=axes, keepdim=True).clamp_min(1e-5)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return -s, 0 and +s in the shape and dtype of ``x``."""
+        s = self._scale(x)
+        return (SF.straight_through(widen(x) / s, _round_to_trits, self.rule) * s).to(x.dtype)
+
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -1, 0 and +1, and s."""
+        s = self._scale(x)
+        return _round_to_trits(widen(x) / s).int(), s

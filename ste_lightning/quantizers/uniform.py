@@ -1,0 +1,232 @@
+"""Uniform grids of 1 to 8 bits: symmetric or affine, per tensor, channel or group."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ste_lightning import functional as SF
+from ste_lightning.errors import require, unknown
+from ste_lightning.functional import Surrogate
+from ste_lightning.functional.rounding import widen
+from ste_lightning.quantizers.levels import GRANULARITIES, check_bits, reduced_axes
+from ste_lightning.quantizers.quantizer import Operand, Quantizer, register_quantizer
+from ste_lightning.quantizers.ranges import RANGES, least_squares_shrinkage
+
+__all__ = ["Uniform"]
+
+
+@register_quantizer("uniform")
+class Uniform(Quantizer):
+    """q(x) = s (clip(round(x / s + z), low, high) - z).
+
+    Symmetric: z = 0, high = -low = 2^(b-1) - 1, s = max|x| / high; with one bit the levels are
+    -s and +s, s = mean|x|. Affine: low = 0, high = 2^b - 1, s = (max - min) / high over a range
+    that includes 0, z = round(-min / s), so that 0 is always a level.
+
+    dq/dx := f'(cell) inside [low, high], 0 outside. Weights take their range from each tensor
+    anew; activations from a running average in buffers, so that evaluation does not depend on
+    the batch.
+
+    Args:
+        bits: 1 to 8.
+        rule: the backward rule around each transition; default ``"identity"``.
+        symmetric: default True for weights, False for activations.
+        granularity: one range per ``"tensor"``, ``"channel"`` or ``"group"``; default channel
+            for weights; activations know tensor only.
+        group_size: how many inputs of one output channel share a range, for ``"group"``.
+        range: ``"minmax"``, or ``"mse"``: shrunk for the least squared error.
+        momentum: of the activations' running range.
+        operand: what is quantized; it sets the defaults above.
+        channel_dim: the output channel's axis.
+        params: the rule's parameters.
+
+    Raises:
+        ConfigurationError: for 0 or more than 8 bits, an unknown rule, granularity or range, a
+            group that does not divide the fan-in, or activations per channel or group.
+
+    Source: Jacob et al. 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv 1806.08342.
+    """
+
+    default_rule = "identity"
+    between_levels: ClassVar[bool] = True
+    schedulable: ClassVar[tuple[str, ...]] = ("bits",)
+    minimum: Tensor
+    maximum: Tensor
+    initialized: Tensor
+
+    def __init__(
+        self,
+        bits: int = 8,
+        rule: str | Surrogate | None = None,
+        symmetric: bool | None = None,
+        granularity: str | None = None,
+        group_size: int | None = None,
+        range: str = "minmax",
+        momentum: float = 0.1,
+        operand: Operand = "activations",
+        channel_dim: int = 0,
+        **params: Any,
+    ) -> None:
+        super().__init__(rule, **params)
+        weights = operand == "weights"
+        if granularity is None:
+            granularity = ("channel" if group_size is None else "group") if weights else "tensor"
+        if granularity not in (*GRANULARITIES, "group"):
+            raise unknown("granularity", granularity, (*GRANULARITIES, "group"))
+        require(
+            weights or granularity == "tensor",
+            "granularity",
+            granularity,
+            "activations have one running range; use 'tensor', or the map 'token'",
+        )
+        require(
+            (granularity == "group") == (group_size is not None and group_size >= 1),
+            "group_size",
+            group_size,
+            "give a positive number with granularity='group', and none otherwise",
+        )
+        if range not in RANGES:
+            raise unknown("range", range, RANGES)
+        require(0 < momentum <= 1, "momentum", momentum, "use a number in (0, 1]")
+        self.bits = check_bits(bits)
+        self.symmetric = weights if symmetric is None else symmetric
+        self.granularity = granularity
+        self.group_size = group_size
+        self.range = range
+        self.momentum = momentum
+        self.channel_dim = channel_dim
+        self.binary = self.symmetric and bits == 1
+        require(
+            weights or not self.binary,
+            "bits",
+            bits,
+            "one symmetric bit of activations is the map 'sign'; or use symmetric=False",
+        )
+        self.running = not weights
+        if self.running:
+            self.register_buffer("minimum", torch.zeros(()))
+            self.register_buffer("maximum", torch.zeros(()))
+            self.register_buffer("initialized", torch.tensor(False))
+
+    def _levels(self) -> tuple[Tensor | float, Tensor | float]:
+        """Return the smallest and the largest level, before the zero point is subtracted."""
+        if self.symmetric:
+            high = 2 ** (self.bits - 1) - 1
+            return -high, high
+        high = 2**self.bits - 1
+        return 0 * high, high
+
+    def _grid(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return the step and the zero point of the grid for data in [low, high]."""
+        _, last = self._levels()
+        smallest = torch.finfo(low.dtype).tiny / torch.finfo(low.dtype).eps
+        if self.symmetric:
+            return (torch.maximum(high, -low) / last).clamp_min(smallest), 0.0
+        low, high = low.clamp_max(0), high.clamp_min(0)
+        scale = (high / last - low / last).clamp_min(smallest)  # high - low may overflow
+        return scale, (-low / scale).round()
+
+    def _extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the range of ``x``, one per slice, shrunk for ``"mse"``."""
+        axes = self._axes(x)
+        low, high = x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)
+        if self.range == "minmax":
+            return low, high
+        first, last = self._levels()
+
+        def quantize(shrinkage: float) -> Tensor:
+            scale, zero = self._grid(low * shrinkage, high * shrinkage)
+            return ((x / scale + zero).round().clamp_min(first).clamp_max(last) - zero) * scale
+
+        factor = least_squares_shrinkage(x, axes, quantize)
+        return low * factor, high * factor
+
+    def _axes(self, x: Tensor) -> tuple[int, ...]:
+        if self.granularity == "group":
+            return (x.dim() - 1,)
+        return reduced_axes(x, self.granularity, self.channel_dim)
+
+    def _grouped(self, x: Tensor) -> Tensor:
+        """Return ``x``, its groups along a last axis where ranges are per group."""
+        if self.group_size is None:
+            return x
+        rows = x.movedim(self.channel_dim, 0).flatten(1)
+        require(
+            rows.shape[1] % self.group_size == 0,
+            "group_size",
+            self.group_size,
+            f"it must divide the {rows.shape[1]} inputs of one output channel",
+        )
+        return rows.reshape(rows.shape[0], -1, self.group_size)
+
+    def _ungrouped(self, groups: Tensor, x: Tensor) -> Tensor:
+        """Undo :meth:`_grouped`: give ``groups`` the layout of ``x``."""
+        if self.group_size is None:
+            return groups
+        return groups.reshape(x.movedim(self.channel_dim, 0).shape).movedim(0, self.channel_dim)
+
+    @torch.no_grad()
+    def _scale_and_zero(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        if self.binary:
+            mean = x.abs().mean(dim=self._axes(x), keepdim=True)
+            return mean.clamp_min(torch.finfo(x.dtype).tiny), 0.0
+        if not self.running:
+            return self._grid(*self._extremes(x))
+        if self.training:
+            self._observe(x)
+        return self._grid(self.minimum.to(x.dtype), self.maximum.to(x.dtype))
+
+    @torch.no_grad()
+    def _observe(self, x: Tensor) -> None:
+        """Move the running range towards that of ``x``; the first batch sets it."""
+        weight = torch.where(self.initialized, self.momentum, torch.ones_like(self.minimum))
+        for running, batch in zip((self.minimum, self.maximum), self._extremes(x), strict=True):
+            running.lerp_(batch.reshape(()).to(running.dtype), weight)
+        self.initialized.fill_(True)
+
+    def initialize(self, x: Tensor) -> None:
+        """Set the activations' running range from ``x``; weights need none."""
+        if self.running:
+            self.initialized.fill_(False)
+            self._observe(widen(x.detach()))
+
+    def _noise(self, x: Tensor) -> Tensor | None:
+        """Return the noise of stochastic rounding: none here."""
+        return None
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the nearest grid values in the shape and dtype of ``x``."""
+        values = self._grouped(x)
+        scale, zero = self._scale_and_zero(widen(values))
+        if self.binary:
+            y = (SF.sign(widen(values) / scale, self.rule) * scale).to(x.dtype)
+        else:
+            low, high = self._levels()
+            y = SF.fake_quantize(values, scale, zero, low, high, self.rule, self._noise(values))
+        return self._ungrouped(y, x)
+
+    @torch.no_grad()
+    def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the levels less the zero point, and the step."""
+        values = widen(self._grouped(x))
+        scale, zero = self._scale_and_zero(values)
+        if self.binary:
+            levels = SF.hard_sign(values)
+        else:
+            low, high = self._levels()
+            levels = (values / scale + zero).round().clamp_min(low).clamp_max(high) - zero
+        if self.group_size is not None:
+            scale = self._ungrouped(scale.expand_as(values), x)
+        return self._ungrouped(levels, x).int(), scale
+
+    def extra_repr(self) -> str:
+        """Return bits, symmetry, granularity and range."""
+        kind = "symmetric" if self.symmetric else "affine"
+        group = "" if self.group_size is None else f"({self.group_size})"
+        return (
+            f"bits={float(self.bits):g}, {kind}, {self.granularity}{group}, {self.range}, "
+            f"{super().extra_repr()}"
+        )
