@@ -62,7 +62,7 @@ def run(
     if train_v:
         groups.append({"params": [v], "lr": lr if lr_v is None else lr_v})
     spec = {"name": optimizer, "lr": lr, **({"momentum": momentum} if optimizer == "sgd" else {})}
-    engine = build_optimizer(spec, groups)  # type: ignore[arg-type]
+    engine = build_optimizer(spec, groups)
     _, record.teacher_gradient, _ = evaluate(Z, y, teacher, v.detach(), rule)
     visits = _Visits(record, x.detach() >= 0, teacher > 0, burn_in)
     for step in range(steps):

@@ -286,7 +286,7 @@ def run_trials(  # type: ignore[no-untyped-def]
                 at += 1
         for k in range(n):
             sums_of_w[t, k] += (steps + 1 - since) * np.int64(w[k])
-        if stale and lazy:
+        if stale:
             loss = _gradient(
                 scratch,
                 samples,

@@ -1,0 +1,156 @@
+"""How sure a measured rate, threshold or exponent is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ste_lightning.errors import require
+
+__all__ = ["Estimate", "half_point", "power_law", "wilson"]
+
+_Z95 = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, and the bootstrap's replicates behind it.
+
+    ``value`` is NaN where the data only bound it: then ``low`` and ``high`` are the bounds.
+    """
+
+    value: float
+    low: float
+    high: float
+    replicates: Tensor = dataclasses.field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """Return ``value [low, high]``, or the bound alone."""
+        if not math.isnan(self.value):
+            return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        return f"> {self.low:.4g}" if math.isinf(self.high) else f"< {self.high:.4g}"
+
+
+def wilson(successes: Tensor | int, trials: Tensor | int) -> tuple[Tensor, Tensor]:
+    r"""Return Wilson's 95 % interval of a proportion, elementwise.
+
+    .. math:: \frac{p + z^2/2T \pm z \sqrt{p(1-p)/T + z^2/4T^2}}{1 + z^2/T}
+
+    Args:
+        successes: counts.
+        trials: T, at least 1, of a shape that broadcasts.
+
+    Source: Wilson 1927, JASA 22(158).
+    """
+    count = torch.as_tensor(trials, dtype=torch.float64)
+    require(bool((count > 0).all()), "trials", trials, "use positive counts")
+    p = torch.as_tensor(successes, dtype=torch.float64) / count
+    z2 = _Z95**2
+    centre = p + z2 / (2 * count)
+    half = _Z95 * (p * (1 - p) / count + z2 / (4 * count**2)).sqrt()
+    low, high = ((centre + s * half) / (1 + z2 / count) for s in (-1, 1))
+    return low.clamp(min=0), high.clamp(max=1)
+
+
+def half_point(
+    samples: Sequence[int] | Tensor, success: Tensor, replicates: int = 400, seed: int = 0
+) -> Estimate:
+    r"""Return N50, the number of samples at which half of the trials succeed.
+
+    The maximum-likelihood fit of :math:`P(N) = 1 / (1 + \exp(-b(\log N - \log N_{50})))`,
+    with a weak ridge on b that decides where the data separate perfectly; the interval is
+    the bootstrap's over seeds (a seed keeps its outcomes at all N together).
+
+    Args:
+        samples: the K numbers of samples.
+        success: outcome of every seed at every N, bool, shape (K, seeds).
+        replicates: bootstrap samples; default 400.
+        seed: of the bootstrap.
+
+    Returns:
+        N50 with its interval; NaN and a bound where the rate never crosses one half.
+    """
+    N = torch.as_tensor(samples, dtype=torch.float64)
+    require(
+        success.dim() == 2 and len(success) == len(N),
+        "success.shape",
+        tuple(success.shape),
+        f"use ({len(N)}, seeds), a row for each of the samples",
+    )
+    rate = success.double().mean(1)
+    none = torch.empty(0, dtype=torch.float64)
+    if rate.max() < 0.5:
+        return Estimate(math.nan, float(N.max()), math.inf, none)
+    if rate.min() > 0.5:
+        return Estimate(math.nan, 0.0, float(N.min()), none)
+    seeds = success.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    picked = torch.randint(seeds, (replicates, seeds), generator=generator)
+    rates = torch.cat([rate[None], success.double()[:, picked].mean(2).T])
+    fits = _logistic(N.log(), rates, seeds).exp()
+    low, high = (float(fits[1:].quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(fits[0]), low, high, fits[1:])
+
+
+def _logistic(x: Tensor, rates: Tensor, trials: int) -> Tensor:
+    """Return where each row of ``rates`` (R, K) crosses one half, by penalized likelihood."""
+    centre, scale = x.mean(), x.std().clamp(min=1e-9)
+    t = (x - centre) / scale
+    design = torch.stack([torch.ones_like(t), t])
+    ridge = torch.diag(torch.tensor([1e-6, 1e-2], dtype=torch.float64))
+    beta = torch.zeros(len(rates), 2, dtype=torch.float64)
+    beta[:, 1] = 1.0
+
+    def objective(beta: Tensor) -> Tensor:
+        eta = beta @ design
+        fit = trials * (rates * eta - torch.nn.functional.softplus(eta)).sum(1)
+        return fit - 0.5 * ((beta @ ridge) * beta).sum(1)
+
+    for _ in range(100):
+        p = torch.sigmoid(beta @ design)
+        gradient = trials * (rates - p) @ design.T - beta @ ridge
+        weight = trials * p * (1 - p)
+        hessian = (weight[:, None] * design) @ design.T + ridge
+        move = torch.linalg.solve(hessian, gradient)
+        size = torch.ones(len(rates), 1, dtype=torch.float64)
+        for _ in range(20):  # halve what overshoots
+            worse = objective(beta + size * move) < objective(beta)
+            if not bool(worse.any()):
+                break
+            size[worse] /= 2
+        beta = beta + size * move
+        if float((size * move).abs().max()) < 1e-10:
+            break
+    crossing: Tensor = centre - scale * beta[:, 0] / beta[:, 1]
+    # A replicate without a trend crosses nowhere; keep it within sight of the data.
+    span = x.max() - x.min()
+    return crossing.clamp(x.min() - span, x.max() + span)
+
+
+def power_law(n: Sequence[int] | Tensor, values: Sequence[Estimate]) -> Estimate:
+    r"""Return the exponent p of :math:`\text{value} \propto n^p`, with its interval.
+
+    Weighted least squares of log value on log n, weights from the replicates' variances; the
+    interval is that of the replicates' own exponents, so it holds the sampling error only.
+
+    Args:
+        n: sizes, at least two.
+        values: a bootstrapped estimate for each of them, none NaN.
+    """
+    x = torch.as_tensor(n, dtype=torch.float64).log()
+    require(len(x) == len(values) and len(x) > 1, "n", n, "give two or more sizes with values")
+    known = all(not math.isnan(value.value) for value in values)
+    require(known, "values", values, "leave out sizes whose value is only bounded")
+    y = torch.tensor([value.value for value in values], dtype=torch.float64).log()
+    sampled = torch.stack([value.replicates.log() for value in values])
+    weight = 1 / sampled.var(1).clamp(min=1e-8)
+    mean = (weight * x).sum() / weight.sum()
+    slope = weight * (x - mean)
+    slope = slope / (slope * (x - mean)).sum()
+    exponents = slope @ sampled
+    low, high = (float(exponents.quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(slope @ y), low, high, exponents)

@@ -1,0 +1,69 @@
+"""Intervals and fits against known values and simulated data."""
+
+import math
+
+import pytest
+import torch
+
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.theory.statistics import Estimate, half_point, power_law, wilson
+
+
+def outcomes(samples, n50, slope, seeds, seed=0):
+    N = torch.tensor(samples, dtype=torch.float64)
+    p = torch.sigmoid(slope * (N / n50).log())
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(len(samples), seeds, generator=generator) < p[:, None]
+
+
+def test_wilson_known_values():
+    low, high = wilson(torch.tensor([0, 64, 7]), 64)
+    torch.testing.assert_close(
+        low, torch.tensor([0.0, 0.9434, 0.0540], dtype=torch.float64), atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(
+        high, torch.tensor([0.0566, 1.0, 0.2090], dtype=torch.float64), atol=1e-4, rtol=0
+    )
+    with pytest.raises(ConfigurationError, match="positive counts"):
+        wilson(0, 0)
+
+
+def test_half_point_finds_the_middle_and_covers_it():
+    samples = [16, 24, 32, 48, 64, 96, 128]
+    covered = 0
+    for seed in range(20):
+        estimate = half_point(samples, outcomes(samples, 50, 4.0, 96, seed), replicates=100)
+        assert estimate.value == pytest.approx(50, rel=0.15)
+        covered += estimate.low <= 50 <= estimate.high
+    assert covered >= 16
+
+
+def test_half_point_of_separated_data_lies_between():
+    success = torch.tensor([[False] * 8, [False] * 8, [True] * 8, [True] * 8])
+    estimate = half_point([10, 20, 40, 80], success)
+    assert estimate.value == pytest.approx(math.sqrt(800), rel=0.01)
+
+
+def test_half_point_outside_the_grid_is_bounded_not_guessed():
+    never = half_point([10, 20], torch.zeros(2, 8, dtype=torch.bool))
+    assert math.isnan(never.value)
+    assert (never.low, never.high) == (20, math.inf)
+    assert str(never) == "> 20"
+    always = half_point([10, 20], torch.ones(2, 8, dtype=torch.bool))
+    assert str(always) == "< 10"
+    with pytest.raises(ConfigurationError, match="a row for each"):
+        half_point([10, 20, 30], torch.zeros(2, 8, dtype=torch.bool))
+
+
+def test_power_law_recovers_an_exponent():
+    sizes, estimates = [8, 16, 32, 64], []
+    for n in sizes:
+        grid = [int(n**1.5 * f) for f in (0.5, 0.7, 1.0, 1.4, 2.0)]
+        estimates.append(half_point(grid, outcomes(grid, n**1.5, 4.0, 128, n), seed=n))
+    fit = power_law(sizes, estimates)
+    assert fit.low < 1.5 < fit.high
+    assert fit.high - fit.low < 0.3
+    bounded = Estimate(math.nan, 20.0, math.inf, torch.empty(0))
+    with pytest.raises(ConfigurationError, match="only bounded"):
+        power_law([8, 16], [estimates[0], bounded])
+    assert str(fit).startswith("1.")
