@@ -5,35 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 from torch import Tensor
 
 from ste_lightning.errors import require
+from ste_lightning.theory.statistics import wilson
 
-__all__ = ["recovery_figure", "recurrence_figure", "wilson_interval"]
+__all__ = ["recovery_figure", "recurrence_figure"]
 
 BLUE, ORANGE, GREY, AT_TEACHER = "#1f5fa8", "#d9730d", "#9a9a9a", "#cfe8d5"
-
-
-def wilson_interval(
-    successes: int, trials: int, z: float = 1.959963984540054
-) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion; by default at 95 %.
-
-    Args:
-        successes: how many of the trials succeeded.
-        trials: number of trials, positive.
-        z: quantile of the normal distribution.
-
-    Source: Wilson 1927, J. Amer. Statist. Assoc. 22, 209-212.
-    """
-    require(trials > 0, "trials", trials, "use a positive integer")
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * (p * (1 - p) / trials + z * z / (4 * trials**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _clean(axes: Axes) -> None:
@@ -155,17 +138,19 @@ def recovery_figure(
     """
     require(len(points) > 0, "points", points, "pass at least one (N, recovered, trials)")
     points = sorted(points)
-    samples = np.array([n for n, _, _ in points])
-    share = np.array([k / trials for _, k, trials in points])
-    interval = np.array([wilson_interval(k, trials) for _, k, trials in points])
+    samples, recovered, trials = np.array(points).T
+    share = recovered / trials
+    low, high = (
+        bound.numpy() for bound in wilson(torch.from_numpy(recovered), torch.from_numpy(trials))
+    )
     figure = Figure(figsize=(6.2, 3.9), layout="constrained")
     axes = figure.subplots()
-    axes.fill_between(samples, interval[:, 0], interval[:, 1], color=BLUE, alpha=0.13, linewidth=0)
-    spread = np.abs(interval.T - share)
+    axes.fill_between(samples, low, high, color=BLUE, alpha=0.13, linewidth=0)
+    spread = np.abs([low - share, high - share])
     axes.errorbar(samples, share, spread, color=BLUE, marker="o", capsize=2.5, linewidth=1.8)
-    for (_, recovered, trials), x, y in zip(points, samples, share, strict=True):
+    for (x, successes, count), y in zip(points, share, strict=True):
         axes.annotate(
-            f"{recovered}/{trials}",
+            f"{successes}/{count}",
             (x, y),
             xytext=(7, -11),
             textcoords="offset points",

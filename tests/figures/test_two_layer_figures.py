@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.figures.two_layer import recovery_figure, recurrence_figure, wilson_interval
+from ste_lightning.figures.two_layer import recovery_figure, recurrence_figure
 from ste_lightning.metrics import Recurrence
 
 
@@ -65,12 +65,3 @@ def test_recovery_figure() -> None:
     assert saved(figure) > 1000
     with pytest.raises(ConfigurationError, match="points"):
         recovery_figure([])
-
-
-def test_wilson_interval() -> None:
-    """The first is theory.md's row 'true .016 [.010, .025]' of 1024 seeds."""
-    assert wilson_interval(16, 1024) == pytest.approx((0.0097, 0.0252), abs=1e-4)
-    assert wilson_interval(64, 64) == pytest.approx((0.9434, 1.0), abs=1e-4)
-    assert wilson_interval(0, 10)[0] == 0
-    with pytest.raises(ConfigurationError, match="trials=0"):
-        wilson_interval(0, 0)

@@ -1,0 +1,21 @@
+"""Theory of straight-through training: closed forms, and the engine that simulates it."""
+
+from ste_lightning.theory import population
+from ste_lightning.theory.prediction import (
+    RecurrencePrediction,
+    predict_recurrence,
+    restoring_drift,
+    teacher_gradient,
+)
+from ste_lightning.theory.simulate import simulate
+from ste_lightning.theory.simulation import Simulation
+
+__all__ = [
+    "RecurrencePrediction",
+    "Simulation",
+    "population",
+    "predict_recurrence",
+    "restoring_drift",
+    "simulate",
+    "teacher_gradient",
+]
