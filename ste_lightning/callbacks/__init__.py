@@ -1,5 +1,16 @@
 """Lightning callbacks for training with quantizers."""
 
 from ste_lightning.callbacks.latent_clipping import LatentClipping
+from ste_lightning.callbacks.oscillation import OscillationDampening, OscillationFreezing
+from ste_lightning.callbacks.quantization_monitor import QuantizationMonitor
+from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
+from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
-__all__ = ["LatentClipping"]
+__all__ = [
+    "LatentClipping",
+    "OscillationDampening",
+    "OscillationFreezing",
+    "QuantizationMonitor",
+    "RecurrenceMonitor",
+    "TransitionRateScheduling",
+]

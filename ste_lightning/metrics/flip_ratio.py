@@ -42,14 +42,17 @@ class FlipRatio(PersistentMetric):
         """Take the next weights, any fixed shape: latent or binary floats, whose signs count, the
         booleans ``x >= 0``, or integer levels, which are compared as they are.
         """
-        positive = weight >= 0 if weight.is_floating_point() else weight
-        if self.previous.shape != positive.shape:
-            self.previous = positive.clone()
+        if weight.is_floating_point():
+            weight = weight >= 0
+        elif weight.dtype != torch.bool:
+            weight = weight.to(torch.int32)  # gloo and NCCL do not gather int16
+        if self.previous.shape != weight.shape or self.previous.dtype != weight.dtype:
+            self.previous = weight.clone()
             return
-        changed = torch.count_nonzero(positive != self.previous)
-        self.flipped.add_(changed / positive.numel())
+        changed = torch.count_nonzero(weight != self.previous)
+        self.flipped.add_(changed / weight.numel())
         self.updates.add_(1)
-        self.previous.copy_(positive)
+        self.previous.copy_(weight)
 
     def compute(self) -> Tensor:
         """Return the flip ratio, 0 before the second update."""

@@ -58,11 +58,11 @@ def grid_levels(quantizer: nn.Module, weight: Tensor) -> tuple[Tensor, Tensor]:
         weight: latent weights of any shape.
 
     Returns:
-        The levels as int16 in the shape of ``weight``, and the scale, broadcastable to it.
+        The levels as int32 in the shape of ``weight``, and the scale, broadcastable to it.
     """
     integer_levels = getattr(quantizer, "integer_levels", None)
     if integer_levels is not None:
         levels, scale = integer_levels(weight.detach())
-        return levels.to(torch.int16), torch.as_tensor(scale, device=weight.device)
+        return levels.to(torch.int32), torch.as_tensor(scale, device=weight.device)
     values: Tensor = quantizer(weight.detach())
-    return values.sign().to(torch.int16), values.abs()
+    return values.sign().to(torch.int32), values.abs()

@@ -60,7 +60,7 @@ class DeadChannels(Metric):
         kwargs: passed on to :class:`torchmetrics.Metric`.
     """
 
-    full_state_update = False
+    full_state_update = True
     low: Tensor
     high: Tensor
 
@@ -95,7 +95,7 @@ class ScaleDrift(Metric):
     +1: doubled; -1: halved. The reference survives ``reset``.
     """
 
-    full_state_update = False
+    full_state_update = True
     reference: Tensor
     scale: Tensor
 

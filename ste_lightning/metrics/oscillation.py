@@ -39,7 +39,7 @@ class OscillationFrequency(Metric):
     Source: Nagel et al. 2022, arXiv 2203.11086, section 2.2 and equation 4.
     """
 
-    full_state_update = False
+    full_state_update = True  # an oscillation is seen against what came before
     previous: Tensor
     direction: Tensor
     frequency: Tensor
@@ -51,7 +51,7 @@ class OscillationFrequency(Metric):
         require(threshold >= 0, "threshold", threshold, "use 0 or a positive number")
         self.momentum, self.threshold = momentum, threshold
         states = {
-            "previous": torch.int16,
+            "previous": torch.int32,
             "direction": torch.int8,
             "frequency": torch.float32,
             "counts": torch.int32,
@@ -64,8 +64,8 @@ class OscillationFrequency(Metric):
     def update(self, levels: Tensor) -> None:
         """Take the next levels: integers, or latent weights, whose signs then count."""
         if levels.is_floating_point() or levels.dtype == torch.bool:
-            levels = (levels if levels.dtype == torch.bool else levels >= 0).to(torch.int16)
-        levels = levels.to(torch.int16)
+            levels = (levels if levels.dtype == torch.bool else levels >= 0).to(torch.int32)
+        levels = levels.to(torch.int32)
         if self.previous.shape != levels.shape:
             self.previous = levels.clone()
             self.direction = torch.zeros_like(levels, dtype=torch.int8)

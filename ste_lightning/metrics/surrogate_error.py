@@ -17,7 +17,7 @@ __all__ = ["EstimatingError", "GradientStability"]
 class _MeanOverSteps(Metric):
     """The last value (``last``) and, from ``compute``, the mean of the values since the reset."""
 
-    full_state_update = False
+    full_state_update = True  # "last" is no sum
     total: Tensor
     steps: Tensor
     last: Tensor

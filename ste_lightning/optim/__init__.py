@@ -1,6 +1,5 @@
 """Optimizers and step-size control made for quantized weights."""
 
-from ste_lightning.optim.annealing import cosine
 from ste_lightning.optim.bop import Bop, SecondOrderBop
 from ste_lightning.optim.chained import Chained
 from ste_lightning.optim.param_groups import quantizer_param_groups
@@ -11,6 +10,5 @@ __all__ = [
     "Chained",
     "SecondOrderBop",
     "TransitionRate",
-    "cosine",
     "quantizer_param_groups",
 ]

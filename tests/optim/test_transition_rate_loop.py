@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.optim import TransitionRate, cosine
+from ste_lightning.optim import TransitionRate
 
 
 def test_the_loop_is_equations_10_and_11() -> None:
@@ -42,10 +40,3 @@ def test_state_resumes() -> None:
 def test_settings_out_of_range_are_refused(options) -> None:
     with pytest.raises(ConfigurationError):
         TransitionRate(**options)
-
-
-def test_cosine_ends_where_it_should() -> None:
-    assert cosine(1.0, 0.2, -1) == 1.0
-    assert cosine(1.0, 0.2, 0.5) == pytest.approx(0.6)
-    assert cosine(1.0, 0.2, 2) == pytest.approx(0.2)
-    assert cosine(0.0, 1.0, 1 / 3) == pytest.approx((1 - math.cos(math.pi / 3)) / 2)
