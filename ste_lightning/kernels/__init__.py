@@ -1,0 +1,21 @@
+"""Products with weights of one to eight bits: packing, micro-kernels, and plain torch.
+
+What is here depends on torch and NumPy only; numba is imported at the first product, and where
+it is missing the same functions compute with torch operators, with equal results.
+"""
+
+from ste_lightning.kernels.affine import SIGNS, STEPS, Codes
+from ste_lightning.kernels.products import Geometry, convolve, default_format, linear
+from ste_lightning.kernels.weights import Prepared, prepare
+
+__all__ = [
+    "SIGNS",
+    "STEPS",
+    "Codes",
+    "Geometry",
+    "Prepared",
+    "convolve",
+    "default_format",
+    "linear",
+    "prepare",
+]

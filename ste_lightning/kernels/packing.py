@@ -1,0 +1,165 @@
+"""Inputs packed into rows of bits, as compiled code.
+
+A row is one sample (or one pixel) and group: its channels' bits, lowest channel first, in whole
+units of the format ``fmt`` (a layout's number). Under ``lookup`` every four bits take a byte,
+whose upper half they fill: times 16, they are the offset into the table of counts. All functions
+take ranges, so that threads can share the work.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.vectors import (
+    compare,
+    compare_affine,
+    compare_planes,
+    plane_of,
+    store_32,
+    store_64,
+)
+
+__all__ = ["pack_codes", "pack_planar", "pack_rows"]
+
+_LOW16 = np.uint64(0x0000FFFF0000FFFF)
+_LOW8 = np.uint64(0x00FF00FF00FF00FF)
+_HALVES = np.uint64(0xF0F0F0F0F0F0F0F0)
+
+
+@compiled
+def _put(fmt, word, count, out, at):  # type: ignore[no-untyped-def]
+    """Store ``count`` <= 32 bits (those above are zero); return how many bytes that took."""
+    if fmt == 0:
+        spread = np.uint64(word)
+        spread = (spread | (spread << np.uint64(16))) & _LOW16
+        spread = (spread | (spread << np.uint64(8))) & _LOW8
+        # Each 16 bits hold a byte: its lower half goes up by 4, its upper half by 8.
+        spread = ((spread << np.uint64(4)) | (spread << np.uint64(8))) & _HALVES
+        if count > 24:
+            store_64(out, at, spread)
+            return 8
+        size = 2 * ((count + 7) // 8)
+        for i in range(size):
+            out[at + i] = np.uint8((spread >> np.uint64(8 * i)) & np.uint64(255))
+        return size
+    if fmt == 2 or count > 24:
+        store_32(out, at, word)
+        return 4
+    size = (count + 7) // 8
+    for i in range(size):
+        out[at + i] = np.uint8((np.uint64(word) >> np.uint64(8 * i)) & np.uint64(255))
+    return size
+
+
+@compiled
+def _ones(word):  # type: ignore[no-untyped-def]
+    v = np.uint64(word)
+    v = v - ((v >> np.uint64(1)) & np.uint64(0x55555555))
+    v = (v & np.uint64(0x33333333)) + ((v >> np.uint64(2)) & np.uint64(0x33333333))
+    v = (v + (v >> np.uint64(4))) & np.uint64(0x0F0F0F0F)
+    return np.int32(((v * np.uint64(0x01010101)) & np.uint64(0xFFFFFFFF)) >> np.uint64(24))
+
+
+@compiled
+def _bit(value, strict):  # type: ignore[no-untyped-def]
+    return value > 0 if strict else not (value < 0)
+
+
+@compiled
+def pack_rows(fmt, x, channels, strict, affine, scale, shift, groups, size, out, sums, first, last):  # type: ignore[no-untyped-def]
+    """Pack the signs (or, if ``strict``, the steps) of rows of floats.
+
+    Args: ``x`` flat float32 of rows x groups x ``channels``; ``affine`` whether to compare
+    scale * x + shift (one value per channel of all groups); ``size`` bytes per row and group;
+    ``out`` the bits; ``sums`` number of ones per row and group, or empty; rows ``first`` to
+    ``last``.
+    """
+    whole = channels // 32 * 32
+    for row in range(first, last):
+        for group in range(groups):
+            start = (row * groups + group) * channels
+            at = (row * groups + group) * size
+            base = group * channels
+            total = np.int32(0)
+            for c in range(0, whole, 32):
+                if affine:
+                    word = compare_affine(x, start + c, strict, scale, shift, base + c)
+                else:
+                    word = compare(x, start + c, strict)
+                at += _put(fmt, word, 32, out, at)
+                if len(sums) > 0:
+                    total += _ones(word)
+            if whole < channels:
+                word = np.uint32(0)
+                for c in range(whole, channels):
+                    value = x[start + c]
+                    if affine:
+                        value = value * scale[base + c] + shift[base + c]
+                    if _bit(value, strict):
+                        word |= np.uint32(1) << np.uint32(c - whole)
+                _put(fmt, word, channels - whole, out, at)
+                if len(sums) > 0:
+                    total += _ones(word)
+            if len(sums) > 0:
+                sums[row * groups + group] = total
+
+
+@compiled
+def pack_planar(  # type: ignore[no-untyped-def]
+    fmt, x, pixels, channels, strict, scale, shift, groups, size, out, first, last
+):
+    """Pack images stored channel by channel (NCHW); one row of bits per pixel.
+
+    Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``;
+    scale and shift always apply.
+    """
+    octets = np.empty(32, np.uint8)
+    per_octet = 2 if fmt == 0 else 1
+    for image in range(first, last):
+        for group in range(groups):
+            for c in range(0, channels, 8):
+                count = min(8, channels - c)
+                channel = group * channels + c
+                plane = (image * groups * channels + channel) * pixels
+                for block in range((pixels + 31) // 32):
+                    start = min(block * 32, max(pixels - 32, 0))
+                    if pixels >= 32:
+                        compare_planes(
+                            x, plane + start, pixels, count, strict, scale, shift, channel, octets
+                        )
+                    else:
+                        for i in range(pixels):
+                            octet = 0
+                            for k in range(count):
+                                value = x[plane + k * pixels + i]
+                                value = value * scale[channel + k] + shift[channel + k]
+                                if _bit(value, strict):
+                                    octet |= 1 << k
+                            octets[i] = np.uint8(octet)
+                    at = ((image * pixels + start) * groups + group) * size + c // 8 * per_octet
+                    for i in range(min(32, pixels)):
+                        if fmt == 0:
+                            out[at] = np.uint8((octets[i] << 4) & 0xF0)
+                            out[at + 1] = np.uint8(octets[i] & 0xF0)
+                        else:
+                            out[at] = octets[i]
+                        at += groups * size
+
+
+@compiled
+def pack_codes(fmt, codes, channels, bit, groups, size, out, start, first, last):  # type: ignore[no-untyped-def]
+    """Pack bit ``bit`` of unsigned codes, rows ``first`` to ``last``, to ``out[start:]``."""
+    whole = channels // 32 * 32
+    for row in range(first, last):
+        for group in range(groups):
+            source = (row * groups + group) * channels
+            at = start + (row * groups + group) * size
+            for c in range(0, whole, 32):
+                at += _put(fmt, plane_of(codes, source + c, bit), 32, out, at)
+            if whole < channels:
+                word = np.uint32(0)
+                for c in range(whole, channels):
+                    if (codes[source + c] >> bit) & 1:
+                        word |= np.uint32(1) << np.uint32(c - whole)
+                _put(fmt, word, channels - whole, out, at)

@@ -1,0 +1,367 @@
+"""Linear layers and convolutions with packed weights: float inputs or codes in, float32 out."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ste_lightning.kernels.threads import share
+from ste_lightning.kernels.weights import Prepared
+
+__all__ = ["Geometry", "convolve", "default_format", "linear"]
+
+_NONE = np.empty(0, np.int32)
+_NO_FLOATS = np.empty(0, np.float32)
+
+
+@functools.cache
+def default_format() -> str:
+    """Return the fastest format on this machine; ``"torch"`` where numba is missing."""
+    if importlib.util.find_spec("numba") is None:
+        return "torch"
+    from ste_lightning.kernels.target import chosen_format
+
+    return chosen_format()
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution's geometry, per spatial dimension."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def output(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Return the spatial size of the output."""
+        parts = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in parts)
+
+
+@functools.lru_cache(maxsize=256)
+def _index(geometry: Geometry, size: tuple[int, ...]) -> NDArray[np.int32]:
+    """Return the input pixel under each tap at each output position, -1 where it is padding."""
+    axes = []
+    for n, k, s, p, d, o in zip(
+        size,
+        geometry.kernel,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        geometry.output(size),
+        strict=True,
+    ):
+        at = np.arange(o)[:, None] * s - p + np.arange(k)[None, :] * d
+        axes.append(np.where((at >= 0) & (at < n), at, -1))
+    dims = len(size)
+    pixel = np.zeros([1] * (2 * dims), np.int64)
+    outside = np.zeros([1] * (2 * dims), bool)
+    for axis, at in enumerate(axes):
+        shape = [1] * (2 * dims)
+        shape[axis], shape[dims + axis] = at.shape
+        pixel = pixel * size[axis] + at.reshape(shape)
+        outside = outside | (at.reshape(shape) < 0)
+    return np.ascontiguousarray(np.where(outside, -1, pixel).astype(np.int32).ravel())
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Packed inputs: bit planes of rows, and the codes' sums where they are needed."""
+
+    bits: NDArray[np.uint8]
+    plane: int
+    sums: NDArray[np.int32]
+
+
+def _room(rows: int, size: int, planes: int) -> NDArray[np.uint8]:
+    """Return bytes for packed rows, readable seven rows and eight bytes past the end."""
+    return np.empty(planes * rows * size + 7 * size + 8, np.uint8)
+
+
+def _needs_sums(w: Prepared) -> bool:
+    return w.coefficients.row_slope != 0
+
+
+def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> _Packed:
+    """Pack rows x (groups x channels): float32 to be quantized to one bit, or uint8 codes."""
+    from ste_lightning.kernels import packing
+
+    rows, size, layout = len(x), w.row_bytes * w.groups, w.layout
+    bits = _room(rows, size, w.inputs.bits)
+    needs_sums = _needs_sums(w)
+    sums = np.empty(rows * w.groups, np.int32) if needs_sums else _NONE
+    flat = x.numpy().reshape(-1)
+    if x.dtype == torch.uint8:
+        for bit in range(w.inputs.bits):
+            at = bit * rows * size
+
+            def planes(first: int, last: int, bit: int = bit, at: int = at) -> None:
+                packing.pack_codes(
+                    layout.number,
+                    flat,
+                    w.channels,
+                    bit,
+                    w.groups,
+                    w.row_bytes,
+                    bits,
+                    at,
+                    first,
+                    last,
+                )
+
+            share(planes, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
+        if needs_sums:
+            grouped = x.view(rows * w.groups, w.channels)
+            sums = grouped.sum(1, dtype=torch.int32).numpy()
+        return _Packed(bits, rows * size, sums)
+    affine = scale is not None
+    factor, offset = _affine(scale, shift)
+
+    def binary(first: int, last: int) -> None:
+        packing.pack_rows(
+            layout.number,
+            flat,
+            w.channels,
+            not w.inputs.signs,
+            affine,
+            factor,
+            offset,
+            w.groups,
+            w.row_bytes,
+            bits,
+            sums,
+            first,
+            last,
+        )
+
+    share(binary, rows, least=1 + (1 << 17) // max(x.shape[1], 1))
+    return _Packed(bits, rows * size, sums)
+
+
+def _affine(
+    scale: Tensor | None, shift: Tensor | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if scale is None or shift is None:
+        return _NO_FLOATS, _NO_FLOATS
+    return scale.numpy(), shift.numpy()
+
+
+def _torch_values(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Return the integers that the inputs stand for, as float32 (x with channels last)."""
+    if x.dtype == torch.uint8:
+        return x.float() * w.inputs.step + w.inputs.offset
+    if scale is not None and shift is not None:
+        x = x * scale + shift
+    bits = (x > 0) if not w.inputs.signs else ~(x < 0)
+    return bits.float() * w.inputs.step + w.inputs.offset
+
+
+def linear(
+    x: Tensor, w: Prepared, scale: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """Return ``scale_w * (q(x) W^T) + shift_w`` as float32.
+
+    Args:
+        x: (rows, channels) on the CPU: float32, quantized here to one bit by sign or step; or
+            uint8 codes, as ``w.inputs`` says.
+        w: weights from :func:`~ste_lightning.kernels.prepare`.
+        scale, shift: float32 per channel; the sign or step is then that of scale x + shift.
+
+    Returns:
+        (rows, outputs), float32; exact integers below 2^24 where ``w`` has no scale and shift.
+    """
+    rows = len(x)
+    if w.format == "torch":
+        values = _torch_values(x, w, scale, shift)
+        y = values @ w.values[:, 0, :].T
+        return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
+    from ste_lightning.kernels import native
+
+    x = x.contiguous()
+    packed = _pack(x, w, scale, shift)
+    out = torch.empty(rows, w.outputs)
+    if out.numel() == 0:
+        return out
+    layout, c = w.layout, w.coefficients
+    flat = out.numpy().reshape(-1)
+    panels = -(-w.outputs // layout.width)
+    plane = panels * layout.width * w.units * layout.unit
+
+    def part(first: int, last: int, first_panel: int, last_panel: int) -> None:
+        native.multiply(
+            layout.number,
+            packed.bits,
+            packed.plane,
+            w.inputs.bits,
+            w.row_bytes,
+            packed.sums,
+            w.panels,
+            plane,
+            w.weights.bits,
+            w.outputs,
+            w.units,
+            w.table,
+            c.slope,
+            c.row_slope,
+            c.columns,
+            w.scale,
+            w.shift,
+            flat,
+            first,
+            last,
+            first_panel,
+            last_panel,
+        )
+
+    work = w.units * layout.unit * w.inputs.bits * w.weights.bits
+    if rows >= 4 * panels:
+        least = 1 + _LEAST_WORK // (work * w.outputs)
+        share(lambda a, b: part(a, b, 0, panels), rows, least, layout.rows)
+    else:
+        least = 1 + _LEAST_WORK // (work * layout.width * rows)
+        share(lambda a, b: part(0, rows, a, b), panels, least)
+    return out
+
+
+_LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.2 ms
+
+
+def convolve(
+    x: Tensor,
+    w: Prepared,
+    geometry: Geometry,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
+    """Return the convolution of q(x) with packed weights, scaled and shifted, as float32.
+
+    Args:
+        x: (images, groups x channels, *size) on the CPU; dtypes as in :func:`linear`.
+        w: weights whose taps are the kernel positions in row-major order.
+        geometry: kernel, stride, padding and dilation.
+        scale, shift: as in :func:`linear`.
+
+    Returns:
+        (images, outputs, *output size), float32, stored with the channels last.
+    """
+    images, size = len(x), tuple(x.shape[2:])
+    output = geometry.output(size)
+    outputs = w.groups * w.outputs
+    index = _index(geometry, size)
+    if w.format == "torch":
+        y = _convolve_torch(x, w, geometry, scale, shift)
+        return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
+    from ste_lightning.kernels import native
+
+    packed = _pack_images(x, w, scale, shift)
+    positions = int(np.prod(output))
+    out = torch.empty(images, *output, outputs)
+    if out.numel() > 0:
+        layout, c = w.layout, w.coefficients
+        group_panels = len(w.panels) // w.groups
+        flat = out.numpy().reshape(-1)
+
+        def part(first: int, last: int) -> None:
+            native.multiply_gathered(
+                layout.number,
+                packed.bits,
+                packed.plane,
+                w.inputs.bits,
+                w.row_bytes,
+                packed.sums,
+                int(np.prod(size)),
+                index,
+                positions,
+                w.taps,
+                w.groups,
+                w.panels,
+                group_panels,
+                group_panels // w.weights.bits,
+                w.weights.bits,
+                w.outputs,
+                w.units,
+                w.table,
+                c.slope,
+                c.row_slope,
+                c.columns,
+                w.padding,
+                w.scale,
+                w.shift,
+                flat,
+                first,
+                last,
+            )
+
+        work = w.units * layout.unit * w.inputs.bits * w.weights.bits * outputs
+        share(part, images * positions, 1 + _LEAST_WORK // work, 16)
+    return out.movedim(-1, 1)
+
+
+def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> _Packed:
+    """Pack images; pixel by pixel if they are stored so, else plane by plane."""
+    images, channels = x.shape[:2]
+    last = x.movedim(1, -1)
+    pixels = last[0, ..., 0].numel() if images else 0
+    planar = x.dtype != torch.uint8 and x.is_contiguous() and not _needs_sums(w)
+    if last.is_contiguous() or not planar:
+        rows = last.contiguous().view(images * pixels, channels)
+        return _pack(rows, w, scale, shift)
+    from ste_lightning.kernels import packing
+
+    size = w.row_bytes * w.groups
+    bits = _room(images * pixels, size, 1)
+    if w.channels % (8 * w.layout.unit):
+        bits[:] = 0
+    if scale is None or shift is None:
+        scale, shift = torch.ones(channels), torch.zeros(channels)
+    flat, factor, offset = x.numpy().reshape(-1), scale.numpy(), shift.numpy()
+
+    def part(first: int, last: int) -> None:
+        packing.pack_planar(
+            w.layout.number,
+            flat,
+            pixels,
+            w.channels,
+            not w.inputs.signs,
+            factor,
+            offset,
+            w.groups,
+            w.row_bytes,
+            bits,
+            first,
+            last,
+        )
+
+    share(part, images, 1 + (1 << 17) // max(channels * pixels, 1))
+    return _Packed(bits, images * pixels * size, _NONE)
+
+
+def _convolve_torch(
+    x: Tensor, w: Prepared, geometry: Geometry, scale: Tensor | None, shift: Tensor | None
+) -> Tensor:
+    values = _torch_values(x.movedim(1, -1), w, scale, shift).movedim(-1, 1)
+    weight = w.values.movedim(1, 2).reshape(w.groups * w.outputs, w.channels, *geometry.kernel)
+    pads = [p for p in reversed(geometry.padding) for _ in range(2)]
+    padded = torch.nn.functional.pad(values, pads, value=float(w.inputs.offset))
+    convolution: Any = (
+        torch.nn.functional.conv1d,
+        torch.nn.functional.conv2d,
+        torch.nn.functional.conv3d,
+    )[len(geometry.kernel) - 1]
+    y: Tensor = convolution(padded, weight, None, geometry.stride, 0, geometry.dilation, w.groups)
+    if len(w.padding) > 0:
+        index = _index(geometry, tuple(x.shape[2:])).reshape(-1, w.taps)
+        outside = torch.from_numpy((index < 0).astype(np.float32))
+        correction = outside @ torch.from_numpy(w.padding).view(w.taps, -1)
+        y = y + correction.T.reshape(1, -1, *y.shape[2:])
+    shape = (1, -1, *[1] * (y.dim() - 2))
+    return y * torch.from_numpy(w.scale).view(shape) + torch.from_numpy(w.shift).view(shape)

@@ -1,0 +1,57 @@
+"""A pool of threads for compiled code that does not hold the GIL."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+__all__ = ["share"]
+
+_lock = threading.Lock()
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _forget() -> None:
+    """Forget the parent's pools in a forked child, where their threads do not exist."""
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    with _lock:
+        if workers not in _pools:
+            _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="ste-lightning")
+        return _pools[workers]
+
+
+def share(work: Callable[[int, int], None], size: int, least: int, multiple: int = 1) -> None:
+    """Call ``work(first, last)`` over 0..size, in ranges shared among torch's threads.
+
+    Args:
+        work: what to do with a range; must be safe to call from several threads.
+        size: end of the whole range.
+        least: shortest range worth a thread of its own.
+        multiple: ranges begin at multiples of this.
+    """
+    workers = min(torch.get_num_threads(), max(size // max(least, 1), 1))
+    if workers <= 1:
+        work(0, size)
+        return
+    chunk = -(-size // workers)
+    chunk = -(-chunk // multiple) * multiple
+    ranges = [(start, min(start + chunk, size)) for start in range(0, size, chunk)]
+    futures = [_pool(workers - 1).submit(work, *part) for part in ranges[1:]]
+    try:
+        work(*ranges[0])
+    finally:
+        for future in futures:
+            future.result()

@@ -1,0 +1,188 @@
+"""Vector instructions that compiled code needs for packing: comparisons to bits, wide stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from ste_lightning.kernels.compiling import emitted
+
+__all__ = [
+    "compare",
+    "compare_affine",
+    "compare_planes",
+    "load_64",
+    "plane_of",
+    "store_32",
+    "store_64",
+]
+
+_FLOATS = types.Array(types.float32, 1, "C")
+_BYTES = types.Array(types.uint8, 1, "C")
+_VECTOR = ir.VectorType(ir.FloatType(), 32)
+_OCTETS = ir.VectorType(ir.IntType(8), 32)
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [start])
+
+
+def _load(builder: Any, pointer: Any, kind: Any) -> Any:
+    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    value.align = 1
+    return value
+
+
+def _above(builder: Any, values: Any, strict: Any) -> Any:
+    """Return 32 bits: values > 0 if strict, else values >= 0 or NaN."""
+    zero = ir.Constant(_VECTOR, None)
+    greater = builder.fcmp_ordered(">", values, zero)
+    least = builder.fcmp_unordered(">=", values, zero)
+    word = ir.IntType(32)
+    return builder.select(strict, builder.bitcast(greater, word), builder.bitcast(least, word))
+
+
+@emitted
+def compare(typing: Any, x: Any, start: Any, strict: Any) -> Any:
+    """Return bit i = [x[start + i] >= 0 or NaN], or [x[start + i] > 0] if ``strict``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        return _above(builder, _load(builder, pointer, _VECTOR), args[2])
+
+    return types.uint32(_FLOATS, types.int64, types.boolean), code
+
+
+@emitted
+def compare_affine(
+    typing: Any, x: Any, start: Any, strict: Any, scale: Any, shift: Any, channel: Any
+) -> Any:
+    """As :func:`compare`, of ``scale[channel + i] * x[start + i] + shift[channel + i]``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, start_, strict_, scale_, shift_, channel_ = args
+        kinds = signature.args
+        values = _load(builder, _pointer(context, builder, kinds[0], x_, start_), _VECTOR)
+        factor = _load(builder, _pointer(context, builder, kinds[3], scale_, channel_), _VECTOR)
+        offset = _load(builder, _pointer(context, builder, kinds[4], shift_, channel_), _VECTOR)
+        return _above(builder, builder.fadd(builder.fmul(values, factor), offset), strict_)
+
+    array = types.Array(types.float32, 1, "C")
+    return types.uint32(array, types.int64, types.boolean, array, array, types.int64), code
+
+
+@emitted
+def compare_planes(
+    typing: Any,
+    x: Any,
+    start: Any,
+    stride: Any,
+    channels: Any,
+    strict: Any,
+    scale: Any,
+    shift: Any,
+    channel: Any,
+    out: Any,
+) -> Any:
+    """Write 32 bytes: bit c of byte i is that of :func:`compare_affine` at channel c, pixel i.
+
+    Pixel i of channel c is ``x[start + c * stride + i]``; ``channels`` is at most 8.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, start_, stride_, channels_, strict_, scale_, shift_, channel_, out_ = args
+        kinds = signature.args
+        first = _pointer(context, builder, kinds[0], x_, start_)
+        factors = _pointer(context, builder, kinds[5], scale_, channel_)
+        offsets = _pointer(context, builder, kinds[6], shift_, channel_)
+        zero = ir.Constant(_OCTETS, None)
+        cell = _cell(builder, zero)
+        bit = _cell(builder, ir.Constant(ir.IntType(8), 1))
+
+        with cgutils.for_range(builder, channels_) as loop:
+            plane = builder.gep(first, [builder.mul(loop.index, stride_)])
+            factor = _splat(builder, builder.load(builder.gep(factors, [loop.index])))
+            offset = _splat(builder, builder.load(builder.gep(offsets, [loop.index])))
+            values = builder.fadd(builder.fmul(_load(builder, plane, _VECTOR), factor), offset)
+            nothing = ir.Constant(_VECTOR, None)
+            greater = builder.fcmp_ordered(">", values, nothing)
+            least = builder.fcmp_unordered(">=", values, nothing)
+            chosen = builder.select(
+                strict_, builder.sext(greater, _OCTETS), builder.sext(least, _OCTETS)
+            )
+            current = builder.load(bit)
+            builder.store(
+                builder.or_(builder.load(cell), builder.and_(chosen, _splat(builder, current))),
+                cell,
+            )
+            builder.store(builder.shl(current, ir.Constant(ir.IntType(8), 1)), bit)
+        target = builder.bitcast(
+            context.make_array(kinds[8])(context, builder, out_).data, _OCTETS.as_pointer()
+        )
+        builder.store(builder.load(cell), target).align = 1
+        return context.get_dummy_value()
+
+    index = types.int64
+    return types.none(
+        _FLOATS, index, index, index, types.boolean, _FLOATS, _FLOATS, index, _BYTES
+    ), code
+
+
+def _cell(builder: Any, value: Any) -> Any:
+
+    return cgutils.alloca_once_value(builder, value)  # type: ignore[no-untyped-call]
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    kind = ir.VectorType(scalar.type, 32)
+    one = builder.insert_element(
+        ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
+    )
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), 32), [0] * 32)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask)
+
+
+@emitted
+def plane_of(typing: Any, codes: Any, start: Any, bit: Any) -> Any:
+    """Return bit i = bit ``bit`` of ``codes[start + i]``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        values = _load(builder, pointer, _OCTETS)
+        one = builder.shl(ir.Constant(ir.IntType(8), 1), builder.trunc(args[2], ir.IntType(8)))
+        chosen = builder.and_(values, _splat(builder, one))
+        found = builder.icmp_unsigned("!=", chosen, ir.Constant(_OCTETS, None))
+        return builder.bitcast(found, ir.IntType(32))
+
+    return types.uint32(_BYTES, types.int64, types.int64), code
+
+
+def _store(bits: int, kind: Any) -> Any:
+    def store(typing: Any, out: Any, at: Any, value: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+            target = builder.bitcast(pointer, ir.IntType(bits).as_pointer())
+            builder.store(args[2], target).align = 1
+            return context.get_dummy_value()
+
+        return types.none(_BYTES, types.int64, kind), code
+
+    return emitted(store)
+
+
+store_32 = _store(32, types.uint32)
+store_64 = _store(64, types.uint64)
+
+
+@emitted
+def load_64(typing: Any, data: Any, at: Any) -> Any:
+    """Return the eight bytes at ``at``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+        return _load(builder, pointer, ir.IntType(64))
+
+    return types.uint64(_BYTES, types.int64), code

@@ -1,0 +1,145 @@
+"""Packed weights, ready to be multiplied with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ste_lightning.errors import require
+from ste_lightning.kernels import affine
+from ste_lightning.kernels.affine import Codes, Coefficients
+from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, table_of_counts
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Weights in the layout of a format, with what an epilogue needs.
+
+    Attributes:
+        format: ``"lookup"``, ``"bytes"``, ``"words"``, or ``"torch"`` without compiled code.
+        inputs, weights: the codes of the two operands.
+        groups, outputs, taps, channels: groups; outputs per group; kernel positions; input
+            channels per group.
+        panels: bytes of all groups, one after the other.
+        coefficients: of all groups' outputs.
+        padding: (taps x all outputs) float32 to add at padded taps; empty if nothing is to add.
+        scale, shift: per output, applied to the integer product.
+        values: the integer weights as float32, only for the format ``"torch"``.
+    """
+
+    format: str
+    inputs: Codes
+    weights: Codes
+    groups: int
+    outputs: int
+    taps: int
+    channels: int
+    panels: NDArray[np.uint8]
+    coefficients: Coefficients
+    padding: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    values: Tensor
+    table: NDArray[np.uint8] = field(default_factory=table_of_counts)
+
+    @property
+    def layout(self) -> Layout:
+        """The format's layout."""
+        return LAYOUTS[self.format]
+
+    @property
+    def units(self) -> int:
+        """Units of bits of one output."""
+        return self.taps * self.layout.units(self.channels)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row (one tap's channels of one group) of packed inputs."""
+        return self.layout.units(self.channels) * self.layout.row_unit
+
+
+def prepare(
+    codes: Tensor,
+    inputs: Codes,
+    weights: Codes,
+    *,
+    groups: int = 1,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    pad_value: float | None = None,
+    format: str,
+) -> Prepared:
+    """Lay out weights for a format.
+
+    Args:
+        codes: uint8 weight codes, (outputs, taps, channels per group); all groups' outputs one
+            after the other.
+        inputs: the codes of the inputs that will come.
+        weights: what ``codes`` stand for.
+        groups: number of groups.
+        scale: float factor per output of the integer product; default 1.
+        shift: float per output added after the scale; default 0.
+        pad_value: what a padded input is worth in the inputs' integers; None: like code 0.
+        format: a name of :data:`~ste_lightning.kernels.panels.LAYOUTS` or ``"torch"``.
+
+    Raises:
+        ConfigurationError: for codes that do not fit the bits, and sums beyond 32 bits.
+    """
+    all_outputs, taps, channels = codes.shape
+    require(all_outputs % groups == 0, "groups", groups, f"it must divide {all_outputs} outputs")
+    array = codes.contiguous().numpy()
+    require(
+        array.size == 0 or int(array.max()) < 2**weights.bits,
+        "codes",
+        int(array.max()) if array.size else 0,
+        f"weights of {weights.bits} bits have codes below {2**weights.bits}",
+    )
+    outputs = all_outputs // groups
+    tap_sums = array.sum(axis=2, dtype=np.int64)
+    empty = np.empty(0, np.uint8)
+    panels, values = empty, torch.empty(0)
+    if format == "torch":
+        values = codes.float() * weights.step + weights.offset
+    else:
+        layout = LAYOUTS[format]
+        parts = [
+            lay_out(array[g * outputs : (g + 1) * outputs], weights.bits, layout)
+            for g in range(groups)
+        ]
+        panels = _joined(parts)
+    correction = np.empty(0, np.float32)
+    if pad_value is not None and pad_value != inputs.offset:
+        tap_values = weights.step * tap_sums + weights.offset * channels
+        correction = ((pad_value - inputs.offset) * tap_values.T).astype(np.float32).ravel()
+    return Prepared(
+        format,
+        inputs,
+        weights,
+        groups,
+        outputs,
+        taps,
+        channels,
+        panels,
+        affine.coefficients(inputs, weights, taps * channels, tap_sums.sum(axis=1)),
+        correction,
+        _floats(scale, all_outputs, 1.0),
+        _floats(shift, all_outputs, 0.0),
+        values,
+    )
+
+
+def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _floats(values: Tensor | None, count: int, default: float) -> NDArray[np.float32]:
+    if values is None:
+        return np.full(count, default, np.float32)
+    flat = values.detach().to(torch.float32).flatten()
+    return np.ascontiguousarray(flat.expand(count).numpy().copy())

@@ -1,0 +1,158 @@
+"""Packed products equal the float products exactly, in every format, for random shapes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.kernels import SIGNS, STEPS, Codes, Geometry, convolve, linear, prepare
+
+FORMATS = ["lookup", "bytes", "words", "torch"]
+TERNARY = Codes(2, 1, -1)
+WEIGHTS = [SIGNS, STEPS, TERNARY, Codes(3, 2, -7), Codes(8, 1, -128)]
+
+
+def random_codes(codes: Codes, *shape: int) -> torch.Tensor:
+    count = 3 if codes == TERNARY else 2**codes.bits
+    return torch.randint(0, count, shape, dtype=torch.uint8)
+
+
+def values(codes: Codes, x: torch.Tensor) -> torch.Tensor:
+    return x.double() * codes.step + codes.offset
+
+
+def binary(codes: Codes, x: torch.Tensor) -> torch.Tensor:
+    return ((x >= 0) if codes.signs else (x > 0)).double() * codes.step + codes.offset
+
+
+def floats_with_zeros(*shape: int) -> torch.Tensor:
+    x = torch.randn(*shape)
+    x[torch.rand(*shape) < 0.1] = 0.0
+    x[torch.rand(*shape) < 0.1] = -0.0
+    return x
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@given(
+    rows=st.integers(0, 19),
+    outputs=st.integers(1, 140),
+    channels=st.integers(1, 300),
+    inputs=st.sampled_from([SIGNS, STEPS]),
+    weights=st.sampled_from(WEIGHTS),
+)
+@settings(max_examples=40, deadline=None)
+def test_linear_of_floats(fmt, rows, outputs, channels, inputs, weights):
+    torch.manual_seed(rows + outputs + channels)
+    codes = random_codes(weights, outputs, 1, channels)
+    x = floats_with_zeros(rows, channels)
+    y = linear(x, prepare(codes, inputs, weights, format=fmt))
+    expected = binary(inputs, x) @ values(weights, codes[:, 0]).T
+    assert torch.equal(y.double(), expected)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@given(
+    rows=st.integers(1, 9),
+    outputs=st.integers(1, 70),
+    channels=st.integers(1, 100),
+    bits=st.integers(1, 8),
+    offset=st.integers(-128, 0),
+    weights=st.sampled_from(WEIGHTS),
+)
+@settings(max_examples=30, deadline=None)
+def test_linear_of_codes(fmt, rows, outputs, channels, bits, offset, weights):
+    torch.manual_seed(rows + outputs + channels)
+    inputs = Codes(bits, 1, offset)
+    codes = random_codes(weights, outputs, 1, channels)
+    x = random_codes(inputs, rows, channels)
+    y = linear(x, prepare(codes, inputs, weights, format=fmt))
+    assert torch.equal(y.double(), values(inputs, x) @ values(weights, codes[:, 0]).T)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@given(
+    dims=st.integers(1, 3),
+    images=st.integers(0, 3),
+    groups=st.sampled_from([1, 2, 5]),
+    channels=st.integers(1, 40),
+    outputs=st.integers(1, 5),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    size=st.integers(5, 9),
+    pad_value=st.sampled_from([-1.0, 0.0, 1.0]),
+    inputs=st.sampled_from([SIGNS, STEPS]),
+    weights=st.sampled_from([SIGNS, TERNARY]),
+    last=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_convolution(
+    fmt, dims, images, groups, channels, outputs, kernel, stride, padding, dilation, size,
+    pad_value, inputs, weights, last,
+):  # fmt: skip
+    torch.manual_seed(channels + outputs)
+    codes = random_codes(weights, groups * outputs, kernel**dims, channels)
+    shape = [size, size + 1, size - 1][:dims]
+    x = floats_with_zeros(images, groups * channels, *shape)
+    if last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    geometry = Geometry((kernel,) * dims, (stride,) * dims, (padding,) * dims, (dilation,) * dims)
+    prepared = prepare(codes, inputs, weights, groups=groups, pad_value=pad_value, format=fmt)
+    y = convolve(x, prepared, geometry)
+
+    w = values(weights, codes).movedim(1, 2).reshape(-1, channels, *(kernel,) * dims)
+    padded = F.pad(binary(inputs, x), [padding] * (2 * dims), value=pad_value)
+    conv = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
+    expected = conv(padded, w, None, stride, 0, dilation, groups)
+    assert torch.equal(y.double(), expected)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_thresholds_before_the_sign_and_scale_after_the_sum(fmt):
+    torch.manual_seed(0)
+    codes = random_codes(SIGNS, 70, 9, 66)
+    x = torch.randint(-20, 20, (3, 66, 6, 7)).float()
+    scale = torch.randint(0, 2, (66,)) * 2.0 - 1
+    shift = torch.randint(-9, 9, (66,)) + 0.5
+    factor, offset = torch.rand(70), torch.randn(70)
+    prepared = prepare(codes, SIGNS, SIGNS, scale=factor, shift=offset, format=fmt)
+    geometry = Geometry((3, 3), (1, 1), (0, 0), (1, 1))
+    signs = binary(SIGNS, x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
+    w = values(SIGNS, codes).movedim(1, 2).reshape(70, 66, 3, 3)
+    integers = F.conv2d(signs, w).float()
+    expected = integers * factor.view(-1, 1, 1) + offset.view(-1, 1, 1)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        y = convolve(x.contiguous(memory_format=layout), prepared, geometry, scale, shift)
+        assert torch.equal(y, expected)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_long_sums_and_not_a_number(fmt):
+    torch.manual_seed(0)
+    codes = random_codes(SIGNS, 3, 1, 70_000)
+    x = torch.randn(2, 70_000)
+    x[0, 5] = float("nan")
+    x[1, 7] = float("inf")
+    for inputs in (SIGNS, STEPS):
+        signs = (~(x < 0) if inputs.signs else x > 0).double() * inputs.step + inputs.offset
+        y = linear(x, prepare(codes, inputs, SIGNS, format=fmt))
+        assert torch.equal(y.double(), signs @ values(SIGNS, codes[:, 0]).T)
+
+
+def test_codes_that_do_not_fit_are_refused():
+    with pytest.raises(ConfigurationError, match="codes"):
+        prepare(torch.full((2, 1, 3), 2, dtype=torch.uint8), SIGNS, SIGNS, format="torch")
+    with pytest.raises(ConfigurationError, match="groups"):
+        prepare(torch.zeros(3, 1, 3, dtype=torch.uint8), SIGNS, SIGNS, groups=2, format="torch")
+    with pytest.raises(ConfigurationError, match="bits"):
+        Codes(9, 1, 0)
+    with pytest.raises(ConfigurationError, match="overflow"):
+        prepare(
+            torch.zeros(1, 1, 70_000, dtype=torch.uint8),
+            Codes(8, 1, 0),
+            Codes(8, 1, 0),
+            format="torch",
+        )
