@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.hydra_support import register
 from ste_lightning.paths import CONF
 from ste_lightning.running.failures import readable
+from ste_lightning.running.files import REFUSAL, write_text
 from ste_lightning.running.sweep import Combine
 
 __all__ = ["main"]
@@ -29,7 +31,9 @@ def _task(cfg: DictConfig) -> float | None:
     except ConfigurationError as error:
         _complain(str(error))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return None  # the other runs go on; the combined table names this one
+            # The other runs go on; the combined table will name this one.
+            write_text(Path(HydraConfig.get().runtime.output_dir) / REFUSAL, f"{error}\n")
+            return None
         raise SystemExit(1) from None
 
 

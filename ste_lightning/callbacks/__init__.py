@@ -1,7 +1,9 @@
 """Lightning callbacks for training with quantizers."""
 
 from ste_lightning.callbacks.latent_clipping import LatentClipping
+from ste_lightning.callbacks.loading import load_quantized
 from ste_lightning.callbacks.oscillation import OscillationDampening, OscillationFreezing
+from ste_lightning.callbacks.quantization_aware_training import QuantizationAwareTraining
 from ste_lightning.callbacks.quantization_monitor import QuantizationMonitor
 from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
@@ -10,7 +12,9 @@ __all__ = [
     "LatentClipping",
     "OscillationDampening",
     "OscillationFreezing",
+    "QuantizationAwareTraining",
     "QuantizationMonitor",
     "RecurrenceMonitor",
     "TransitionRateScheduling",
+    "load_quantized",
 ]

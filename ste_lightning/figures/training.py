@@ -32,9 +32,10 @@ def learning_curves(run: Finished) -> Figure:
         _curve(axes, run.history, f"val/{quantity}", "validation", VALIDATION)
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.spines[["top", "right"]].set_visible(False)
-    if f"test/{quantity}" in run.metrics:
+    if "test/accuracy" in run.metrics:
         axes.set_title(f"test accuracy {run.metrics['test/accuracy']:.2%}", fontsize=10)
-    axes.legend(frameon=False, loc="lower right")
+    if axes.lines:
+        axes.legend(frameon=False, loc="lower right")
     return figure
 
 

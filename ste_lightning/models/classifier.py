@@ -158,6 +158,7 @@ class Classifier(L.LightningModule):
 
 
 def _build(spec: Mapping[str, Any]) -> nn.Module:
+    require("_target_" in spec, "network", dict(spec), "name its class as _target_")
     try:
         network = hydra.utils.instantiate(dict(spec), _convert_="all")
     except Exception as error:

@@ -11,10 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["discard", "history", "is_fresh", "write_csv", "write_json", "write_text"]
+__all__ = [
+    "REFUSAL",
+    "RESULTS",
+    "discard",
+    "history",
+    "is_fresh",
+    "write_csv",
+    "write_json",
+    "write_text",
+]
 
 RESULTS = "results.json"
 """A run's final numbers; a run without this file has not finished."""
+
+REFUSAL = "error.txt"
+"""Why a run of a sweep was refused."""
 
 
 def write_text(path: Path, text: str) -> None:

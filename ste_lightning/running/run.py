@@ -112,7 +112,8 @@ def _run(settings: dict[str, Any], folder: Path) -> float | None:
         finished = Finished(model, data, files.history(metrics_file), metrics)
         for name, node in settings["summary"].items():
             metrics |= build(f"summary.{name}", {"_partial_": True, **node})(finished)
-        _draw(settings["figures"], finished, folder)
+        if not testing:
+            _draw(settings["figures"], finished, folder)
         _report(settings, metrics, seconds, folder)
     return metrics.get(settings["monitor"] or "")
 

@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+RUN = "+recipe=digits_mlp"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+recipe=digits_mpl"], "unknown recipe 'digits_mpl'. Did you mean 'digits_mlp'?"),
+        ([], "no recipe chosen: add +recipe=NAME"),
+        ([RUN, "sede=2"], "Did you mean 'seed'?"),
+        ([RUN, "seed=two"], "'two'"),
+        ([RUN, "seed=-1"], "seed=-1"),
+        ([RUN, "threads=0"], "threads=0"),
+        ([RUN, "data.batchsize=3"], "Did you mean 'batch_size'?"),
+        ([RUN, "+data.batchsize=3"], "Did you mean 'batch_size'?"),
+        ([RUN, "data.batch_size=0"], "batch_size=0"),
+        ([RUN, "model=mlpp"], "unknown model 'mlpp'. Did you mean 'mlp'?"),
+        ([RUN, "quantizer.input.rule=cliped"], "Did you mean 'clipped'?"),
+        ([RUN, "optimizer.name=adma"], "Did you mean 'adam'?"),
+        ([RUN, "optimizer.lr=-1"], "Invalid learning rate"),
+        ([RUN, "trainer.max_epoch=2"], "Did you mean 'max_epochs'?"),
+        ([RUN, "mode=tset"], "[train, test]"),
+        ([RUN, "mode=test"], "name the checkpoint to test"),
+        ([RUN, "ckpt_path=nowhere.ckpt"], "there is no such file"),
+        ([RUN, "model._target_=ste_lightning.models.Clasifier"], "Did you mean 'Classifier'?"),
+        ([RUN, "model._target_=nowhere.Model"], "no module 'nowhere'"),
+        ([RUN, "~model._target_"], "model has no _target_"),
+        ([RUN, "model=classifier"], "name its class as _target_"),
+        ([RUN, "x=[1"], "no viable alternative"),
+        (["+recipe=teacher_student", "data.n=0"], "n=0"),
+        (["+recipe=teacher_student", "data.m=-1"], "m=-1"),
+        (["+recipe=teacher_student", "data.samples=0"], "samples=0"),
+        (["+recipe=teacher_student", "data.trials=0"], "trials=0"),
+        (["+recipe=teacher_student", "data.noise=-0.1"], "noise=-0.1"),
+        (["+recipe=teacher_student", "data.batch_size=1000"], "batch_size=1000"),
+        (["+recipe=teacher_student", "model.rule=rleu"], "Did you mean 'relu'?"),
+        (["+recipe=teacher_student", "model.n=5"], "n"),
+    ],
+)
+def test_one_readable_message_and_nothing_half_written(cli, tmp_path, arguments, message):
+    status, out, err = cli(*arguments, *(["callbacks.progress=null"] if arguments else []))
+    assert status == 1
+    assert message in err
+    assert err.count("error:") == 1
+    assert "Traceback" not in err + out
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_help_lists_the_recipes_with_their_descriptions(cli):
+    status, out, _ = cli("--help")
+    assert status == 0
+    assert "digits_mlp" in out
+    assert "Binary multilayer perceptron on real handwritten digits." in out
+    assert "trainer: cpu, ddp, gpu" in out
+
+
+def test_an_unknown_recipe_lists_the_recipes(cli):
+    _, _, err = cli("+recipe=nothing_like_it")
+    assert "Recovery against the number of samples" in err
+
+
+def test_a_checkpoint_of_another_architecture(cli, small, tmp_path):
+    cli("+recipe=digits_float", *small, f"hydra.run.dir={tmp_path}/first")
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    status, _, err = cli(
+        "+recipe=digits_float",
+        *small,
+        "model.network.hidden=[16,24]",
+        f"ckpt_path={last}",
+        f"hydra.run.dir={tmp_path}/second",
+    )
+    assert status == 1
+    assert "made by another architecture" in err
+    assert "(16, 16)" in err
+    assert err.count("error:") == 1
+    assert not (tmp_path / "second").exists()
+
+
+def test_files_that_are_no_checkpoints(cli, tmp_path):
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    for name, message in (("other.pt", "not a Lightning checkpoint"), ("text.ckpt", "readable")):
+        status, _, err = cli(RUN, f"ckpt_path={tmp_path / name}")
+        assert status == 1
+        assert message in err
+
+
+def test_a_refused_run_keeps_what_its_folder_held_before(cli, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    status, _, _ = cli(RUN, "data.batch_size=0", f"hydra.run.dir={tmp_path}/mine")
+    assert status == 1
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
