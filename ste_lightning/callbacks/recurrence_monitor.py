@@ -132,7 +132,7 @@ class _Layer:
     def summary(self) -> dict[str, float]:
         self.flush()
         return {
-            "flip_ratio": float(self.flips.compute()),
+            "flip_ratio": float(self.flips.flipped / self.flips.updates.clamp(min=1)),
             **self.history.summary(),
             "oscillating": float(self.oscillation.compute()),
         }
