@@ -1,7 +1,8 @@
 """Inputs packed into rows of bits, as compiled code.
 
 A row is one sample (or one pixel) and group: its channels' bits, lowest channel first, in whole
-units of the format ``fmt`` (a layout's number). Under ``lookup`` every four bits take a byte,
+units of the format ``fmt`` (a layout's number,
+the first entry of a ``plan``). Under ``lookup`` every four bits take a byte,
 whose upper half they fill: times 16, they are the offset into the table of counts. All functions
 take ranges, so that threads can share the work.
 """
@@ -67,14 +68,15 @@ def _bit(value, strict):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pack_rows(fmt, x, channels, strict, affine, scale, shift, groups, size, out, sums, first, last):  # type: ignore[no-untyped-def]
-    """Pack the signs (or, if ``strict``, the steps) of rows of floats.
+def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no-untyped-def]
+    """Pack the signs or steps of rows of floats.
 
-    Args: ``x`` flat float32 of rows x groups x ``channels``; ``affine`` whether to compare
-    scale * x + shift (one value per channel of all groups); ``size`` bytes per row and group;
-    ``out`` the bits; ``sums`` number of ones per row and group, or empty; rows ``first`` to
-    ``last``.
+    Args: ``x`` flat float32 of rows x groups x channels; ``scale`` and ``shift``, if not empty,
+    one per channel of all groups: scale * x + shift is compared; ``out`` the bits; ``sums``
+    number of ones per row and group, or empty; rows ``first`` to ``last``.
     """
+    fmt, groups, channels, size, strict = plan[0], plan[3], plan[6], plan[7], plan[13] != 0
+    affine = len(scale) > 0
     whole = channels // 32 * 32
     for row in range(first, last):
         for group in range(groups):
@@ -106,14 +108,13 @@ def pack_rows(fmt, x, channels, strict, affine, scale, shift, groups, size, out,
 
 
 @compiled
-def pack_planar(  # type: ignore[no-untyped-def]
-    fmt, x, pixels, channels, strict, scale, shift, groups, size, out, first, last
-):
+def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignore[no-untyped-def]
     """Pack images stored channel by channel (NCHW); one row of bits per pixel.
 
     Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``;
     scale and shift always apply.
     """
+    fmt, groups, channels, size, strict = plan[0], plan[3], plan[6], plan[7], plan[13] != 0
     octets = np.empty(32, np.uint8)
     per_octet = 2 if fmt == 0 else 1
     for image in range(first, last):
@@ -148,8 +149,9 @@ def pack_planar(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pack_codes(fmt, codes, channels, bit, groups, size, out, start, first, last):  # type: ignore[no-untyped-def]
+def pack_codes(plan, codes, bit, out, start, first, last):  # type: ignore[no-untyped-def]
     """Pack bit ``bit`` of unsigned codes, rows ``first`` to ``last``, to ``out[start:]``."""
+    fmt, groups, channels, size = plan[0], plan[3], plan[6], plan[7]
     whole = channels // 32 * 32
     for row in range(first, last):
         for group in range(groups):

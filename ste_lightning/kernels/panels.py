@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "Layout", "aligned", "lay_out", "table_of_counts"]
+__all__ = ["LAYOUTS", "Layout", "aligned", "lay_out"]
 
 Bytes = NDArray[np.uint8]
 
@@ -47,14 +47,6 @@ def aligned(size: int) -> Bytes:
     room = np.zeros(size + 64, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + size]
-
-
-def table_of_counts() -> Bytes:
-    """Return popcount(a xor w) for a, w in 0..15 at 16 a + w."""
-    table = aligned(256)
-    values = np.arange(16)
-    table[:] = np.bitwise_count(values[:, None] ^ values[None, :]).ravel().astype(np.uint8)
-    return table
 
 
 def lay_out(codes: NDArray[np.uint8], bits: int, layout: Layout) -> Bytes:

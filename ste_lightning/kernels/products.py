@@ -95,7 +95,7 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
     """Pack rows x (groups x channels): float32 to be quantized to one bit, or uint8 codes."""
     from ste_lightning.kernels import packing
 
-    rows, size, layout = len(x), w.row_bytes * w.groups, w.layout
+    rows, size = len(x), w.row_bytes * w.groups
     bits = _room(rows, size, w.inputs.bits)
     needs_sums = _needs_sums(w)
     sums = np.empty(rows * w.groups, np.int32) if needs_sums else _NONE
@@ -105,43 +105,17 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
             at = bit * rows * size
 
             def planes(first: int, last: int, bit: int = bit, at: int = at) -> None:
-                packing.pack_codes(
-                    layout.number,
-                    flat,
-                    w.channels,
-                    bit,
-                    w.groups,
-                    w.row_bytes,
-                    bits,
-                    at,
-                    first,
-                    last,
-                )
+                packing.pack_codes(w.plan, flat, bit, bits, at, first, last)
 
             share(planes, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
         if needs_sums:
             grouped = x.view(rows * w.groups, w.channels)
             sums = grouped.sum(1, dtype=torch.int32).numpy()
         return _Packed(bits, rows * size, sums)
-    affine = scale is not None
     factor, offset = _affine(scale, shift)
 
     def binary(first: int, last: int) -> None:
-        packing.pack_rows(
-            layout.number,
-            flat,
-            w.channels,
-            not w.inputs.signs,
-            affine,
-            factor,
-            offset,
-            w.groups,
-            w.row_bytes,
-            bits,
-            sums,
-            first,
-            last,
-        )
+        packing.pack_rows(w.plan, flat, factor, offset, bits, sums, first, last)
 
     share(binary, rows, least=1 + (1 << 17) // max(x.shape[1], 1))
     return _Packed(bits, rows * size, sums)
@@ -187,42 +161,49 @@ def linear(
     from ste_lightning.kernels import native
 
     x = x.contiguous()
-    packed = _pack(x, w, scale, shift)
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
-    layout, c = w.layout, w.coefficients
+    layout = w.layout
     flat = out.numpy().reshape(-1)
+    columns = w.coefficients.columns
     panels = -(-w.outputs // layout.width)
-    plane = panels * layout.width * w.units * layout.unit
+    work = w.units * layout.unit * w.inputs.bits * w.weights.bits
+    if x.dtype != torch.uint8 and work * w.outputs * rows < 2 * _LEAST_WORK:
+        size = w.row_bytes
+        native.pack_and_multiply(
+            w.plan,
+            x.numpy().reshape(-1),
+            *_affine(scale, shift),
+            _room(rows, size, 1),
+            np.empty(rows, np.int32) if _needs_sums(w) else _NONE,
+            w.panels,
+            columns,
+            w.scale,
+            w.shift,
+            flat,
+            rows,
+        )
+        return out
+    packed = _pack(x, w, scale, shift)
 
-    def part(first: int, last: int, first_panel: int, last_panel: int) -> None:
+    def part(first: int, last: int, begin: int, end: int) -> None:
         native.multiply(
-            layout.number,
+            w.plan,
             packed.bits,
             packed.plane,
-            w.inputs.bits,
-            w.row_bytes,
             packed.sums,
             w.panels,
-            plane,
-            w.weights.bits,
-            w.outputs,
-            w.units,
-            w.table,
-            c.slope,
-            c.row_slope,
-            c.columns,
+            columns,
             w.scale,
             w.shift,
             flat,
             first,
             last,
-            first_panel,
-            last_panel,
+            begin,
+            end,
         )
 
-    work = w.units * layout.unit * w.inputs.bits * w.weights.bits
     if rows >= 4 * panels:
         least = 1 + _LEAST_WORK // (work * w.outputs)
         share(lambda a, b: part(a, b, 0, panels), rows, least, layout.rows)
@@ -266,33 +247,19 @@ def convolve(
     positions = int(np.prod(output))
     out = torch.empty(images, *output, outputs)
     if out.numel() > 0:
-        layout, c = w.layout, w.coefficients
-        group_panels = len(w.panels) // w.groups
         flat = out.numpy().reshape(-1)
 
         def part(first: int, last: int) -> None:
             native.multiply_gathered(
-                layout.number,
+                w.plan,
                 packed.bits,
                 packed.plane,
-                w.inputs.bits,
-                w.row_bytes,
                 packed.sums,
                 int(np.prod(size)),
                 index,
                 positions,
-                w.taps,
-                w.groups,
                 w.panels,
-                group_panels,
-                group_panels // w.weights.bits,
-                w.weights.bits,
-                w.outputs,
-                w.units,
-                w.table,
-                c.slope,
-                c.row_slope,
-                c.columns,
+                w.coefficients.columns,
                 w.padding,
                 w.scale,
                 w.shift,
@@ -301,7 +268,7 @@ def convolve(
                 last,
             )
 
-        work = w.units * layout.unit * w.inputs.bits * w.weights.bits * outputs
+        work = w.units * w.layout.unit * w.inputs.bits * w.weights.bits * outputs
         share(part, images * positions, 1 + _LEAST_WORK // work, 16)
     return out.movedim(-1, 1)
 
@@ -326,20 +293,7 @@ def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | N
     flat, factor, offset = x.numpy().reshape(-1), scale.numpy(), shift.numpy()
 
     def part(first: int, last: int) -> None:
-        packing.pack_planar(
-            w.layout.number,
-            flat,
-            pixels,
-            w.channels,
-            not w.inputs.signs,
-            factor,
-            offset,
-            w.groups,
-            w.row_bytes,
-            bits,
-            first,
-            last,
-        )
+        packing.pack_planar(w.plan, flat, pixels, factor, offset, bits, first, last)
 
     share(part, images, 1 + (1 << 17) // max(channels * pixels, 1))
     return _Packed(bits, images * pixels * size, _NONE)

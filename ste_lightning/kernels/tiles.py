@@ -72,13 +72,25 @@ def _shuffle(builder: Any, table: Any, index: Any) -> Any:
     return builder.call(function, [table, index])
 
 
+def _table(module: Any) -> Any:
+    """Return a pointer to the constants popcount(a xor w) at 16 a + w."""
+    name = "ste_lightning_counts"
+    counts = [(a ^ w).bit_count() for a in range(16) for w in range(16)]
+    if name not in module.globals:
+        kind = ir.ArrayType(_I8, len(counts))
+        table = ir.GlobalVariable(module, kind, name)
+        table.linkage, table.global_constant, table.align = "internal", True, 64
+        table.initializer = ir.Constant(kind, counts)
+    return module.globals[name].bitcast(_I8.as_pointer())
+
+
 class _Lookup:
     """Rows hold one byte per four bits (in its upper half), which is the table's offset."""
 
     lanes, element, vectors, unit = 32, _I8, 2, 2
 
-    def __init__(self, builder: Any, table: Any) -> None:
-        self.builder, self.table = builder, table
+    def __init__(self, builder: Any) -> None:
+        self.builder, self.table = builder, _table(builder.module)
         self.kind = ir.VectorType(_I8, self.lanes)
 
     def weights(self, pointer: Any) -> list[tuple[Any, Any]]:
@@ -110,7 +122,7 @@ class _Popcount:
     vectors = 2
     unit: int
 
-    def __init__(self, builder: Any, table: Any) -> None:
+    def __init__(self, builder: Any) -> None:
         self.builder = builder
         self.kind = ir.VectorType(self.element, self.lanes)
 
@@ -187,9 +199,8 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
 
     Returns:
         A function for compiled code: ``f(panels, panel_start, bits, row_start, row_stride,
-        units, table, sums)``; starts and strides in bytes, ``units`` in bytes or words of
-        eight or 32 bits per row, ``table`` the 256 counts, ``sums`` R x 64 uint16 or R x 32
-        uint32.
+        units, sums)``; starts and strides in bytes, ``units`` in bytes or words of eight or 32
+        bits per row, ``sums`` R x 64 uint16 or R x 32 uint32.
     """
     fmt_class = _FORMATS[name]
     sum_type = types.uint32 if name == "words" else types.uint16
@@ -202,14 +213,13 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
         row_start: Any,
         row_stride: Any,
         units: Any,
-        table: Any,
         sums: Any,
     ) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             if name == "lookup" and not has_avx2():
                 # Never called there, and the instruction must not reach the code generator.
                 return context.get_dummy_value()
-            panels_, panel_start_, bits_, row_start_, stride_, units_, table_, sums_ = args
+            panels_, panel_start_, bits_, row_start_, stride_, units_, sums_ = args
 
             def data(position: int, array: Any) -> Any:
                 kind = signature.args[position]
@@ -218,12 +228,12 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
             panel = builder.gep(data(0, panels_), [panel_start_])
             first = builder.gep(data(2, bits_), [row_start_])
             pointers = [builder.gep(first, [builder.mul(stride_, _index(r))]) for r in range(rows)]
-            fmt = fmt_class(builder, data(6, table_))
-            _emit(builder, fmt, pointers, panel, units_, data(7, sums_))
+            fmt = fmt_class(builder)
+            _emit(builder, fmt, pointers, panel, units_, data(6, sums_))
             return context.get_dummy_value()
 
         byte_array, index = types.Array(types.uint8, 1, "C"), types.int64
         out = types.Array(sum_type, 1, "C")
-        return types.none(byte_array, index, byte_array, index, index, index, byte_array, out), code
+        return types.none(byte_array, index, byte_array, index, index, index, out), code
 
     return emitted(micro_kernel)

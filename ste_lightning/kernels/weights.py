@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import Codes, Coefficients
-from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, table_of_counts
+from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out
+from ste_lightning.kernels.plan import plan_of
 
 __all__ = ["Prepared", "prepare"]
 
@@ -31,6 +32,7 @@ class Prepared:
         padding: (taps x all outputs) float32 to add at padded taps; empty if nothing is to add.
         scale, shift: per output, applied to the integer product.
         values: the integer weights as float32, only for the format ``"torch"``.
+        plan: the integers above as compiled code reads them; empty for ``"torch"``.
     """
 
     format: str
@@ -46,7 +48,7 @@ class Prepared:
     scale: NDArray[np.float32]
     shift: NDArray[np.float32]
     values: Tensor
-    table: NDArray[np.uint8] = field(default_factory=table_of_counts)
+    plan: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def layout(self) -> Layout:
@@ -117,7 +119,7 @@ def prepare(
     if pad_value is not None and pad_value != inputs.offset:
         tap_values = weights.step * tap_sums + weights.offset * channels
         correction = ((pad_value - inputs.offset) * tap_values.T).astype(np.float32).ravel()
-    return Prepared(
+    prepared = Prepared(
         format,
         inputs,
         weights,
@@ -132,6 +134,7 @@ def prepare(
         _floats(shift, all_outputs, 0.0),
         values,
     )
+    return prepared if format == "torch" else replace(prepared, plan=plan_of(prepared))
 
 
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

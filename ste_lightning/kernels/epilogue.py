@@ -1,0 +1,77 @@
+"""From counts to results: one panel's channels of one row, as vector instructions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from ste_lightning.kernels.compiling import emitted
+
+__all__ = ["finish"]
+
+_LANES = 32
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    kind = ir.VectorType(scalar.type, _LANES)
+    undefined = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(
+        one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+    )
+
+
+@emitted
+def finish(
+    typing: Any,
+    total: Any,
+    at: Any,
+    slope: Any,
+    from_row: Any,
+    columns: Any,
+    scale: Any,
+    shift: Any,
+    column: Any,
+    out: Any,
+    place: Any,
+) -> Any:
+    """Write 32 results from ``out[place]``: ``(slope X + from_row + columns) / 2 * scale + shift``.
+
+    Args (in compiled code): ``total`` int32, X from ``at``; ``columns`` int32, ``scale`` and
+    ``shift`` float32, read from ``column``; ``out`` float32. No fused multiply-add, so that the
+    result has the rounding of two torch operators.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total_, at_, slope_, from_row_, columns_, scale_, shift_, column_, out_, place_ = args
+        kinds = signature.args
+
+        def pointer(position: int, array: Any, start: Any, element: Any) -> Any:
+            data = context.make_array(kinds[position])(context, builder, array).data
+            vector = ir.VectorType(element, _LANES).as_pointer()
+            return builder.bitcast(builder.gep(data, [start]), vector)
+
+        def load(position: int, array: Any, start: Any, element: Any) -> Any:
+            value = builder.load(pointer(position, array, start, element))
+            value.align = 4
+            return value
+
+        word, real = ir.IntType(32), ir.FloatType()
+        counts = load(0, total_, at_, word)
+        constant = builder.add(load(4, columns_, column_, word), _splat(builder, from_row_))
+        doubled = builder.add(builder.mul(counts, _splat(builder, slope_)), constant)
+        floats = ir.VectorType(real, _LANES)
+        half = ir.Constant(floats, [0.5] * _LANES)
+        value = builder.fmul(builder.sitofp(doubled, floats), half)
+        value = builder.fmul(value, load(5, scale_, column_, real))
+        value = builder.fadd(value, load(6, shift_, column_, real))
+        builder.store(value, pointer(8, out_, place_, real)).align = 4
+        return context.get_dummy_value()
+
+    index, number = types.int64, types.int32
+    integers, reals = types.Array(types.int32, 1, "C"), types.Array(types.float32, 1, "C")
+    return types.none(
+        integers, index, number, number, integers, reals, reals, index, reals, index
+    ), code
