@@ -24,7 +24,7 @@ def naive(path: list[int]) -> dict[str, float]:
     return {
         "escape_rate": escapes / (len(path) - 1),
         "return_rate": len(times) / (len(path) - 1),
-        "return_time": float(np.mean(times)),
+        "return_time": float(np.mean(times)) if times else np.nan,
         "distinct": len(set(path)),
         "favourite": max(path.count(p) for p in path) / len(path),
     }
