@@ -176,9 +176,11 @@ def plain(value: Any) -> Any:
 
 
 def recordable(spec: Any) -> Any:
-    """Return a specification as plain Python; what is not plain becomes its ``repr``."""
+    """Return a specification as plain Python; of a module only ``{"module": its class}``."""
     if isinstance(spec, Mapping):
         return {str(k): recordable(v) for k, v in spec.items()}
     if isinstance(spec, (list, tuple)):
         return [recordable(v) for v in spec]
-    return spec if spec is None or isinstance(spec, (str, bool, int, float)) else repr(spec)
+    if spec is None or isinstance(spec, (str, bool, int, float)):
+        return spec
+    return {"module": type(spec).__name__}

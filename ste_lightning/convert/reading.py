@@ -8,7 +8,7 @@ from torch import nn
 
 from ste_lightning.convert.nonnegative import Source, is_relu
 from ste_lightning.convert.recorded import record
-from ste_lightning.convert.structure import Structure, quantizable_layers
+from ste_lightning.convert.structure import Structure, clean_name, quantizable_layers
 from ste_lightning.convert.traced import trace
 
 __all__ = ["read_structure"]
@@ -37,6 +37,7 @@ def read_structure(model: nn.Module, sample: Any = None) -> Structure:
         if isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)) and (
             is_relu(module.activation)
         ):
-            inner = f"{name}.linear2" if name else "linear2"
-            structure.feeds.setdefault(inner, set()).add(Source(name, False))
+            owner = clean_name(name)
+            inner = f"{owner}.linear2" if owner else "linear2"
+            structure.feeds.setdefault(inner, set()).add(Source(owner, False))
     return structure

@@ -17,7 +17,7 @@ from ste_lightning.convert.nonnegative import (
     joined,
     keeps_sign,
 )
-from ste_lightning.convert.structure import Structure
+from ste_lightning.convert.structure import Structure, clean_name
 
 __all__ = ["record"]
 
@@ -65,7 +65,7 @@ def record(
     model: nn.Module, layers: Mapping[str, nn.Module], sample: Any, structure: Structure
 ) -> None:
     """Run ``model`` once in eval mode and note in ``structure`` what reaches the layers."""
-    recorder = _Recorder({module: name for name, module in model.named_modules()})
+    recorder = _Recorder({m: clean_name(name) for name, m in model.named_modules()})
     names = {layer: name for name, layer in layers.items()}
     handles = []
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ste_lightning.convert.nonnegative import Source, is_relu
+from ste_lightning.convert.structure import clean_name, find_module
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import RPReLU
 from ste_lightning.quantizers import describe
@@ -23,10 +24,9 @@ def blind_to_nonnegative(quantizer: nn.Module | None) -> bool:
 
     True for ``sign``, false for ``step`` and for a sign with a threshold above zero.
     """
-    bits = getattr(quantizer, "bits", None)
-    if quantizer is None or not isinstance(bits, (int, float)) or bits > 1:
+    if quantizer is None or float(getattr(quantizer, "bits", 32)) > 1:
         return False
-    probe = torch.tensor([[0.0, 0.1, 0.4, 0.7, 1.0, 3.0]])
+    probe = torch.tensor([[0.0, 0.1, 0.5, 1.0, 3.0, 10.0, 100.0, 1e4]])
     try:
         with torch.no_grad():
             values = copy.deepcopy(quantizer).cpu().float().eval()(probe)
@@ -51,7 +51,7 @@ def replace_relu(
         ConfigurationError: for a ReLU called as a function inside a ``forward``, which cannot
             be exchanged, and for ``"rprelu"`` where the number of channels is not known.
     """
-    owner = model.get_submodule(source.owner)
+    owner = find_module(model, source.owner)
     if source.is_module:
         if not is_relu(owner):
             return ""  # exchanged before, for another layer
@@ -90,7 +90,7 @@ def restore_relus(model: nn.Module) -> list[str]:
             elif original.training != child.training:
                 original.train(child.training)
             setattr(module, name, original)
-            restored.append(f"{path}.{name}".lstrip("."))
+            restored.append(clean_name(f"{path}.{name}".lstrip(".")))
     return restored
 
 

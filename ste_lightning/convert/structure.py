@@ -10,7 +10,7 @@ from torch import nn
 from ste_lightning.convert.nonnegative import Origins, Source
 from ste_lightning.layers import QUANTIZED, QuantizedLayer
 
-__all__ = ["Structure", "float_class", "quantizable_layers"]
+__all__ = ["Structure", "clean_name", "find_module", "float_class", "quantizable_layers"]
 
 
 @dataclasses.dataclass
@@ -60,7 +60,24 @@ def quantizable_layers(model: nn.Module) -> dict[str, nn.Module]:
             found[name] = module
             return
         for child_name, child in module.named_children():
-            visit(f"{name}.{child_name}" if name else child_name, child, seen)
+            if child_name == "_orig_mod":  # torch.compile's wrapper is no part of the name
+                visit(name, child, seen)
+            else:
+                visit(f"{name}.{child_name}" if name else child_name, child, seen)
 
     visit("", model, set())
     return found
+
+
+def clean_name(name: str) -> str:
+    """Return a module's name without the wrappers of ``torch.compile`` in it."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def find_module(model: nn.Module, name: str) -> nn.Module:
+    """Return the module of a clean name, the inner one of a compiled module."""
+    for part in ["", *name.split(".")]:
+        model = model.get_submodule(part)
+        while "_orig_mod" in model._modules:
+            model = model.get_submodule("_orig_mod")
+    return model

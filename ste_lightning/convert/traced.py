@@ -41,6 +41,10 @@ def trace(
     if module in layers:
         structure.enter(prefix, frozenset())
         return
+    if "_orig_mod" in module._modules:  # torch.compile's wrapper
+        trace(prefix, module.get_submodule("_orig_mod"), layers, opaque, structure)
+        opaque.add(module)
+        return
     graph = _graph(module, layers | opaque)
     if graph is None:
         for name, child in module.named_children():

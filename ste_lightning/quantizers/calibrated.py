@@ -31,7 +31,7 @@ class Calibrated(Quantizer):
     ) -> None:
         super().__init__(rule, **params)
         self.operand = operand
-        self.register_buffer("initialized", torch.tensor(False))
+        self.register_buffer("initialized", torch.tensor(0))  # averaging cannot take a bool
         self._ready = False  # what compiled code branches on, without reading the buffer
 
     def _set_from(self, x: Tensor) -> None:

@@ -1,0 +1,302 @@
+"""Quantization-aware training of any LightningModule by one callback."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import nn
+
+from ste_lightning.callbacks.batch_norm_at_end import reestimate_from_training_data
+from ste_lightning.callbacks.first_batches import FirstBatches
+from ste_lightning.callbacks.swap_at_setup import cancel_swap, convert_module, swap_at_setup
+from ste_lightning.convert import Policy, Report, dead_weights
+from ste_lightning.convert.scheduled import with_schedule
+from ste_lightning.convert.watch import named_quantized_layers
+from ste_lightning.errors import ConfigurationError, require
+
+__all__ = ["QuantizationAwareTraining"]
+
+
+class QuantizationAwareTraining(L.Callback):
+    """Trains a float LightningModule with quantized layers; nothing in the module changes.
+
+    The layers named by ``policy`` become quantized when training, validation, testing or
+    prediction is set up: before optimizers are made and checkpoints restored, and after
+    ``configure_model`` where the module makes its layers there. ``forward`` is never touched,
+    and at the end of training the model stays as it is: its state dict holds the latent weights
+    under the float model's keys. ``ste_lightning.deploy`` makes the packed copy.
+
+    Checkpoints resume to the bit: schedules and learned scales are in the model's state dict.
+    ``Trainer.test(module, ckpt_path=...)`` and ``fit(ckpt_path=...)`` need this callback in the
+    trainer; for a checkpoint without a trainer see
+    :func:`~ste_lightning.callbacks.load_quantized`, which reads the policy from it.
+
+    Args:
+        policy: ordered rules ``{match, weight, input, relu, pad_value, score}``, see
+            :func:`ste_lightning.convert.quantize_`.
+        schedule: what drives the quantizers over training, as the ``schedule`` key of a
+            quantizer's specification: ``"reste"``, ``"ede"``, ``"bits"``, a mapping. It goes to
+            every quantizer that can take it and has none of its own.
+        calibrate_batches: from how many training batches the scales of inputs are set (where
+            they have any); 0 leaves it to each quantizer's own first batch.
+        start_epoch: before this epoch the layers compute in float.
+        watch_batches: how many of the first training batches are checked for dead input
+            quantizers, which raise an error. Also the first batch of each later epoch is
+            checked (where nothing is compiled), and at each epoch's end all weights; these warn.
+        reestimate_batch_norm: from how many training batches the statistics of batch norm are
+            estimated anew when training ends; 0 keeps them.
+
+    Attributes:
+        report: what the last setup converted and why.
+
+    Raises:
+        ConfigurationError: for a wrong policy or number; a schedule that no quantizer can take;
+            dead inputs in the first batches; a checkpoint of another policy.
+
+    Source: the place of Lightning's callback of that name, removed in 2.0 (pull request 16750).
+    """
+
+    def __init__(
+        self,
+        policy: Policy | Mapping[str, Any] | Sequence[Any],
+        schedule: str | Mapping[str, Any] | None = None,
+        calibrate_batches: int = 0,
+        start_epoch: int = 0,
+        watch_batches: int = 2,
+        reestimate_batch_norm: int = 0,
+    ) -> None:
+        self.policy = with_schedule(Policy.parse(policy), schedule)
+        counts = {
+            "calibrate_batches": calibrate_batches,
+            "start_epoch": start_epoch,
+            "watch_batches": watch_batches,
+            "reestimate_batch_norm": reestimate_batch_norm,
+        }
+        for name, value in counts.items():
+            require(isinstance(value, int) and value >= 0, name, value, "use an integer from 0")
+        self.calibrate_batches = calibrate_batches
+        self.start_epoch = start_epoch
+        self.watch_batches = watch_batches
+        self.reestimate_batch_norm = reestimate_batch_norm
+        self.report: Report | None = None
+        self._first: FirstBatches | None = None
+        self._scheduled: list[nn.Module] = []
+        self._batches = 0  # training batches that were quantized and checked so far
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Convert the module's layers, or arrange that its ``configure_model`` does so."""
+
+        def convert() -> None:
+            report = convert_module(pl_module, self.policy)
+            new = any(row.rule is not None for row in report.layers)
+            self.report = report
+            if new:
+                self._refuse_earlier_copies(trainer, stage)
+                rank_zero_info(f"{type(self).__name__}:\n{report}")
+            if stage == "fit":
+                self._check_neighbours(trainer, pl_module)
+
+        swap_at_setup(trainer, pl_module, convert)
+
+    def _refuse_earlier_copies(self, trainer: L.Trainer, stage: str) -> None:
+        """Averaging copies the module in its setup; a copy made earlier would be float."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if callback is self:
+                return
+            if isinstance(callback, WeightAveraging) and stage == "fit":
+                raise ConfigurationError(
+                    f"callbacks=[{type(callback).__name__}, {type(self).__name__}] cannot be used "
+                    f"in this order: put {type(self).__name__} first, as averaging copies the "
+                    "model that it finds."
+                )
+
+    def _check_neighbours(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Warn about averaging of signs; refuse what cannot work under DDP."""
+        layers = [layer for _, layer in named_quantized_layers(module)]
+        averaging = [
+            type(callback).__name__
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if isinstance(callback, (WeightAveraging, StochasticWeightAveraging))
+        ]
+        binary = [la for la in layers if float(getattr(la.weight_quantizer, "bits", 32)) <= 1]
+        if averaging and binary:
+            rank_zero_warn(
+                f"{averaging[0]} averages the latent weights of {len(binary)} layers with binary "
+                "weights; the sign of an average is not an average of signs, and accuracy usually "
+                "falls. Leave it out, or keep the weights float."
+            )
+        learned = any(
+            p.requires_grad
+            for layer in layers
+            for quantizer in (layer.weight_quantizer, layer.input_quantizer)
+            if quantizer is not None
+            for p in quantizer.parameters()
+        )
+        strategy = trainer.strategy
+        if self.start_epoch > 0 and learned and isinstance(strategy, DDPStrategy):
+            require(
+                bool(strategy._ddp_kwargs.get("find_unused_parameters")),
+                "start_epoch",
+                self.start_epoch,
+                "learned scales get no gradient before it, which DDP only allows with "
+                "strategy='ddp_find_unused_parameters_true'",
+            )
+        require(
+            module.automatic_optimization or self.reestimate_batch_norm == 0,
+            "reestimate_batch_norm",
+            self.reestimate_batch_norm,
+            "with manual optimization training_step would train; call "
+            "ste_lightning.convert.reestimate_batch_norm yourself",
+        )
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let inputs pass whose quantizers have seen no training data yet."""
+        for _, layer in named_quantized_layers(pl_module):
+            initialized = getattr(layer.input_quantizer, "initialized", None)
+            if initialized is not None and not bool(initialized):
+                layer.input_quantization = False
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Quantize these inputs again."""
+        _switch(pl_module, True)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find what schedules drive; resumed within an epoch, this is where training begins."""
+        self._scheduled = [m for m in pl_module.modules() if getattr(m, "schedules", None)]
+        require(
+            not self._scheduled or math.isfinite(trainer.estimated_stepping_batches),
+            "max_epochs",
+            trainer.max_epochs,
+            "a schedule needs the length of training: set max_epochs or max_steps",
+        )
+        _switch(pl_module, trainer.current_epoch >= self.start_epoch)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Switch quantization on when its time has come, and watch this epoch's first batch."""
+        on = trainer.current_epoch >= self.start_epoch
+        _switch(pl_module, on)
+        if not on:
+            return
+        if self.start_epoch > 0 and self._batches == 0:
+            _initialize_weights(pl_module)
+        watch = max(self.watch_batches - self._batches, 0)
+        calibrate = max(self.calibrate_batches - self._batches, 0)
+        again = self.watch_batches > 0 and watch == 0
+        self._first = FirstBatches(pl_module, watch, calibrate, look_again=again)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the schedules to where training is."""
+        if self._scheduled:
+            progress = self._progress(trainer, pl_module)
+            for quantizer in self._scheduled:
+                quantizer.set_progress(progress)  # type: ignore[operator]
+
+    def _progress(self, trainer: L.Trainer, module: L.LightningModule) -> float:
+        """Return the fraction of the quantized part of training that is done."""
+        total, done = float(trainer.estimated_stepping_batches), float(trainer.global_step)
+        if not module.automatic_optimization:  # every optimizer's step counts there
+            done /= max(len(trainer.optimizers), 1)
+        start = 0.0
+        if self.start_epoch > 0:
+            steps = float(trainer.num_training_batches) / trainer.accumulate_grad_batches
+            start = min(self.start_epoch * steps, total)
+        return min(max((done - start) / max(total - start, 1.0), 0.0), 1.0)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Judge the quantizers after the first batches."""
+        if trainer.current_epoch >= self.start_epoch:
+            self._batches += 1
+        if self._first is not None and self._first.batch_done():
+            self._first = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn about layers whose weights are all on one level."""
+        self._close()
+        if self.watch_batches > 0 and trainer.current_epoch >= self.start_epoch:
+            for finding in dead_weights(pl_module):
+                rank_zero_warn(finding.message)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Estimate batch norm's statistics anew, if asked."""
+        if self.reestimate_batch_norm:
+            reestimate_from_training_data(trainer, pl_module, self.reestimate_batch_norm)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave no hook behind."""
+        self._close()
+        cancel_swap(pl_module)
+        _switch(pl_module, True)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave no hook and no switched-off layer behind."""
+        self._scheduled = []
+        self._close()
+        _switch(pl_module, True)
+
+    def _close(self) -> None:
+        if self._first is not None:
+            self._first.close()
+            self._first = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the policy and what it made, as plain Python."""
+        layers = {} if self.report is None else _signature(self.report)
+        return {"policy": self.policy.plain(), "layers": layers, "batches": self._batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint's training was.
+
+        Raises:
+            ConfigurationError: if the checkpoint's layers had other quantizers.
+        """
+        saved, now = state_dict["layers"], _signature(self.report) if self.report else {}
+        for name in sorted(saved.keys() | now.keys()):
+            if saved.get(name) != now.get(name):
+                raise ConfigurationError(
+                    f"policy={self.policy.plain()} cannot resume this checkpoint: layer {name!r} "
+                    f"was {saved.get(name, 'float')} there and is {now.get(name, 'float')} here. "
+                    f"Use the checkpoint's policy, {state_dict['policy']}."
+                )
+        self._batches = int(state_dict["batches"])
+
+
+def _signature(report: Report) -> dict[str, list[str]]:
+    """Return the quantizers of every quantized layer."""
+    quantized = set(report.quantized)
+    return {row.name: [row.weight, row.input] for row in report.layers if row.name in quantized}
+
+
+def _switch(module: nn.Module, on: bool) -> None:
+    """Let all quantized layers compute quantized, or in float."""
+    for _, layer in named_quantized_layers(module):
+        for key in ("weight_quantization", "input_quantization"):
+            if on:
+                vars(layer).pop(key, None)
+            else:
+                setattr(layer, key, False)
+
+
+def _initialize_weights(module: nn.Module) -> None:
+    """Let learned scales of weights start from where float training ended."""
+    for _, layer in named_quantized_layers(module):
+        initialize = getattr(layer.weight_quantizer, "initialize", None)
+        if initialize is not None:
+            key = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
+            initialize(getattr(layer, key).detach())
