@@ -5,6 +5,7 @@
 """
 
 from ste_lightning.functional import rules, schedules
+from ste_lightning.functional.annealing import soft_sign
 from ste_lightning.functional.descent import pull_towards_teacher
 from ste_lightning.functional.learned_scale import (
     clip_quantize,
@@ -23,6 +24,7 @@ from ste_lightning.functional.surrogate import (
     surrogate,
     surrogate_names,
 )
+from ste_lightning.functional.thresholds import replace_value, threshold_quantize
 
 __all__ = [
     "IndicatorSurrogate",
@@ -35,14 +37,17 @@ __all__ = [
     "learned_scale_quantize",
     "pull_towards_teacher",
     "register",
+    "replace_value",
     "round",
     "rule_class",
     "rules",
     "scale_gradient",
     "schedules",
     "sign",
+    "soft_sign",
     "step",
     "straight_through",
     "surrogate",
     "surrogate_names",
+    "threshold_quantize",
 ]

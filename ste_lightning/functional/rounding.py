@@ -86,7 +86,8 @@ class _FakeQuantize(torch.autograd.Function):
         rule: Surrogate,
     ) -> Tensor:
         v = widen(x) / scale + zero_point
-        nearest = v.round() if noise is None else (v + noise).floor()
+        # v + noise could round up to the next integer; the comparison cannot
+        nearest = v.round() if noise is None else v.floor() + (noise < v - v.floor())
         return ((nearest.clamp_min(low).clamp_max(high) - zero_point) * scale).to(x.dtype)
 
     @staticmethod
@@ -128,7 +129,8 @@ def fake_quantize(
         zero_point: z, broadcastable against ``x``.
         low, high: the smallest and the largest level.
         rule: the backward rule, in the cell coordinate of :func:`round`.
-        noise: uniform on [0, 1) in the shape of ``x`` for stochastic rounding, floor(v + noise);
+        noise: uniform on [0, 1) in the shape of ``x`` for stochastic rounding, up with
+            probability v - floor(v);
             ``None`` rounds to the nearest, half to even.
 
     Source: Jacob et al. 2018, arXiv 1712.05877; stochastic: Gupta et al. 2015, arXiv 1502.02551.

@@ -6,8 +6,10 @@ from ste_lightning.quantizers.dorefa import DoReFa
 from ste_lightning.quantizers.dynamic import Token
 from ste_lightning.quantizers.libra import LibraPB
 from ste_lightning.quantizers.lsq import LSQ, LSQPlus
+from ste_lightning.quantizers.n2uq import N2UQ, N2UQWeights
 from ste_lightning.quantizers.pact import PACT
 from ste_lightning.quantizers.power_of_two import APoT, PowerOfTwo
+from ste_lightning.quantizers.progressive import LSBQ, Progressive
 from ste_lightning.quantizers.quantizer import (
     Operand,
     Quantizer,
@@ -19,11 +21,14 @@ from ste_lightning.quantizers.quantizer import (
     register_quantizer,
 )
 from ste_lightning.quantizers.scaling import SCALES, mean_magnitude
+from ste_lightning.quantizers.stochastic import StochasticSign, StochasticUniform
 from ste_lightning.quantizers.ternary import TWN, BitNetTernary, Ternary
 from ste_lightning.quantizers.uniform import Uniform
 
 __all__ = [
+    "LSBQ",
     "LSQ",
+    "N2UQ",
     "PACT",
     "SCALES",
     "TWN",
@@ -33,12 +38,16 @@ __all__ = [
     "DoReFa",
     "LSQPlus",
     "LibraPB",
+    "N2UQWeights",
     "Operand",
     "PowerOfTwo",
+    "Progressive",
     "Quantizer",
     "QuantizerSpec",
     "Sign",
     "Step",
+    "StochasticSign",
+    "StochasticUniform",
     "Ternary",
     "Token",
     "Uniform",

@@ -22,8 +22,9 @@ class DoReFa(Quantizer):
 
     Activations: q(x) = round(n clip(x, 0, 1)) / n; dq/dx := f'(cell) 1[0 <= x <= 1].
     Weights: q(w) = 2 round(n u) / n - 1, u = tanh(w) / (2 max|tanh w|) + 1/2; the maximum is a
-    constant in the backward pass, so dq/dw = f'(cell) (1 - tanh^2 w) / max|tanh w|. All-zero
-    weights have u = 1/2. With one bit, q(w) = mean|w| sign(w), dq/dw := f'(w / mean|w|).
+    constant in the backward pass, so dq/dw = f'(cell) (1 - tanh^2 w) / max|tanh w|. For
+    all-zero weights the maximum counts as 1. With one bit, q(w) = mean|w| sign(w),
+    dq/dw := f'(w / mean|w|).
 
     Args:
         bits: 1 to 8.
@@ -58,9 +59,10 @@ class DoReFa(Quantizer):
         return one and self.operand == "weights"
 
     def _unit(self, w: Tensor) -> Tensor:
-        """Return u in [0, 1]; 0 / 0 counts as 0."""
+        """Return u in [0, 1]; 1/2 for all-zero weights."""
         t = torch.tanh(widen(w))
-        return t / (2 * t.detach().abs().amax().clamp_min(torch.finfo(t.dtype).tiny)) + 0.5
+        largest = t.detach().abs().amax()
+        return t / (2 * torch.where(largest > 0, largest, torch.ones_like(largest))) + 0.5
 
     def _mean(self, w: Tensor) -> Tensor:
         mean = widen(w).detach().abs().mean()

@@ -53,6 +53,7 @@ class Uniform(Quantizer):
     default_rule = "identity"
     between_levels: ClassVar[bool] = True
     schedulable: ClassVar[tuple[str, ...]] = ("bits",)
+    has_binary: ClassVar[bool] = True
     minimum: Tensor
     maximum: Tensor
     initialized: Tensor
@@ -100,16 +101,16 @@ class Uniform(Quantizer):
         self.channel_dim = channel_dim
         self.binary = self.symmetric and bits == 1
         require(
-            weights or not self.binary,
+            (weights and self.has_binary) or not self.binary,
             "bits",
             bits,
-            "one symmetric bit of activations is the map 'sign'; or use symmetric=False",
+            "for one symmetric bit use the map 'sign' or 'stochastic_sign', or symmetric=False",
         )
         self.running = not weights
         if self.running:
             self.register_buffer("minimum", torch.zeros(()))
             self.register_buffer("maximum", torch.zeros(()))
-            self.register_buffer("initialized", torch.tensor(False))
+            self.register_buffer("initialized", torch.tensor(0))  # averaging cannot take a bool
 
     def _levels(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the smallest and the largest level, before the zero point is subtracted."""
@@ -182,7 +183,7 @@ class Uniform(Quantizer):
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
         """Move the running range towards that of ``x``; the first batch sets it."""
-        weight = torch.where(self.initialized, self.momentum, torch.ones_like(self.minimum))
+        weight = torch.where(self.initialized > 0, self.momentum, torch.ones_like(self.minimum))
         for running, batch in zip((self.minimum, self.maximum), self._extremes(x), strict=True):
             running.lerp_(batch.reshape(()).to(running.dtype), weight)
         self.initialized.fill_(True)
