@@ -130,7 +130,8 @@ def _direction(w: Tensor, name: str) -> Tensor:
     w = w.double()
     length = w.norm(dim=-1, keepdim=True)
     require(bool((length > 0).all()), name, "a zero vector", "it must have a direction")
-    return w / length
+    direction: Tensor = w / length
+    return direction
 
 
 def _across(w: Tensor, w_star: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ste_lightning.theory.engine.problem import Problem, ProblemLaw
 from ste_lightning.theory.engine.record import Record
 from ste_lightning.theory.simulation import Simulation
 
-__all__ = ["simulate"]
+__all__ = ["cores", "simulate"]
 
 RuleSpec = str | Mapping[str, Any] | SF.Surrogate
 
@@ -161,7 +161,7 @@ def simulate(
             )
         return record, problem.teacher
 
-    workers = 1 if device.type != "cpu" else threads or _cores()
+    workers = 1 if device.type != "cpu" else threads or cores()
     size = _chunk(trials, samples * m * n, workers, memory, small=compiled)
     chunks = [(first, min(size, trials - first)) for first in range(0, trials, size)]
     if workers == 1 or len(chunks) == 1:
@@ -202,7 +202,8 @@ def _obstacle(
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

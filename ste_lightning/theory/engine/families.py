@@ -28,6 +28,7 @@ from ste_lightning.functional.rules import (
     Tanh,
     Triangular,
 )
+from ste_lightning.theory.counterexamples import OddSign, Tails, WrongSign
 
 __all__ = ["Family", "family_of"]
 
@@ -66,6 +67,9 @@ _CODES: dict[type[Surrogate], Callable[[Any], tuple[int, list[float]]]] = {
     SuperSpike: lambda rule: (SPIKE, [rule.slope]),
     Swish: lambda rule: (SWISH, [rule.beta]),
     ReSTE: _power,
+    OddSign: lambda rule: (WINDOW, [0.0, math.inf, 1.0, -1.0]),
+    WrongSign: lambda rule: (WINDOW, [-math.inf, math.inf, -1.0, -1.0]),
+    Tails: lambda rule: (WINDOW, [-rule.width, rule.width, 0.0, 1.0]),
 }
 
 

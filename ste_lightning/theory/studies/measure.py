@@ -1,0 +1,74 @@
+"""What a study keeps of one cell: a row per trial."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import ste_lightning
+from ste_lightning.theory.prediction import predict_recurrence
+from ste_lightning.theory.simulate import simulate
+from ste_lightning.theory.studies.cells import NUMBERS, rule_of
+from ste_lightning.theory.studies.store import Columns
+
+__all__ = ["measure"]
+
+_TRACE = 400  # points of the Hamming trace that are kept, for figures
+
+
+def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dict[str, Any]]:
+    """Run one cell.
+
+    Args:
+        settings: arguments of :func:`ste_lightning.theory.simulate`.
+        threads: of the simulation.
+
+    Returns:
+        Columns with a row per trial, and the cell's provenance: settings, versions, seconds.
+    """
+    arguments = {"steps": 2000, "noise": 0.0, **settings}
+    steps, noise = arguments["steps"], arguments["noise"]
+    rule = rule_of(arguments.pop("rule", "relu"))
+    # Traces are needed where there is something to see: under label noise.
+    arguments.setdefault("every", 1 if noise else steps)
+    started = time.perf_counter()
+    result = simulate(rule=rule, threads=threads, **arguments)
+    columns: Columns = {
+        "trial": list(range(result.trials)),
+        "last": result.last_recovery.tolist(),
+        "ergodic": result.ergodic_recovery.tolist(),
+        "first_hit": result.first_hit.tolist(),
+        "fraction": result.fraction_at_teacher.tolist(),
+        "escapes": result.escapes.tolist(),
+        "returns": result.returns.tolist(),
+        "return_time": result.return_times.tolist(),
+        "longest_return": result.longest_return.tolist(),
+        "flips": result.flips.tolist(),
+        "dead": result.dead.tolist(),
+        "distance": ((result.latent >= 0) != (result.teacher > 0)).sum(1).tolist(),
+        "final_loss": result.final_loss.tolist(),
+        "evaluations": result.evaluations.tolist(),
+    }
+    if noise:
+        predicted = predict_recurrence(result.teacher_gradient, result.teacher, result.v, rule)
+        columns["predicted_fraction"] = predicted.fraction.tolist()
+        columns["predicted_escape_rate"] = predicted.escape_rate.tolist()
+        columns["predicted_return_time"] = predicted.return_time.tolist()
+        columns["return_histogram"] = result.return_histogram.tolist()
+        columns["hamming"] = result.hamming[:, -_TRACE:].tolist()
+    provenance = {
+        "settings": dict(settings),
+        "numbers": NUMBERS,
+        "seconds": round(time.perf_counter() - started, 3),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "ste_lightning": ste_lightning.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "numba")},
+        },
+    }
+    return columns, provenance

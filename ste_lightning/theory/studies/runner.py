@@ -1,0 +1,130 @@
+"""Run the cells that are not stored yet, on all cores or on a Ray cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.theory.simulate import cores
+from ste_lightning.theory.studies import store
+from ste_lightning.theory.studies.cells import Cell
+from ste_lightning.theory.studies.measure import measure
+
+__all__ = ["Result", "run"]
+
+Measured = tuple[Cell, store.Columns, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A stored cell.
+
+    Attributes:
+        settings: of the cell.
+        columns: a list per column, an entry per trial.
+        seconds: what it took.
+    """
+
+    settings: Mapping[str, Any]
+    columns: store.Columns
+    seconds: float
+
+
+def run(
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int | None = None,
+    launcher: str = "local",
+    show: bool = True,
+) -> list[Result]:
+    """Run what is missing and return all cells, in the order given.
+
+    Each cell is stored as soon as it is done, so an interrupted study goes on where it was.
+
+    Args:
+        cells: the grid.
+        folder: where ``cells/KEY.parquet`` and ``results.parquet``, all cells in one table, are.
+        workers: cells in work at once; default the cores this process may use.
+        launcher: ``local`` (threads of this process; the kernel needs no GIL) or ``ray``.
+        show: whether to show progress and the time left.
+
+    Raises:
+        ConfigurationError: for a setting that cannot work, a launcher that is not installed,
+            or a damaged file.
+    """
+    launchers = {"local": _local, "ray": _ray}
+    if launcher not in launchers:
+        raise unknown("launcher", launcher, launchers)
+    require(workers is None or workers > 0, "workers", workers, "use a positive integer")
+    require(len(cells) > 0, "cells", cells, "give at least one cell")
+    files = {cell.key: folder / "cells" / f"{cell.key}.parquet" for cell in cells}
+    todo = sorted((c for c in cells if not files[c.key].exists()), key=lambda c: -c.cost)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        disable=not show or not todo,
+    )
+    total = sum(cell.cost for cell in todo)
+    with progress:
+        # The bar is in units of work, so that the time left means something.
+        task = progress.add_task(f"{len(todo)} of {len(cells)} cells", total=100)
+        for cell, columns, provenance in launchers[launcher](todo, workers or cores()):
+            store.write(files[cell.key], columns, provenance)
+            progress.advance(task, 100 * cell.cost / total)
+    results = []
+    for cell in cells:
+        columns, provenance = store.read(files[cell.key])
+        results.append(Result(cell.settings, columns, float(provenance["seconds"])))
+    table = store.join([(result.settings, result.columns) for result in results])
+    store.write(folder / "results.parquet", table, {"cells": [cell.key for cell in cells]})
+    return results
+
+
+def _local(cells: Sequence[Cell], workers: int) -> Iterator[Measured]:
+    pool = ThreadPoolExecutor(workers)
+    waiting: dict[Future[tuple[store.Columns, dict[str, Any]]], Cell] = {
+        pool.submit(measure, cell.settings): cell for cell in cells
+    }
+    try:
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = waiting.pop(future)
+                yield (cell, *future.result())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ray(cells: Sequence[Cell], workers: int) -> Iterator[Measured]:
+    """Give every cell to the cluster as a task of one core; only results travel back."""
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError as error:
+        raise ConfigurationError(
+            "launcher='ray' needs Ray, which is not installed: pip install ray."
+        ) from error
+    ray.init(ignore_reinit_error=True)
+    task = ray.remote(num_cpus=1)(measure)
+    waiting = {task.remote(cell.settings): cell for cell in cells}
+    while waiting:
+        done, _ = ray.wait(list(waiting), num_returns=1)
+        for reference in done:
+            yield (waiting.pop(reference), *ray.get(reference))

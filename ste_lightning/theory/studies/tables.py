@@ -1,0 +1,190 @@
+"""Tables of a study: recovery rates, thresholds N50, exponents; each with its 95 % interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ste_lightning.theory.population import can_descend
+from ste_lightning.theory.statistics import Estimate, half_point, power_law, wilson
+from ste_lightning.theory.studies.cells import label, rule_of
+from ste_lightning.theory.studies.runner import Result
+
+__all__ = [
+    "Threshold",
+    "exponents",
+    "order",
+    "phase_rows",
+    "rate_rows",
+    "recurrence_rows",
+    "rule_rows",
+    "thresholds",
+    "varied",
+]
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """N50 of one group of cells that differ in N alone.
+
+    Attributes:
+        group: the other settings that vary in the study, as labels.
+        n: inputs of the first layer.
+        samples: the numbers of samples, ascending.
+        last: rates of recovery of the last iterate at them.
+        ergodic: of the averaged iterate.
+        n50_last: N at which half of the trials recover, by the last iterate.
+        n50_ergodic: by the averaged one.
+    """
+
+    group: Mapping[str, str]
+    n: int
+    samples: list[int]
+    last: list[float]
+    ergodic: list[float]
+    n50_last: Estimate
+    n50_ergodic: Estimate
+
+
+def varied(results: Sequence[Result]) -> list[str]:
+    """Return the settings in which the cells differ."""
+    keys = list(dict.fromkeys(key for result in results for key in result.settings))
+    return [key for key in keys if len({_plain(r.settings.get(key)) for r in results}) > 1]
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def thresholds(results: Sequence[Result]) -> list[Threshold]:
+    """Return N50 for every combination of the settings other than ``samples``."""
+    keys = [key for key in varied(results) if key not in ("samples", "n")]
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        place = (*(_plain(result.settings.get(key)) for key in keys), str(result.settings["n"]))
+        groups.setdefault(place, []).append(result)
+    found = []
+    for members in groups.values():
+        members = sorted(members, key=lambda r: r.settings["samples"])
+        samples = [r.settings["samples"] for r in members]
+        last, ergodic = (
+            torch.tensor([r.columns[name] for r in members], dtype=torch.bool)
+            for name in ("last", "ergodic")
+        )
+        found.append(
+            Threshold(
+                {key: label(members[0].settings.get(key)) for key in keys},
+                members[0].settings["n"],
+                samples,
+                last.double().mean(1).tolist(),
+                ergodic.double().mean(1).tolist(),
+                half_point(samples, last),
+                half_point(samples, ergodic),
+            )
+        )
+    return found
+
+
+def exponents(
+    found: Sequence[Threshold], smallest: int = 64
+) -> list[tuple[Mapping[str, str], str, Estimate]]:
+    """Return (group, iterate, exponent) of N50 on n, over n >= ``smallest``, where known."""
+    groups: dict[str, list[Threshold]] = {}
+    for threshold in found:
+        groups.setdefault(_plain(dict(threshold.group)), []).append(threshold)
+    fits = []
+    for members in groups.values():
+        for iterate in ("last", "ergodic"):
+            points = [(t.n, t.n50_last if iterate == "last" else t.n50_ergodic) for t in members]
+            known = [(n, e) for n, e in points if n >= smallest and not math.isnan(e.value)]
+            if len(known) > 1:
+                sizes, values = zip(*known, strict=True)
+                fits.append((members[0].group, iterate, power_law(sizes, values)))
+    return fits
+
+
+def phase_rows(results: Sequence[Result], smallest: int = 64) -> list[Row]:
+    """Return a row per n: N50 of both iterates, and a row per fitted exponent."""
+    found = thresholds(results)
+    rows: list[Row] = [
+        {**t.group, "n": t.n, "N50 last": str(t.n50_last), "N50 averaged": str(t.n50_ergodic)}
+        for t in found
+    ]
+    for group, iterate, fit in exponents(found, smallest):
+        column = "N50 last" if iterate == "last" else "N50 averaged"
+        rows.append({**group, "n": f">= {smallest}", column: f"n^{fit}"})
+    return rows
+
+
+def rule_rows(results: Sequence[Result]) -> list[Row]:
+    """Return a row per rule, best first: N50, and why it can or cannot descend."""
+    specs = {label(r.settings["rule"]): r.settings["rule"] for r in results}
+    rows = []
+    for t in sorted(thresholds(results), key=lambda t: order(t.n50_last)):
+        name = t.group.get("rule", next(iter(specs)))
+        answer = can_descend(rule_of(specs[name]))
+        rows.append(
+            {
+                "rule": name,
+                "N50 last": str(t.n50_last),
+                "N50 averaged": str(t.n50_ergodic),
+                "in expectation": "descends" if answer else answer.reason,
+            }
+        )
+    return rows
+
+
+def order(estimate: Estimate) -> float:
+    """Return what to sort by: the value, or its lower bound where only that is known."""
+    return estimate.low if math.isnan(estimate.value) else estimate.value
+
+
+def rate_rows(results: Sequence[Result]) -> list[Row]:
+    """Return a row per cell: recovery with Wilson's interval, and the share of dead runs."""
+    keys = varied(results)
+    rows = []
+    for result in results:
+        row: Row = {key: label(result.settings.get(key)) for key in keys}
+        for iterate in ("last", "ergodic"):
+            outcome = torch.tensor(result.columns[iterate])
+            low, high = wilson(outcome.sum(), len(outcome))
+            row[iterate] = f"{outcome.double().mean():.2f} [{low:.2f}, {high:.2f}]"
+        row["dead"] = f"{torch.tensor(result.columns['dead']).double().mean():.2f}"
+        rows.append(row)
+    return rows
+
+
+def recurrence_rows(results: Sequence[Result]) -> list[Row]:
+    """Return a row per cell: time at w*, escapes and returns, observed and predicted."""
+    keys = varied(results)
+    rows = []
+    for result in results:
+        c = result.columns
+        observed, predicted = (
+            torch.tensor(c[name], dtype=torch.float64)
+            for name in ("fraction", "predicted_fraction")
+        )
+        counted = result.settings.get("steps", 2000) - result.settings.get("burn_in", 0)
+        returns = sum(c["returns"])
+        away = sum(t * k for t, k in zip(c["return_time"], c["returns"], strict=True) if k)
+        error = observed.std() / math.sqrt(len(observed))
+        rows.append(
+            {
+                **{key: label(result.settings.get(key)) for key in keys},
+                "time at w*": f"{observed.mean():.3f} ± {1.96 * error:.3f}",
+                "predicted": f"{predicted.mean():.3f}",
+                "correlation": f"{torch.corrcoef(torch.stack([observed, predicted]))[0, 1]:.2f}",
+                "escapes/1000": f"{1000 * sum(c['escapes']) / len(observed) / counted:.1f}",
+                "return time": f"{away / returns:.2f}" if returns else "none",
+                "longest": max(c["longest_return"]),
+                "averaged = w*": f"{torch.tensor(c['ergodic']).double().mean():.2f}",
+            }
+        )
+    return rows
