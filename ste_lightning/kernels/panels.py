@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "Layout", "aligned", "lay_out"]
+__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out"]
 
 Bytes = NDArray[np.uint8]
 
@@ -66,7 +66,7 @@ def lay_out(codes: NDArray[np.uint8], bits: int, layout: Layout) -> Bytes:
     units = taps * layout.units(channels)
     out = aligned(bits * panels * layout.width * units * layout.unit)
     planes = out.reshape(bits, panels, units, layout.width, layout.unit)
-    order = _lane_order(layout)
+    order = lane_order(layout)
     for bit in range(bits):
         plane = np.zeros((panels * layout.width, taps, padded), np.uint8)
         plane[:outputs, :, :channels] = (codes >> bit) & 1
@@ -76,7 +76,7 @@ def lay_out(codes: NDArray[np.uint8], bits: int, layout: Layout) -> Bytes:
     return out
 
 
-def _lane_order(layout: Layout) -> NDArray[np.int64]:
+def lane_order(layout: Layout) -> NDArray[np.int64]:
     """Return the channel of each lane: byte lanes are summed even ones first, odd ones after."""
     lane = np.arange(layout.width)
     if layout.unit != 1:
