@@ -92,7 +92,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_bit(
         run.fit(module, digits(5), ckpt_path=path)
         return module, run
 
-    whole, run = fit(4)
+    whole, _ = fit(4)
     torch.manual_seed(1)
     half = cls()
     callback = QuantizationAwareTraining(policy, **options)
@@ -442,6 +442,7 @@ class Compiled(Plain):
         self.net = torch.compile(mlp(), backend="eager", fullgraph=True)  # type: ignore[assignment]
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_compiled_inner_networks() -> None:
     module = Compiled()
     policy = [*BINARY, {"match": "net.6", "weight": "sign", "input": "sign"}]

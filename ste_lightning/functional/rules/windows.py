@@ -78,7 +78,8 @@ class Clipped(IndicatorSurrogate):
 
     def coarse_gradient(self, grad: Tensor, x: Tensor) -> Tensor:
         """Return ``grad`` where |x| <= width in one native pass, five times cheaper than a mask."""
-        if isinstance(self.width, Tensor) or x.dtype not in (torch.float32, torch.float64):
+        native = x.dtype in (torch.float32, torch.float64) and not isinstance(self.width, Tensor)
+        if not native or torch.compiler.is_compiling():  # compiled, the mask is fused anyway
             return super().coarse_gradient(grad, x)
         # hardtanh_backward excludes its bounds and we include ours: step to the next number.
         bound = _next_above(self.width, x.dtype)
