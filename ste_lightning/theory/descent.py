@@ -19,7 +19,7 @@ class Descent:
     """Whether the expected coarse gradient of a rule descends, at v = v* of unit length.
 
     Attributes:
-        possible: it points from w towards w* at every angle.
+        possible: it points from w towards w* wherever it is not zero, and not zero everywhere.
         reason: one sentence, for people.
         angles: theta where it was computed, (K,).
         pull: how fast a wrong sign moves to the right one, times sqrt(n) / eta, at each angle:
@@ -67,6 +67,13 @@ def can_descend(rule: str | SF.Surrogate, angles: int = 64) -> Descent:
     if weakest > 1e-9 * scale:
         reason = f"the expected coarse gradient descends at every angle (pull >= {weakest:.3g})"
         return Descent(True, reason, theta, pull, drift)
+    nothing = theta[pull.abs() <= 1e-9 * scale] * (180 / math.pi)
+    if weakest > -1e-9 * scale and strongest > 1e-9 * scale:
+        reason = (
+            f"it descends, but without pull at angles from {float(nothing.min()):.0f} to "
+            f"{float(nothing.max()):.0f} degrees: the derivative is zero where the student is wrong"
+        )
+        return Descent(True, reason, theta, pull, drift)
     if max(abs(weakest), abs(strongest)) <= 1e-9 * max(scale, 1e-300):
         reason = (
             "the even part of the derivative is zero (an odd rule): "
@@ -75,7 +82,7 @@ def can_descend(rule: str | SF.Surrogate, angles: int = 64) -> Descent:
     elif strongest <= 1e-9 * scale:
         reason = "the derivative's even part is negative: it leads uphill at every angle"
     else:
-        bad = theta[pull <= 1e-9 * scale] * (180 / math.pi)
+        bad = theta[pull < -1e-9 * scale] * (180 / math.pi)
         reason = (
             f"it leads uphill at angles from {float(bad.min()):.0f} to {float(bad.max()):.0f} "
             "degrees: the derivative is negative where the student is wrong"

@@ -110,20 +110,21 @@ def _logistic(x: Tensor, rates: Tensor, trials: int) -> Tensor:
         fit = trials * (rates * eta - torch.nn.functional.softplus(eta)).sum(1)
         return fit - 0.5 * ((beta @ ridge) * beta).sum(1)
 
-    for _ in range(100):
+    height = objective(beta)
+    for _ in range(50):
         p = torch.sigmoid(beta @ design)
         gradient = trials * (rates - p) @ design.T - beta @ ridge
         weight = trials * p * (1 - p)
         hessian = (weight[:, None] * design) @ design.T + ridge
         move = torch.linalg.solve(hessian, gradient)
-        size = torch.ones(len(rates), 1, dtype=torch.float64)
-        for _ in range(20):  # halve what overshoots
-            worse = objective(beta + size * move) < objective(beta)
+        for _ in range(20):  # halve what overshoots; rounding does not count
+            risen = objective(beta + move)
+            worse = risen < height - 1e-9 * (1 + height.abs())
             if not bool(worse.any()):
                 break
-            size[worse] /= 2
-        beta = beta + size * move
-        if float((size * move).abs().max()) < 1e-10:
+            move[worse] /= 2
+        beta, height = beta + move, risen
+        if float(move.abs().max()) < 1e-7:
             break
     crossing: Tensor = centre - scale * beta[:, 0] / beta[:, 1]
     # A replicate without a trend crosses nowhere; keep it within sight of the data.

@@ -10,6 +10,7 @@ from ste_lightning import functional as SF
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.theory import moments as moments_module
 from ste_lightning.theory import population
+from ste_lightning.theory.counterexamples import Tails
 from ste_lightning.theory.prediction import restoring_drift
 
 PHI0 = 1 / math.sqrt(2 * math.pi)
@@ -132,6 +133,12 @@ def test_rules_that_cannot_descend_are_told_why(kind, reason):
     answer = population.can_descend(Raw(kind))
     assert not answer
     assert reason in answer.reason
+
+
+def test_a_rule_that_looks_away_has_no_pull_near_the_teacher():
+    answer = population.can_descend(Tails())
+    assert answer
+    assert "without pull" in answer.reason
 
 
 def test_an_odd_rule_has_no_expected_gradient():
