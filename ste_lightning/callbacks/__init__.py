@@ -5,6 +5,7 @@ from ste_lightning.callbacks.loading import load_quantized
 from ste_lightning.callbacks.oscillation import OscillationDampening, OscillationFreezing
 from ste_lightning.callbacks.quantization_aware_training import QuantizationAwareTraining
 from ste_lightning.callbacks.quantization_monitor import QuantizationMonitor
+from ste_lightning.callbacks.quantization_summary import QuantizationSummary
 from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
@@ -14,6 +15,7 @@ __all__ = [
     "OscillationFreezing",
     "QuantizationAwareTraining",
     "QuantizationMonitor",
+    "QuantizationSummary",
     "RecurrenceMonitor",
     "TransitionRateScheduling",
     "load_quantized",

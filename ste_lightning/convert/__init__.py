@@ -5,6 +5,8 @@ from ste_lightning.convert.calibration import Calibration
 from ste_lightning.convert.policy import RELU_CHOICES, Policy, Rule
 from ste_lightning.convert.quantized_weights import quantized_weights
 from ste_lightning.convert.report import LayerReport, Report
+from ste_lightning.convert.summary import summary
+from ste_lightning.convert.summary_table import LayerSummary, Summary
 from ste_lightning.convert.swap import dequantize_, quantize_
 from ste_lightning.convert.watch import Finding, QuantizerWatch, dead_weights
 
@@ -13,13 +15,16 @@ __all__ = [
     "Calibration",
     "Finding",
     "LayerReport",
+    "LayerSummary",
     "Policy",
     "QuantizerWatch",
     "Report",
     "Rule",
+    "Summary",
     "dead_weights",
     "dequantize_",
     "quantize_",
     "quantized_weights",
     "reestimate_batch_norm",
+    "summary",
 ]

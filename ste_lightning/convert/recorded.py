@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ste_lightning.convert.nonnegative import (
     joined,
     keeps_sign,
 )
-from ste_lightning.convert.structure import Structure, clean_name
+from ste_lightning.convert.structure import Structure, clean_name, tensors
 
 __all__ = ["record"]
 
@@ -40,7 +40,7 @@ class _Recorder(TorchFunctionMode):
         outputs = [result] if isinstance(result, Tensor) else result
         if not isinstance(outputs, (list, tuple)):
             return result
-        inputs = list(_tensors((args, kwargs or {})))
+        inputs = list(tensors((args, kwargs or {})))
         for output in outputs:
             if isinstance(output, Tensor):
                 self.note(output, self.origins_of(name, inputs, output))
@@ -72,7 +72,7 @@ def record(
     def before(module: nn.Module, args: Any, kwargs: Any) -> None:
         recorder.stack.append(module)
         if module in names:
-            origins = [recorder.origins.get(id(t)) for t in _tensors((args, kwargs))]
+            origins = [recorder.origins.get(id(t)) for t in tensors((args, kwargs))]
             structure.enter(names[module], joined(origins[:1]))
 
     def after(module: nn.Module, args: Any, output: Any) -> None:
@@ -95,14 +95,3 @@ def record(
             handle.remove()
         for module, training in modes.items():
             module.training = training
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ste_lightning.convert.nonnegative import Origins, Source
 from ste_lightning.layers import QUANTIZED, QuantizedLayer
 
-__all__ = ["Structure", "clean_name", "find_module", "float_class", "quantizable_layers"]
+__all__ = ["Structure", "clean_name", "find_module", "float_class", "quantizable_layers", "tensors"]
 
 
 @dataclasses.dataclass
@@ -81,3 +83,15 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
         while "_orig_mod" in model._modules:
             model = model.get_submodule("_orig_mod")
     return model
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested arguments or results, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors(item)
