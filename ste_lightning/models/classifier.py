@@ -121,13 +121,12 @@ class Classifier(L.LightningModule):
         """Return the loss of one batch."""
         loss, logits = self._loss(batch)
         self.train_accuracy.update(logits, batch[1])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        size = len(batch[1])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        self.log(
+            "train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=size
+        )
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        """Log the accuracy over the epoch's training batches."""
-        self.log("train/accuracy", self.train_accuracy.compute())
-        self.train_accuracy.reset()
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, scores: MetricCollection) -> None:
         loss, logits = self._loss(batch)

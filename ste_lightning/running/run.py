@@ -14,8 +14,9 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import ste_lightning
@@ -92,10 +93,13 @@ def _run(settings: dict[str, Any], folder: Path) -> float | None:
     # The model gets its network as a plain description, which its checkpoints can hold.
     model = build("model", {"_recursive_": False, **settings["model"]})
     metrics_file = folder / "metrics" / "metrics.csv"
+    callbacks = build_all("callbacks", settings["callbacks"])
+    # Without a bar among the callbacks Lightning would add one of its own.
+    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     trainer = build(
         "trainer",
-        settings["trainer"],
-        callbacks=build_all("callbacks", settings["callbacks"]),
+        {"enable_progress_bar": bar, **settings["trainer"]},
+        callbacks=callbacks,
         logger=[
             CSVLogger(folder, name="metrics", version=""),
             *build_all("logger", settings["logger"]),

@@ -74,7 +74,7 @@ def average(rows: Sequence[Row], varied: Sequence[str], metrics: Sequence[str]) 
             if values:
                 line[metric] = statistics.fmean(values)
             if len(values) > 1:
-                line[metric] = f"{line[metric]:.4f} ± {statistics.stdev(values):.4f}"
+                line[metric] = f"{line[metric]:.4f} ± {statistics.stdev(values):.3f}"
         line["seconds"] = statistics.fmean(float(row["seconds"]) for row in members)
         table.append(line)
     return table
