@@ -33,7 +33,8 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        residual, *_ = (*ctx.saved_tensors, None)  # read once: checkpointing allows no more
+        saved: tuple[Tensor, ...] = ctx.saved_tensors  # read once: checkpointing allows no more
+        residual = saved[0] if saved else None
         pull = ctx.rule.coarse_gradient if ctx.has_input else ctx.rule.pullback
         return pull(grads[0], residual), None, None
 

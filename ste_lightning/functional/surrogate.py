@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ste_lightning.errors import ConfigurationError, require, unknown
 __all__ = [
     "IndicatorSurrogate",
     "Surrogate",
+    "Window",
     "antiderivative",
     "register",
     "rule_class",
@@ -35,6 +36,14 @@ def antiderivative(derivative: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     for node, weight in zip(nodes, weights, strict=True):
         total = total + weight / 2 * derivative(x * float((node + 1) / 2))
     return total * x
+
+
+class Window(NamedTuple):
+    """A rule that is 1 for low < x <= high and ``outside`` elsewhere: one bit remembers it."""
+
+    low: float
+    high: float
+    outside: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +88,10 @@ class Surrogate:
     def coarse_gradient(self, grad: Tensor, x: Tensor) -> Tensor:
         """Return ``grad * f'(x)`` where ``x`` itself is at hand, as for latent weights."""
         return self.pullback(grad, self.residual(x))
+
+    def window(self, dtype: torch.dtype) -> Window | None:
+        """Return the rule as a window on numbers of ``dtype``; ``None`` where it is not one."""
+        return None
 
     def parameters(self) -> dict[str, Any]:
         """Return the rule's parameters by name."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning.errors import require
+from ste_lightning.functional.one_bit import ConvolutionGeometry
 from ste_lightning.layers.quantized import QuantizedLayer, quantizes
 from ste_lightning.quantizers import QuantizerSpec
 
@@ -50,14 +51,26 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of the quantized input with the quantized weights."""
+        geometry = self._geometry(input)
+        y = None if geometry is None else self.one_bit_product(input, geometry)
+        if y is not None:
+            return y
         x = self.quantized_input(input)
         weight = self.quantized_weight()
         if self.pad_value == 0 or not any(self._reversed_padding_repeated_twice):
             return self._conv_forward(x, weight, self.bias)
         x = F.pad(x, self._reversed_padding_repeated_twice, value=self.pad_value)
         convolve = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
-        y: Tensor = convolve(x, weight, self.bias, self.stride, 0, self.dilation, self.groups)
-        return y
+        out: Tensor = convolve(x, weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return out
+
+    def _geometry(self, x: Tensor) -> ConvolutionGeometry | None:
+        """Return the geometry of a batch of zero-padded images, with the same on both sides."""
+        pads = self._reversed_padding_repeated_twice
+        if self.padding_mode != "zeros" or x.dim() != self.weight.dim() or pads[::2] != pads[1::2]:
+            return None
+        padding = tuple(reversed(pads[::2]))
+        return ConvolutionGeometry(self.stride, padding, self.dilation, self.groups, self.pad_value)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line, the quantizers, and a padding value other than 0."""

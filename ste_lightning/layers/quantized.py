@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from ste_lightning.errors import require
-from ste_lightning.quantizers import QuantizerSpec, build, describe
+from ste_lightning.functional.one_bit import (
+    ConvolutionGeometry,
+    OneBitProduct,
+    one_bit_product,
+)
+from ste_lightning.layers.one_bit import is_plain_eager, one_bit_specification
+from ste_lightning.quantizers import QuantizerSpec, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
 
@@ -79,9 +84,8 @@ class QuantizedLayer(nn.Module):
         cls, weight_quantizer: QuantizerSpec, input_quantizer: QuantizerSpec
     ) -> tuple[nn.Module | None, nn.Module | None]:
         """Build both quantizers, so that an error leaves nothing half-done."""
-        if cls.channel_dim != 0 and isinstance(weight_quantizer, Mapping):
-            weight_quantizer = {"channel_dim": cls.channel_dim, **weight_quantizer}
-        return build(weight_quantizer, "weights"), build(input_quantizer, "activations")
+        weights = build(weight_quantizer, "weights", cls.channel_dim)
+        return weights, build(input_quantizer, "activations")
 
     def _attach(
         self, weight_quantizer: nn.Module | None, input_quantizer: nn.Module | None
@@ -106,6 +110,29 @@ class QuantizedLayer(nn.Module):
             return x
         quantized: Tensor = self.input_quantizer(x)
         return quantized
+
+    def one_bit_product(
+        self, x: Tensor, geometry: ConvolutionGeometry | None = None
+    ) -> Tensor | None:
+        """Return the layer's output by the product that keeps one bit per activation.
+
+        ``None`` where the plain composition has to do it: for other quantizers than sign
+        weights with sign, step or float inputs, backward rules that must remember their input,
+        quantizers with hooks, and inside ``torch.compile``, export, vmap and autocast.
+        """
+        if not is_plain_eager(x):
+            return None
+        spec = one_bit_specification(self.weight_quantizer, self.input_quantizer, x.dtype)
+        if spec is None or self.weight.dtype != x.dtype:
+            return None
+        weights, (input_map, input_rule) = spec
+        scale = None
+        if weights.scale != "none":
+            scale = mean_magnitude(self.weight.detach(), weights.scale, weights.channel_dim)
+        product = OneBitProduct(input_map, input_rule, weights.rule, geometry)
+        bias = self.bias
+        assert bias is None or isinstance(bias, Tensor)
+        return one_bit_product(x, self.weight, scale, bias, product)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line and the two quantizers."""

@@ -7,7 +7,6 @@ import functools
 import math
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ste_lightning.errors import require
 from ste_lightning.functional.surrogate import (
     IndicatorSurrogate,
     Surrogate,
+    Window,
     is_positive,
     register,
 )
@@ -23,11 +23,17 @@ __all__ = ["Clipped", "ClippedReLU", "Identity", "Leaky", "MagnitudeAware", "ReL
 
 
 @functools.lru_cache(maxsize=64)
-def _next_above(value: float, dtype: torch.dtype) -> float:
-    """Return the number of ``dtype`` that follows ``value`` rounded to ``dtype``."""
-    if dtype == torch.float64:
-        return math.nextafter(value, math.inf)
-    return float(np.nextafter(np.float32(value), np.float32(np.inf)))
+def _next(value: float, towards: float, dtype: torch.dtype) -> float:
+    """Return the number of ``dtype`` that follows ``value``, rounded to ``dtype``."""
+    number = torch.tensor(value, dtype=dtype)
+    return float(torch.nextafter(number, torch.tensor(towards, dtype=dtype)))
+
+
+def _centered(width: float | Tensor, outside: float, dtype: torch.dtype) -> Window | None:
+    """|x| <= width as a half-open window."""
+    if isinstance(width, Tensor) or isinstance(outside, Tensor):
+        return None
+    return Window(-_next(width, math.inf, dtype), width, outside)
 
 
 @register("identity", "ste")
@@ -82,9 +88,13 @@ class Clipped(IndicatorSurrogate):
         if not native or torch.compiler.is_compiling():  # compiled, the mask is fused anyway
             return super().coarse_gradient(grad, x)
         # hardtanh_backward excludes its bounds and we include ours: step to the next number.
-        bound = _next_above(self.width, x.dtype)
+        bound = _next(self.width, math.inf, x.dtype)
         masked: Tensor = torch.ops.aten.hardtanh_backward(grad, x, -bound, bound)
         return masked
+
+    def window(self, dtype: torch.dtype) -> Window | None:
+        """Return -width <= x <= width."""
+        return _centered(self.width, 0.0, dtype)
 
 
 @register("relu")
@@ -104,6 +114,10 @@ class ReLU(IndicatorSurrogate):
     def virtual(self, x: Tensor) -> Tensor:
         """Return max(x, 0)."""
         return x.clamp_min(0)
+
+    def window(self, dtype: torch.dtype) -> Window | None:
+        """Return x > 0."""
+        return Window(0.0, math.inf)
 
 
 @register("clipped_relu", "hardsigmoid_window")
@@ -127,6 +141,12 @@ class ClippedReLU(IndicatorSurrogate):
     def virtual(self, x: Tensor) -> Tensor:
         """Return x clipped to [0, upper]."""
         return x.clamp(0, self.upper)
+
+    def window(self, dtype: torch.dtype) -> Window | None:
+        """Return 0 < x < upper."""
+        if isinstance(self.upper, Tensor):
+            return None
+        return Window(0.0, _next(self.upper, -math.inf, dtype))
 
 
 @register("leaky", "leaky_clipped")
@@ -161,6 +181,10 @@ class Leaky(Surrogate):
         """Return ``grad`` inside the window and ``leak * grad`` outside."""
         assert residual is not None
         return torch.where(residual, grad, self.leak * grad)
+
+    def window(self, dtype: torch.dtype) -> Window | None:
+        """Return -width <= x <= width, with the leak outside."""
+        return _centered(self.width, self.leak, dtype)
 
 
 @register("magnitude_aware")

@@ -1,0 +1,193 @@
+"""Time and memory of a training step: quantized layers against the same float network.
+
+    python benchmarks/training_step.py [--rounds 15] [--compile] [--only mlp,cnn,w4a4,widths]
+
+All rows of a table run interleaved in one process on one thread; a row's ratio is the median
+over rounds of its CPU time divided by the float network's in the same round. "saved" is what
+autograd keeps for the backward pass: bytes of distinct storages, less parameters, buffers and
+the input batch. Peers (bitorch, brevitas, torchao) get a row where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from ste_lightning.layers import QuantConv2d, QuantLinear
+
+Layer = Callable[..., nn.Module]
+
+
+class HandWritten(torch.autograd.Function):
+    """The clipped straight-through estimator as people write it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        return torch.where(x >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        (x,) = ctx.saved_tensors
+        return grad * (x.abs() <= 1)
+
+
+class HandLinear(nn.Linear):
+    """A linear layer around the hand-written estimator."""
+
+    def __init__(self, *args: int, binary_input: bool = True) -> None:
+        super().__init__(*args)
+        self.binary_input = binary_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = HandWritten.apply(x) if self.binary_input else x
+        return F.linear(x, HandWritten.apply(self.weight), self.bias)
+
+
+class HandConv(nn.Conv2d):
+    """A convolution around the hand-written estimator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(HandWritten.apply(x), HandWritten.apply(self.weight), self.bias)
+
+
+def mlp(first: Layer, later: Layer, widths: tuple[int, ...], float_net: bool) -> nn.Module:
+    """784-1024-1024-10 and the like: ReLU between float layers, none before sign inputs."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers.append((first if i == 0 else later)(a, b))
+        if float_net and i < len(widths) - 2:
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def cnn(conv: Layer, float_net: bool) -> nn.Module:
+    """64-64-128-128-256-256, 3x3, BN; first convolution and head float."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64)]
+    channels = (64, 64, 128, 128, 256, 256)
+    for i, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+        if float_net:
+            layers.append(nn.ReLU())
+        layers.append(conv(a, b, 3, padding=1, bias=False))
+        if i % 2 == 1:
+            layers.append(nn.MaxPool2d(2))
+        layers.append(nn.BatchNorm2d(b))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+
+
+def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Return the bytes that autograd keeps between forward and backward."""
+    own = {t.untyped_storage().data_ptr() for t in (*net.parameters(), *net.buffers(), x, y)}
+    storages: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def pack(t: Tensor) -> Tensor:
+        kept.append(t)  # keeps the storage alive, so that its address is not used twice
+        storage = t.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        F.cross_entropy(net(x), y)
+    return sum(storages.values())
+
+
+def stepper(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], float]:
+    """Return a function that takes one training step and returns its CPU seconds."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+
+    def step() -> float:
+        start = time.process_time()
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        return time.process_time() - start
+
+    return step
+
+
+def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds: int) -> None:
+    """Print time and saved bytes of every network beside the first, the float one."""
+    saved = {name: saved_bytes(net, x, y) for name, net in nets.items()}
+    steps = {name: stepper(net, x, y) for name, net in nets.items()}
+    for step in steps.values():
+        step(), step()
+    times: dict[str, list[float]] = {name: [] for name in nets}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            times[name].append(step())
+    reference, base = next(iter(nets)), saved[next(iter(nets))]
+    table = Table("network", "ms", "time / float", "saved MiB", "float / saved", title=title)
+    for name in nets:
+        ratios = [a / b for a, b in zip(times[name], times[reference], strict=True)]
+        table.add_row(
+            name,
+            f"{1e3 * statistics.median(times[name]):.2f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{saved[name] / 2**20:.3f}",
+            f"{base / saved[name]:.2f}",
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    """Print the tables that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--only", default="mlp,cnn,widths")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    wanted = arguments.only.split(",")
+
+    def ready(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        if not arguments.compile:
+            return nets
+        return {f"{k} (compiled)": torch.compile(v) for k, v in nets.items()}  # type: ignore[misc]
+
+    def mlps(*widths: int) -> dict[str, nn.Module]:
+        def first(a: int, b: int) -> nn.Module:
+            return QuantLinear(a, b, input_quantizer=None)
+
+        return ready(
+            {
+                "float": mlp(nn.Linear, nn.Linear, widths, True),
+                "ours": mlp(first, QuantLinear, widths, False),
+                "hand-written": mlp(
+                    lambda a, b: HandLinear(a, b, binary_input=False), HandLinear, widths, False
+                ),
+            }
+        )
+
+    if "mlp" in wanted:
+        x, y = torch.randn(256, 784), torch.randint(10, (256,))
+        compare(
+            "MLP 784-1024-1024-10, batch 256", mlps(784, 1024, 1024, 10), x, y, arguments.rounds
+        )
+    if "widths" in wanted:
+        for width in (64, 128, 256, 512):
+            x, y = torch.randn(64, width), torch.randint(10, (64,))
+            nets = mlps(width, width, width, 10)
+            compare(f"MLP of width {width}, batch 64", nets, x, y, 10 * arguments.rounds)
+    if "cnn" in wanted:
+        x, y = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
+        nets = {
+            "float": cnn(nn.Conv2d, True),
+            "ours": cnn(QuantConv2d, False),
+            "hand-written": cnn(HandConv, False),
+        }
+        compare("CNN 64-64-128-128-256-256, batch 64", ready(nets), x, y, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Products of bits with bits by xor and popcount, where counting is faster than multiplying."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ste_lightning.kernels import SIGNS, STEPS, Geometry, convolve, default_format, linear
+
+if TYPE_CHECKING:
+    from ste_lightning.functional.one_bit import OneBitProduct
+
+__all__ = ["counted_product", "counting_pays"]
+
+# Laying out the weights costs about as much as multiplying 64 rows by them; below this many
+# multiplications the calls themselves cost more than they save.
+_LEAST_ROWS = 48
+_LEAST_WORK = 1 << 23
+
+
+def counting_pays(rows: int, channels: int, outputs: int) -> bool:
+    """Return whether a product (rows x channels) (channels x outputs) is faster counted."""
+    return rows >= _LEAST_ROWS and rows * channels * outputs >= _LEAST_WORK
+
+
+def counted_product(
+    x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, spec: OneBitProduct
+) -> Tensor | None:
+    """Return the product by counting, or ``None`` where it cannot or does not pay.
+
+    Args: as of :func:`~ste_lightning.functional.one_bit.one_bit_product`.
+    """
+    if spec.input_map is None or x.dtype != torch.float32 or x.device.type != "cpu":
+        return None
+    channels = weight[0].numel() if weight.numel() else 0
+    g = spec.geometry
+    rows = x.numel() // max(x.shape[-1] if g is None else x.shape[1], 1)
+    if g is not None:
+        rows //= math.prod(g.stride)
+    if not counting_pays(rows, channels, weight.shape[0] // (1 if g is None else g.groups)):
+        return None
+    format = default_format()
+    if format == "torch":
+        return None
+    from ste_lightning.kernels.latent import prepare_signs
+
+    inputs = SIGNS if spec.input_map == "sign" else STEPS
+    x = x.detach()
+    if g is None:
+        prepared = prepare_signs(weight, inputs, format=format)
+        y = linear(x.reshape(-1, x.shape[-1]), prepared).view(*x.shape[:-1], -1)
+    else:
+        prepared = prepare_signs(
+            weight, inputs, groups=g.groups, pad_value=g.pad_value, format=format
+        )
+        padding = tuple((p, p) for p in g.padding)
+        geometry = Geometry(tuple(weight.shape[2:]), g.stride, padding, g.dilation)
+        y = convolve(x, prepared, geometry).contiguous()
+    shape = (-1, *[1] * (0 if g is None else y.dim() - 2))
+    if scale is not None:
+        y.mul_(scale.reshape(shape) if scale.numel() > 1 else scale)
+    return y if bias is None else y.add_(bias.detach().view(shape))

@@ -1,0 +1,138 @@
+"""Binary weights laid out for a product straight from the latent weights, at every step anew."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ste_lightning.kernels import affine
+from ste_lightning.kernels.affine import SIGNS, Codes
+from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
+from ste_lightning.kernels.plan import plan_of
+from ste_lightning.kernels.threads import share
+from ste_lightning.kernels.vectors import compare
+from ste_lightning.kernels.weights import Prepared
+
+__all__ = ["prepare_signs"]
+
+_NO_FLOATS = np.empty(0, np.float32)
+
+
+@functools.cache
+def _lanes(format: str) -> NDArray[np.int64]:
+    """Return the lane of each channel of a panel."""
+    return np.argsort(lane_order(LAYOUTS[format]))
+
+
+@functools.cache
+def _constant(count: int, value: float) -> NDArray[np.float32]:
+    return np.full(count, value, np.float32)
+
+
+@compiled
+def _lay_out(  # type: ignore[no-untyped-def]
+    w, outputs, taps, channels, units, width, unit, lanes, out, start, sums, at, first, last
+):
+    """Write the signs of outputs ``first`` to ``last`` of one group to their panels' lanes."""
+    stride = width * unit
+    whole = channels // 32 * 32
+    for o in range(first, last):
+        place = start + o // width * units * taps * stride + lanes[o % width] * unit
+        for t in range(taps):
+            source = ((at + o) * taps + t) * channels
+            total = 0
+            to = place + t * units * stride
+            for c in range(0, channels, 32):
+                word = np.uint32(0)
+                if c < whole:
+                    word = compare(w, source + c, False)
+                else:
+                    for i in range(channels - c):
+                        if not (w[source + c + i] < 0):
+                            word |= np.uint32(1) << np.uint32(i)
+                bits = word
+                while bits:  # a popcount in five steps would not be faster: weights are few
+                    bits &= bits - np.uint32(1)
+                    total += 1
+                for byte in range(min(4, (channels - c + 7) // 8 if unit == 1 else 4)):
+                    octet = np.uint8((word >> np.uint32(8 * byte)) & np.uint32(255))
+                    if unit == 1:
+                        out[to] = octet
+                        to += stride
+                    else:
+                        out[to + byte] = octet
+                if unit != 1:
+                    to += stride
+            sums[(at + o) * taps + t] = total
+
+
+def prepare_signs(
+    weight: Tensor, inputs: Codes, *, groups: int = 1, pad_value: float | None = None, format: str
+) -> Prepared:
+    """Return what :func:`~ste_lightning.kernels.prepare` makes of sign(weight), much faster.
+
+    Args:
+        weight: latent weights (outputs, channels per group, *kernel), float32, on the CPU.
+        inputs: the codes of the inputs that will come.
+        groups, pad_value: as in :func:`~ste_lightning.kernels.prepare`.
+        format: a name of :data:`~ste_lightning.kernels.panels.LAYOUTS`.
+    """
+    layout = LAYOUTS[format]
+    all_outputs, channels = weight.shape[:2]
+    outputs = all_outputs // groups
+    rows = weight.detach().flatten(2).movedim(1, 2) if weight.dim() > 2 else weight.detach()
+    flat = rows.contiguous().view(-1).numpy()
+    taps = weight[0, 0].numel() if weight.numel() else 1
+    units = layout.units(channels)
+    size = -(-outputs // layout.width) * layout.width * units * taps * layout.unit
+    panels = aligned(groups * size)
+    sums = np.empty(all_outputs * taps, np.int64)
+
+    def part(group: int, first: int, last: int) -> None:
+        _lay_out(
+            flat,
+            outputs,
+            taps,
+            channels,
+            units,
+            layout.width,
+            layout.unit,
+            _lanes(format),
+            panels,
+            group * size,
+            sums,
+            group * outputs,
+            first,
+            last,
+        )
+
+    least = 1 + (1 << 18) // max(taps * channels, 1)
+    for group in range(groups):
+        share(functools.partial(part, group), outputs, least)
+    tap_sums = sums.reshape(all_outputs, taps)
+    padding = _NO_FLOATS
+    if pad_value is not None and pad_value != inputs.offset:
+        values = 2 * tap_sums - channels
+        padding = ((pad_value - inputs.offset) * values.T).astype(np.float32).ravel()
+    prepared = Prepared(
+        format,
+        inputs,
+        SIGNS,
+        groups,
+        outputs,
+        taps,
+        channels,
+        panels,
+        affine.coefficients(inputs, SIGNS, taps * channels, tap_sums.sum(axis=1)),
+        padding,
+        _constant(all_outputs, 1.0),
+        _constant(all_outputs, 0.0),
+        torch.empty(0),
+    )
+    return replace(prepared, plan=plan_of(prepared))

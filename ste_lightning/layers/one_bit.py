@@ -1,0 +1,63 @@
+"""Which layers train with one bit per activation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.functional.one_bit import OneBitProduct
+from ste_lightning.functional.surrogate import Surrogate
+from ste_lightning.quantizers import Sign, Step
+
+__all__ = ["is_plain_eager", "one_bit_specification"]
+
+Inputs = tuple[str | None, Surrogate | None]
+
+
+def is_plain_eager(x: Tensor) -> bool:
+    """Return whether nothing but autograd looks at the operations on ``x``."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch.is_autocast_enabled(x.device.type)
+        or torch.overrides.has_torch_function((x,))
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def one_bit_specification(
+    weights: nn.Module | None, inputs: nn.Module | None, dtype: torch.dtype
+) -> tuple[Sign, Inputs] | None:
+    """Return the two quantizers as the one-bit product needs them, or ``None``.
+
+    Args:
+        weights: the layer's weight quantizer.
+        inputs: its input quantizer, or ``None`` for float inputs.
+        dtype: the input's dtype.
+    """
+    if type(weights) is not Sign or _hooked(weights) or isinstance(weights.strength, Tensor):
+        return None
+    if weights.scale != "none" and not weights.detach_scale:
+        return None
+    if inputs is None:
+        return weights, (None, None)
+    if type(inputs) not in (Sign, Step) or _hooked(inputs):
+        return None
+    assert isinstance(inputs, (Sign, Step))
+    if isinstance(inputs, Sign) and inputs.scale != "none":
+        return None
+    if isinstance(inputs.strength, Tensor):
+        return None
+    rule = inputs.rule
+    if not OneBitProduct.remembers_bits(rule, dtype):
+        return None
+    return weights, (inputs.map_name, rule)

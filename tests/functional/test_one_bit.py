@@ -1,0 +1,228 @@
+"""The product that keeps one bit per activation equals the plain composition of quantizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ste_lightning import functional as SF
+from ste_lightning.functional import bits, counted
+from ste_lightning.functional.one_bit import (
+    ConvolutionGeometry,
+    OneBitProduct,
+    one_bit_product,
+)
+
+RULES = {
+    "sign": ["identity", "clipped", "leaky"],
+    "step": ["relu", "clipped_relu", "identity", "clipped"],
+}
+
+
+def windows() -> list[SF.Surrogate]:
+    return [
+        SF.surrogate("clipped"),
+        SF.surrogate("clipped", width=0.6),
+        SF.surrogate("relu"),
+        SF.surrogate("clipped_relu", upper=0.7),
+        SF.surrogate("leaky", leak=0.25),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rule", windows(), ids=lambda r: f"{r.name}{r.parameters()}")
+def test_windows_are_the_rule_to_the_last_bit(rule: SF.Surrogate, dtype: torch.dtype) -> None:
+    edges = torch.tensor([0.6, 0.7, 1.0, 0.0, -0.0], dtype=torch.float64).to(dtype)
+    up = torch.nextafter(edges, torch.tensor(9.0, dtype=dtype))
+    down = torch.nextafter(edges, torch.tensor(-9.0, dtype=dtype))
+    special = torch.tensor([float("inf"), float("-inf"), float("nan")], dtype=dtype)
+    x = torch.cat([edges, up, down, -edges, -up, -down, special, torch.randn(70).to(dtype)])
+    window = rule.window(dtype)
+    assert window is not None
+    packed, mask = bits.pack(x, False, window)
+    assert mask is not None
+    assert packed.numel() == mask.numel() == 4 * -(-x.numel() // 32)
+    signs = bits.unpack(packed, x, -1.0, dtype)
+    assert torch.equal(signs, SF.hard_sign(x))
+    grad = torch.randn(x.shape).to(dtype)
+    expected = grad * rule.derivative(x)
+    assert torch.equal(bits.mask_gradient(grad.clone(), mask, window.outside), expected)
+
+
+def test_compiled_and_torch_packing_write_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(3, 37)
+    window = SF.surrogate("clipped").window(x.dtype)
+    assert window is not None
+    compiled = bits.pack(x, True, window)
+    monkeypatch.setattr(bits, "_compiler", lambda: False)
+    plain = bits.pack(x, True, window)
+    for ours, other in zip(compiled, plain, strict=True):
+        assert torch.equal(ours[: -(-x.numel() // 8)], other[: -(-x.numel() // 8)])  # type: ignore[index]
+
+
+def gradients(y: torch.Tensor, *leaves: torch.Tensor | None) -> list[torch.Tensor | None]:
+    upstream = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).to(y.dtype).view_as(y)
+    wanted = [leaf for leaf in leaves if leaf is not None]
+    found = iter(torch.autograd.grad(y, wanted, upstream, allow_unused=True))
+    return [None if leaf is None else next(found) for leaf in leaves]
+
+
+def compare(
+    shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    map: str | None,
+    rule: str,
+    *,
+    geometry: ConvolutionGeometry | None = None,
+    dtype: torch.dtype = torch.float32,
+    bias: bool = False,
+    scaled: bool = False,
+    transposed: bool = False,
+    weight_rule: str = "clipped",
+) -> None:
+    """Assert equal outputs and gradients of the one-bit product and of the plain composition."""
+    x = torch.randn(shape).to(dtype)
+    if transposed:
+        x = x.transpose(-1, -2).contiguous().transpose(-1, -2)
+    x.requires_grad_()
+    weight = torch.nn.Parameter(torch.randn(weight_shape).to(dtype))
+    b = torch.randn(weight_shape[0]).to(dtype).requires_grad_() if bias else None
+    scale = None
+    if scaled:
+        axes = tuple(range(1, weight.dim()))
+        scale = weight.detach().abs().mean(axes, keepdim=True)
+    spec = OneBitProduct(
+        map, None if map is None else SF.surrogate(rule), SF.surrogate(weight_rule), geometry
+    )
+    ours = one_bit_product(x, weight, scale, b, spec)
+
+    quantize: Any = {"sign": SF.sign, "step": SF.step, None: lambda v, _: v}[map]
+    q = SF.sign(weight, weight_rule)
+    q = q if scale is None else q * scale
+    quantized = quantize(x, rule)
+    if geometry is None:
+        plain = F.linear(quantized, q, b)
+    else:
+        pads = [p for p in reversed(geometry.padding) for _ in range(2)]
+        padded = F.pad(quantized, pads, value=geometry.pad_value)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
+        plain = convolve(padded, q, b, geometry.stride, 0, geometry.dilation, geometry.groups)
+    exact = map is not None and not bias and not scaled
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 0.05)
+    size = tolerance * max(1, weight[0].numel()) ** 0.5
+    torch.testing.assert_close(
+        ours, plain, rtol=0 if exact else tolerance, atol=0 if exact else size
+    )
+    for mine, other in zip(
+        gradients(ours, x, weight, b), gradients(plain, x, weight, b), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=tolerance, atol=size)
+
+
+dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
+maps = st.sampled_from(["sign", "step", None])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.data(), st.integers(0, 5), st.integers(1, 70), st.integers(1, 9), maps, dtypes, st.booleans()
+)
+def test_linear(data: Any, rows: int, k: int, n: int, map: str | None, dtype: Any, b: bool) -> None:
+    rule = data.draw(st.sampled_from(RULES[map or "sign"]))
+    shape = data.draw(st.sampled_from([(rows, k), (2, rows, k)]))
+    weight_rule = data.draw(st.sampled_from(["clipped", "approx", "identity"]))
+    compare(
+        shape,
+        (n, k),
+        map,
+        rule,
+        dtype=dtype,
+        bias=b,
+        scaled=data.draw(st.booleans()),
+        transposed=data.draw(st.booleans()),
+        weight_rule=weight_rule,
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data(), maps, dtypes, st.sampled_from([1, 2, 3]), st.sampled_from([0.0, 1.0, -1.0]))
+def test_convolution(data: Any, map: str | None, dtype: Any, dims: int, pad_value: float) -> None:
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(data.draw(st.integers(low, high)) for _ in range(dims))
+
+    groups = data.draw(st.integers(1, 2))
+    geometry = ConvolutionGeometry(each(1, 2), each(0, 2), each(1, 2), groups, pad_value)
+    channels, outputs = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    compare(
+        (data.draw(st.integers(1, 2)), channels * groups, *each(5, 7)),
+        (outputs * groups, channels, *each(1, 3)),
+        map,
+        data.draw(st.sampled_from(RULES[map or "sign"])),
+        geometry=geometry,
+        dtype=dtype,
+        bias=data.draw(st.booleans()),
+        scaled=data.draw(st.booleans()),
+    )
+
+
+@pytest.fixture
+def _always_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(counted, "counting_pays", lambda *_: True)
+
+
+@pytest.mark.usefixtures("_always_count")
+@pytest.mark.parametrize("map", ["sign", "step"])
+@pytest.mark.parametrize(("rows", "k", "n"), [(1, 1, 1), (3, 33, 65), (70, 128, 64), (5, 250, 7)])
+def test_counted_linear_products(map: str, rows: int, k: int, n: int) -> None:
+    compare((rows, k), (n, k), map, "clipped")
+    compare((2, rows, k), (n, k), map, "clipped", bias=True, scaled=True)
+
+
+@pytest.mark.usefixtures("_always_count")
+@pytest.mark.parametrize("map", ["sign", "step"])
+@pytest.mark.parametrize("pad_value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_counted_convolutions(map: str, pad_value: float, groups: int) -> None:
+    for stride, padding, dilation, channels in [(1, 1, 1, 40), (2, 0, 1, 5), (1, 2, 2, 32)]:
+        geometry = ConvolutionGeometry(
+            (stride,) * 2, (padding,) * 2, (dilation,) * 2, groups, pad_value
+        )
+        size = (2, channels * groups, 9, 8)
+        compare(size, (6 * groups, channels, 3, 3), map, "clipped", geometry=geometry)
+        compare(
+            size, (4, channels, 3, 2), map, "identity", geometry=geometry, bias=True, scaled=True
+        )
+
+
+def test_saves_one_bit_per_element_and_mask() -> None:
+    x = torch.randn(16, 64, requires_grad=True)
+    weight = torch.nn.Parameter(torch.randn(8, 64))
+    spec = OneBitProduct("sign", SF.surrogate("clipped"), SF.surrogate("clipped"))
+    saved: list[torch.Tensor] = []
+
+    def keep(t: torch.Tensor) -> torch.Tensor:
+        saved.append(t)
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        one_bit_product(x, weight, None, None, spec)
+    own = weight.untyped_storage().data_ptr()
+    sizes = [t.nbytes for t in saved if t.untyped_storage().data_ptr() != own]
+    assert sizes == [16 * 64 // 8] * 2
+
+
+def test_nothing_is_kept_without_gradients() -> None:
+    spec = OneBitProduct("sign", SF.surrogate("clipped"), SF.surrogate("clipped"))
+    x, weight = torch.randn(2, 8), torch.nn.Parameter(torch.randn(3, 8))
+    with torch.no_grad():
+        y = one_bit_product(x, weight, None, None, spec)
+    assert not y.requires_grad
+    y = one_bit_product(x, weight, None, None, spec)  # weight only
+    (grad,) = torch.autograd.grad(y.sum(), weight)
+    torch.testing.assert_close(grad, SF.hard_sign(x).sum(0).expand(3, 8) * (weight.abs() <= 1))
