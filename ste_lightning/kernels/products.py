@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ste_lightning.errors import require
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
@@ -34,17 +35,23 @@ def default_format() -> str:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution's geometry, per spatial dimension."""
+    """A convolution's geometry, per spatial dimension; ``padding`` is (before, after)."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
     dilation: tuple[int, ...]
 
     def output(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Return the spatial size of the output."""
+        """Return the spatial size of the output.
+
+        Raises:
+            ConfigurationError: if the kernel is larger than the padded input.
+        """
         parts = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in parts)
+        found = tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in parts)
+        require(min(found) > 0, "input size", tuple(size), "it is smaller than the kernel")
+        return found
 
 
 @functools.lru_cache(maxsize=256)
@@ -60,7 +67,7 @@ def _index(geometry: Geometry, size: tuple[int, ...]) -> NDArray[np.int32]:
         geometry.output(size),
         strict=True,
     ):
-        at = np.arange(o)[:, None] * s - p + np.arange(k)[None, :] * d
+        at = np.arange(o)[:, None] * s - p[0] + np.arange(k)[None, :] * d
         axes.append(np.where((at >= 0) & (at < n), at, -1))
     dims = len(size)
     pixel = np.zeros([1] * (2 * dims), np.int64)
@@ -304,7 +311,7 @@ def _convolve_torch(
 ) -> Tensor:
     values = _torch_values(x.movedim(1, -1), w, scale, shift).movedim(-1, 1)
     weight = w.values.movedim(1, 2).reshape(w.groups * w.outputs, w.channels, *geometry.kernel)
-    pads = [p for p in reversed(geometry.padding) for _ in range(2)]
+    pads = [p for pair in reversed(geometry.padding) for p in pair]
     padded = torch.nn.functional.pad(values, pads, value=float(w.inputs.offset))
     convolution: Any = (
         torch.nn.functional.conv1d,

@@ -99,7 +99,9 @@ def test_convolution(
     x = floats_with_zeros(images, groups * channels, *shape)
     if last:
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
-    geometry = Geometry((kernel,) * dims, (stride,) * dims, (padding,) * dims, (dilation,) * dims)
+    geometry = Geometry(
+        (kernel,) * dims, (stride,) * dims, ((padding, padding),) * dims, (dilation,) * dims
+    )
     prepared = prepare(codes, inputs, weights, groups=groups, pad_value=pad_value, format=fmt)
     y = convolve(x, prepared, geometry)
 
@@ -119,7 +121,7 @@ def test_thresholds_before_the_sign_and_scale_after_the_sum(fmt):
     shift = torch.randint(-9, 9, (66,)) + 0.5
     factor, offset = torch.rand(70), torch.randn(70)
     prepared = prepare(codes, SIGNS, SIGNS, scale=factor, shift=offset, format=fmt)
-    geometry = Geometry((3, 3), (1, 1), (0, 0), (1, 1))
+    geometry = Geometry((3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1))
     signs = binary(SIGNS, x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
     w = values(SIGNS, codes).movedim(1, 2).reshape(70, 66, 3, 3)
     integers = F.conv2d(signs, w).float()

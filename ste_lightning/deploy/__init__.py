@@ -1,0 +1,21 @@
+"""Packed models: small, fast, exact, and independent of training code.
+
+``pack`` turns a trained model into a network of packed integers, ``save`` and ``load`` keep it in
+one file. Nothing here imports lightning or hydra.
+"""
+
+from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.load import load
+from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.pack import pack
+from ste_lightning.deploy.save import save
+
+__all__ = [
+    "PackedConv",
+    "PackedLayer",
+    "PackedLinear",
+    "PackedNetwork",
+    "load",
+    "pack",
+    "save",
+]

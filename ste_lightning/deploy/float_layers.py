@@ -1,0 +1,104 @@
+"""The torch modules that a packed network may hold beside packed layers, and their settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ste_lightning.errors import ConfigurationError, unknown
+from ste_lightning.layers import RPReLU, RSign
+
+__all__ = ["build_float", "describe_float", "is_known"]
+
+_CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_POOL = ("kernel_size", "stride", "padding", "ceil_mode")
+_NORM = ("num_features", "eps")
+
+_SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("in_features", "out_features"),
+    nn.Conv1d: (*_CONV, "padding_mode"),
+    nn.Conv2d: (*_CONV, "padding_mode"),
+    nn.Conv3d: (*_CONV, "padding_mode"),
+    nn.BatchNorm1d: _NORM,
+    nn.BatchNorm2d: _NORM,
+    nn.BatchNorm3d: _NORM,
+    nn.LayerNorm: ("normalized_shape", "eps"),
+    nn.GroupNorm: ("num_groups", "num_channels", "eps"),
+    nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
+    nn.MaxPool1d: (*_POOL, "dilation"),
+    nn.MaxPool2d: (*_POOL, "dilation"),
+    nn.AvgPool1d: (*_POOL, "count_include_pad"),
+    nn.AvgPool2d: (*_POOL, "count_include_pad"),
+    nn.AdaptiveAvgPool1d: ("output_size",),
+    nn.AdaptiveAvgPool2d: ("output_size",),
+    nn.AdaptiveMaxPool2d: ("output_size",),
+    nn.Flatten: ("start_dim", "end_dim"),
+    nn.ReLU: (),
+    nn.ReLU6: (),
+    nn.LeakyReLU: ("negative_slope",),
+    nn.PReLU: ("num_parameters",),
+    nn.Hardtanh: ("min_val", "max_val"),
+    nn.Tanh: (),
+    nn.Sigmoid: (),
+    nn.SiLU: (),
+    nn.GELU: ("approximate",),
+    nn.ELU: ("alpha",),
+    nn.Hardswish: (),
+    nn.Softmax: ("dim",),
+    nn.LogSoftmax: ("dim",),
+    nn.Identity: (),
+    RSign: (),
+    RPReLU: (),
+}
+_BY_NAME = {cls.__name__: cls for cls in _SETTINGS}
+
+
+def is_known(module: nn.Module) -> bool:
+    """Return whether the module can be kept in a packed network's file."""
+    return type(module) in _SETTINGS
+
+
+def describe_float(module: nn.Module) -> dict[str, Any]:
+    """Return the plain description from which :func:`build_float` makes an equal module.
+
+    Raises:
+        ConfigurationError: for a module that is not known.
+    """
+    cls = type(module)
+    if cls not in _SETTINGS:
+        raise unknown("float layer", cls.__name__, _BY_NAME)
+    settings = {name: getattr(module, name) for name in _SETTINGS[cls]}
+    if cls in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        settings["bias"] = module.bias is not None
+    elif cls in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+        settings["affine"] = module.weight is not None
+        settings["track_running_stats"] = module.running_mean is not None
+    elif cls is nn.LayerNorm:
+        settings["elementwise_affine"] = module.weight is not None
+        settings["bias"] = module.bias is not None
+    elif cls is nn.GroupNorm:
+        settings["affine"] = module.weight is not None
+    elif cls in (RSign, RPReLU):
+        settings["channels"] = next(module.parameters()).numel()
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+    return {"type": cls.__name__, "settings": plain}
+
+
+def build_float(spec: dict[str, Any]) -> nn.Module:
+    """Make the module that :func:`describe_float` described, with values yet to be loaded.
+
+    Raises:
+        ConfigurationError: for an unknown type or setting, or a value that torch refuses.
+    """
+    name = spec.get("type")
+    if not isinstance(name, str) or name not in _BY_NAME:
+        raise unknown("float layer", name, _BY_NAME)
+    cls, settings = _BY_NAME[name], spec.get("settings")
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{name} has no settings.")
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    try:
+        return cls(**plain).eval()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ConfigurationError(f"{name} cannot be built: {error}") from error

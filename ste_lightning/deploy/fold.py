@@ -1,0 +1,182 @@
+"""Batch norm and sign folded into thresholds on the integers of the layer before.
+
+Between a packed layer P, whose results are integers k times a scale plus a bias, and a packed
+layer Q with a binary input, the network computes element by element; so the sign that Q sees is
+a function of k and the channel. It is evaluated for every k that P can return, with the torch
+modules themselves, and where it changes at most once it is a threshold: sign(s k + b), s = +-1,
+b a half-integer. Then the modules between disappear, and P's scale and bias with them.
+
+A max pooling between P and Q may stay where it is: sign(max x) = max sign(x).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.deploy.inputs import BinaryInput
+from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.network import Ref, Step, references
+from ste_lightning.layers import RPReLU, RSign
+
+__all__ = ["fold_thresholds"]
+
+_ELEMENTWISE = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.Hardtanh,
+    nn.ReLU,
+    nn.PReLU,
+    nn.LeakyReLU,
+    nn.Tanh,
+    RPReLU,
+    RSign,
+)
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
+_MOST_VALUES = 1 << 25
+
+
+def fold_thresholds(
+    layers: dict[str, nn.Module], steps: list[Step], output: object
+) -> tuple[dict[str, nn.Module], list[Step], list[str]]:
+    """Fold every chain P -> pools -> element by element -> Q whose results only the next uses.
+
+    Args:
+        layers: name -> module, the quantized ones packed.
+        steps: the network's steps.
+        output: what the network returns.
+
+    Returns:
+        The layers and steps that remain, and the names of the folded modules.
+    """
+    uses = Counter(references(output))
+    for step in steps:
+        uses.update(references((step.args, step.kwargs)))
+    calls = Counter(step.target for step in steps if step.op == "layer")
+    made = {step.result: step for step in steps}
+    folded: list[str] = []
+    gone: dict[str, object] = {}
+    for step in steps:
+        consumer = layers.get(step.target) if step.op == "layer" else None
+        if not isinstance(consumer, PackedLayer) or not isinstance(consumer.input, BinaryInput):
+            continue
+        if consumer.input.factor is not None or calls[step.target] > 1:
+            continue
+        chain = _chain(step, layers, made, uses, calls)
+        if chain is None:
+            continue
+        producer, between = chain
+        threshold = _threshold(producer, [layers[s.target] for s in between], consumer)
+        if threshold is None:
+            continue
+        _apply(producer, consumer, *threshold)
+        for part in between:
+            gone[part.result] = part.args[0]
+            folded.append(part.target)
+    kept = [_rewired(step, gone) for step in steps if step.result not in gone]
+    used = {step.target for step in kept if step.op == "layer"}
+    return {name: layer for name, layer in layers.items() if name in used}, kept, folded
+
+
+def _chain(
+    step: Step,
+    layers: dict[str, nn.Module],
+    made: dict[str, Step],
+    uses: Counter[str],
+    calls: Counter[str],
+) -> tuple[PackedLayer, list[Step]] | None:
+    """Return the packed layer before and the steps to fold, in order; pools may come first."""
+    between: list[Step] = []
+    pooled = False
+    at = step
+    while True:
+        source = at.args[0] if len(at.args) == 1 and not at.kwargs else None
+        if not isinstance(source, Ref) or source.name not in made or uses[source.name] > 1:
+            return None
+        at = made[source.name]
+        if at.op != "layer" or calls[at.target] > 1:
+            return None
+        module = layers[at.target]
+        if isinstance(module, PackedLayer):
+            return (module, between[::-1]) if between else None
+        if type(module) in _POOLS:
+            pooled = True
+        elif type(module) in _ELEMENTWISE and not pooled:
+            between.append(at)
+        else:
+            return None
+
+
+def _integers(layer: PackedLayer) -> Tensor | None:
+    """Return all integers that the layer's sums can be, or None where they are not integers."""
+    inputs, weights = layer.input.codes, layer.weight_codes
+    if inputs is None or layer.input.kind == "token":
+        return None
+    terms = torch.Size(layer.shape[1:]).numel()
+    largest = [
+        max(abs(c.offset), abs(c.offset + c.step * (2**c.bits - 1))) for c in (inputs, weights)
+    ]
+    pad = 0.0
+    if isinstance(layer, PackedConv):
+        pad = layer.pad_level()
+        if pad != int(pad):
+            return None
+    bound = int(terms * max(largest[0], abs(pad)) * largest[1])
+    if bound > 1 << 22:
+        return None
+    return torch.arange(-bound, bound + 1, dtype=torch.float32)
+
+
+@torch.no_grad()
+def _threshold(
+    producer: PackedLayer, between: list[nn.Module], consumer: PackedLayer
+) -> tuple[Tensor, Tensor] | None:
+    """Return s and b per channel, or None where the sign is not one threshold on integers."""
+    integers = _integers(producer)
+    channels = producer.shape[0]
+    if integers is None or len(integers) * channels > _MOST_VALUES:
+        return None
+    scale = 1.0 if producer.scale is None else producer.scale
+    bias = 0.0 if producer.bias is None else producer.bias
+    x = integers[:, None] * (scale * producer.input_scale()) + bias
+    x = x.expand(-1, channels).reshape(-1, channels, *[1] * (len(producer.shape) - 2))
+    for module in between:
+        x = module(x)
+    assert isinstance(consumer.input, BinaryInput)
+    bits = consumer.input.encode(x, 1).view(len(integers), channels).bool()
+    changes = (bits[1:] != bits[:-1]).sum(0)
+    if bool((changes > 1).any()):
+        return None
+    first, last = bits[0], bits[-1]
+    # Where the bit changes, between integers i and i + 1, the threshold is i + 1/2.
+    place = (bits != first).int().argmax(0)
+    middle = integers[place] - 0.5
+    sign = torch.where(last, 1.0, -1.0)
+    constant = first == last
+    factor = torch.where(constant, 0.0, sign)
+    offset = torch.where(constant, torch.where(first, 1.0, -1.0), -sign * middle)
+    return factor, offset
+
+
+def _apply(producer: PackedLayer, consumer: PackedLayer, factor: Tensor, offset: Tensor) -> None:
+    """Let the producer return its integers, and the consumer compare them."""
+    producer.emit_integers()
+    quantizer = consumer.input
+    assert isinstance(quantizer, BinaryInput)
+    quantizer.factor, quantizer.offset = factor, offset
+
+
+def _rewired(step: Step, gone: dict[str, object]) -> Step:
+    def follow(value: object) -> object:
+        while isinstance(value, Ref) and value.name in gone:
+            value = gone[value.name]
+        if isinstance(value, (list, tuple)):
+            return type(value)(follow(item) for item in value)
+        return value
+
+    args = tuple(follow(value) for value in step.args)
+    return replace(step, args=args, kwargs={k: follow(v) for k, v in step.kwargs.items()})

@@ -1,0 +1,163 @@
+"""How a packed layer quantizes its input.
+
+A quantizer that acts on each element by itself and the same way every time is a staircase, and
+is kept as its thresholds: level = lowest + number of thresholds t with s x >= t, per channel
+where a batch norm has been folded in. They are found by evaluating the quantizer, so a packed
+layer rounds exactly as the trained one, whatever its formula.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.errors import require
+from ste_lightning.kernels import SIGNS, STEPS, Codes
+
+__all__ = ["BinaryInput", "FloatInput", "Input", "LevelsInput", "TokenInput"]
+
+
+class Input(nn.Module):
+    """Base of the input quantizers of packed layers.
+
+    Attributes:
+        codes: what the codes stand for, or ``None`` where the input stays float.
+    """
+
+    codes: Codes | None = None
+    kind = ""
+
+    def spec(self) -> dict[str, Any]:
+        """Return the plain description from which ``load`` builds the module again."""
+        return {"kind": self.kind}
+
+
+class FloatInput(Input):
+    """The input stays as it is: only the weights are quantized."""
+
+    kind = "float"
+
+
+class BinaryInput(Input):
+    """Codes 1[s x + b >= 0] (sign) or 1[s x + b > 0] (step), s and b per channel.
+
+    Args:
+        name: ``"sign"`` or ``"step"``.
+        channels: number of channels with a threshold of their own; 0 for s = 1, b = 0.
+        scale: what a level is worth.
+    """
+
+    kind = "binary"
+    factor: Tensor | None
+    offset: Tensor | None
+
+    def __init__(self, name: str, channels: int = 0, scale: float = 1.0) -> None:
+        super().__init__()
+        require(name in ("sign", "step"), "name", name, "use 'sign' or 'step'")
+        self.name = name
+        self.codes = SIGNS if name == "sign" else STEPS
+        self.scale = float(scale)
+        self.register_buffer("factor", torch.ones(channels) if channels else None)
+        self.register_buffer("offset", torch.zeros(channels) if channels else None)
+
+    def spec(self) -> dict[str, Any]:
+        """Return the plain description."""
+        channels = 0 if self.factor is None else self.factor.numel()
+        return {"kind": self.kind, "name": self.name, "channels": channels, "scale": self.scale}
+
+    def encode(self, x: Tensor, channel_dim: int) -> Tensor:
+        """Return the uint8 codes of ``x``."""
+        if self.factor is not None and self.offset is not None:
+            shape = [1] * x.dim()
+            shape[channel_dim] = -1
+            x = x * self.factor.to(x.dtype).view(shape) + self.offset.to(x.dtype).view(shape)
+        return ((x > 0) if self.name == "step" else ~(x < 0)).to(torch.uint8)
+
+    def extra_repr(self) -> str:
+        """Return the map and whether it has thresholds."""
+        return self.name + ("" if self.factor is None else ", thresholds per channel")
+
+
+class LevelsInput(Input):
+    """Codes: the number of thresholds t with s x >= t.
+
+    Args:
+        bits: 1 to 8; there are at most 2^bits - 1 thresholds.
+        lowest: the integer level of code 0.
+        scale: what a level is worth.
+        channels: 1, or one row of thresholds for each channel.
+        count: number of thresholds.
+    """
+
+    kind = "levels"
+    thresholds: Tensor
+    factor: Tensor
+
+    def __init__(self, bits: int, lowest: int, scale: float, channels: int, count: int) -> None:
+        super().__init__()
+        self.codes = Codes(bits, 1, lowest)
+        require(0 < count < 2**bits, "count", count, f"use 1 to {2**bits - 1}")
+        require(channels >= 1, "channels", channels, "use a positive integer")
+        self.scale = float(scale)
+        self.register_buffer("thresholds", torch.zeros(channels, count))
+        self.register_buffer("factor", torch.ones(channels))
+
+    def spec(self) -> dict[str, Any]:
+        """Return the plain description."""
+        assert self.codes is not None
+        return {
+            "kind": self.kind,
+            "bits": self.codes.bits,
+            "lowest": self.codes.offset,
+            "scale": self.scale,
+            "channels": self.thresholds.shape[0],
+            "count": self.thresholds.shape[1],
+        }
+
+    def encode(self, x: Tensor, channel_dim: int) -> Tensor:
+        """Return the uint8 codes of ``x``; not-a-number gets the highest."""
+        thresholds = self.thresholds.to(x.dtype)
+        if len(thresholds) == 1:
+            return torch.bucketize(x.contiguous(), thresholds[0], right=True).to(torch.uint8)
+        last = x.movedim(channel_dim, -1) * self.factor.to(x.dtype)
+        rows = last.reshape(-1, last.shape[-1]).T.contiguous()
+        found = torch.searchsorted(thresholds.contiguous(), rows, right=True)
+        return found.T.reshape(last.shape).movedim(-1, channel_dim).to(torch.uint8)
+
+    def extra_repr(self) -> str:
+        """Return bits and the number of thresholds."""
+        assert self.codes is not None
+        return f"bits={self.codes.bits}, thresholds={tuple(self.thresholds.shape)}"
+
+
+class TokenInput(Input):
+    """Levels clip(round(x / s), -2^(b-1), 2^(b-1) - 1), s = max|x| / (2^(b-1) - 1) per token.
+
+    Args:
+        bits: 2 to 8.
+        smallest: least value of max|x|.
+
+    Source: Wang et al. 2023, arXiv 2310.11453 (BitNet).
+    """
+
+    kind = "token"
+
+    def __init__(self, bits: int, smallest: float = 1e-5) -> None:
+        super().__init__()
+        self.codes = Codes(bits, 1, -(2 ** (bits - 1)))
+        self.smallest = smallest
+
+    def spec(self) -> dict[str, Any]:
+        """Return the plain description."""
+        assert self.codes is not None
+        return {"kind": self.kind, "bits": self.codes.bits, "smallest": self.smallest}
+
+    def encode_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes, and the scale of each token."""
+        assert self.codes is not None
+        low = self.codes.offset
+        scale = x.abs().amax(dim=-1, keepdim=True).clamp_min(self.smallest) / (-low - 1)
+        levels = (x / scale).round().clamp(low, -low - 1)
+        return (levels - low).to(torch.uint8), scale

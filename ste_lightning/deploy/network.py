@@ -1,0 +1,236 @@
+"""A packed network: layers, and the steps that connect them, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ste_lightning.errors import ConfigurationError, require, unknown
+
+__all__ = ["FUNCTIONS", "PackedNetwork", "Ref", "Step", "references"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The result of an earlier step, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: ``result = op(*args, **kwargs)``.
+
+    Attributes:
+        result: the name under which later steps refer to the result.
+        op: ``"layer"`` (then ``target`` is a layer's name) or ``"function"`` (a key of
+            :data:`FUNCTIONS`).
+        target: what to call.
+        args, kwargs: plain values and :class:`Ref`.
+    """
+
+    result: str
+    op: str
+    target: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, name)(*args, **kwargs)
+
+    return call
+
+
+_METHODS = (
+    *("view", "reshape", "flatten", "permute", "transpose", "contiguous", "squeeze", "unsqueeze"),
+    *("mean", "sum", "amax", "size", "float", "chunk", "split", "clamp", "relu", "sigmoid"),
+    *("tanh", "softmax", "abs"),
+)
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "truediv": lambda a, b: a / b,
+    "floordiv": lambda a, b: a // b,
+    "neg": lambda a: -a,
+    "matmul": torch.matmul,
+    "getitem": lambda a, i: a[i],
+    "getattr": lambda a, name: tuple(a.shape) if name == "shape" else a.ndim,
+    "flatten": torch.flatten,
+    "cat": torch.cat,
+    "stack": torch.stack,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "leaky_relu": F.leaky_relu,
+    "hardtanh": F.hardtanh,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "softmax": F.softmax,
+    "log_softmax": F.log_softmax,
+    "max_pool1d": F.max_pool1d,
+    "max_pool2d": F.max_pool2d,
+    "avg_pool1d": F.avg_pool1d,
+    "avg_pool2d": F.avg_pool2d,
+    "adaptive_avg_pool1d": F.adaptive_avg_pool1d,
+    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "clamp": torch.clamp,
+    "reshape": torch.reshape,
+    "permute": torch.permute,
+    "transpose": torch.transpose,
+    "squeeze": torch.squeeze,
+    "unsqueeze": torch.unsqueeze,
+    **{f".{name}": _method(name) for name in _METHODS},
+}
+
+
+def references(value: Any) -> list[str]:
+    """Return the names of the results that a step's argument refers to."""
+    if isinstance(value, Ref):
+        return [value.name]
+    if isinstance(value, Mapping):
+        return [name for item in value.values() for name in references(item)]
+    if isinstance(value, (list, tuple)):
+        return [name for item in value for name in references(item)]
+    return []
+
+
+def _filled(value: Any, results: Mapping[str, Any]) -> Any:
+    if isinstance(value, Ref):
+        return results[value.name]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_filled(item, results) for item in value)
+    return value
+
+
+class PackedNetwork(nn.Module):
+    """A network for evaluation whose quantized layers hold packed integers.
+
+    It computes its steps in order; each step calls a layer or a function of :data:`FUNCTIONS` on
+    earlier results. It has no state that a call changes, so that threads may share it; the
+    packed layers' products do not hold the GIL.
+
+    Args:
+        layers: name -> module.
+        steps: in order; their names are unique.
+        inputs: names of the positional inputs.
+        output: what is returned: a reference, or a list or tuple of references.
+        info: plain data to keep with the network: class names, normalization, input shape.
+
+    Raises:
+        ConfigurationError: for steps that refer to something unknown.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        steps: Sequence[Step],
+        inputs: Sequence[str],
+        output: Any,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
+        self.steps = tuple(steps)
+        self.inputs = tuple(inputs)
+        self.output = output
+        self.info: dict[str, Any] = dict(info or {})
+        self._check()
+        self._last = self._last_uses()
+        self.eval()
+
+    def _check(self) -> None:
+        known = set(self.inputs)
+        require(len(known) == len(self.inputs) > 0, "inputs", self.inputs, "use distinct names")
+        for step in self.steps:
+            if step.op == "layer":
+                if _key(step.target) not in self.layers:
+                    raise unknown("layer", step.target, map(_name, self.layers))
+            elif step.op != "function" or step.target not in FUNCTIONS:
+                raise unknown("function", step.target, FUNCTIONS)
+            for name in references((step.args, step.kwargs)):
+                if name not in known:
+                    raise ConfigurationError(
+                        f"step {step.result!r} uses {name!r} before it is made."
+                    )
+            require(step.result not in known, "result", step.result, "it is made twice")
+            known.add(step.result)
+        names = references(self.output)
+        require(
+            len(names) > 0 and known.issuperset(names), "output", self.output, "name known results"
+        )
+
+    def _last_uses(self) -> dict[str, list[str]]:
+        """Return, per step, the results that no later step needs."""
+        kept, last = set(references(self.output)), {}
+        for step in reversed(self.steps):
+            used = set(references((step.args, step.kwargs))) | {step.result}
+            last[step.result] = sorted(used - kept)
+            kept |= used
+        return last
+
+    def layer(self, name: str) -> nn.Module:
+        """Return a layer by the name that steps use."""
+        return self.layers[_key(name)]
+
+    def layer_names(self) -> list[str]:
+        """Return the names of the layers, as in the trained network."""
+        return [_name(key) for key in self.layers]
+
+    def train(self, mode: bool = True) -> Any:
+        """Refuse training mode.
+
+        Raises:
+            ConfigurationError: for ``mode=True``.
+        """
+        require(not mode, "mode", mode, "a packed network is for evaluation; train the original")
+        return super().train(mode)
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any) -> Any:
+        """Return the network's output.
+
+        Raises:
+            ConfigurationError: for a wrong number of inputs.
+        """
+        require(
+            len(inputs) == len(self.inputs),
+            "inputs",
+            len(inputs),
+            f"the network takes {len(self.inputs)}: {', '.join(self.inputs)}",
+        )
+        results: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            call = self.layer(step.target) if step.op == "layer" else FUNCTIONS[step.target]
+            args = _filled(step.args, results)
+            kwargs = {key: _filled(value, results) for key, value in step.kwargs.items()}
+            results[step.result] = call(*args, **kwargs)
+            for name in self._last[step.result]:
+                del results[name]
+        return _filled(self.output, results)
+
+    def extra_repr(self) -> str:
+        """Return the inputs and the number of steps."""
+        size = sum(t.numel() * t.element_size() for t in self.state_dict().values())
+        return f"inputs={list(self.inputs)}, {len(self.steps)} steps, {math.ceil(size / 1024)} KiB"
+
+
+def _key(name: str) -> str:
+    """Return a layer's name without dots, which torch does not allow in a module's name."""
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")

@@ -1,0 +1,221 @@
+"""Packed networks as plain data: layers and steps to JSON and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ste_lightning.deploy.float_layers import build_float, describe_float
+from ste_lightning.deploy.inputs import BinaryInput, FloatInput, Input, LevelsInput, TokenInput
+from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.network import PackedNetwork, Ref, Step
+from ste_lightning.errors import ConfigurationError, unknown
+from ste_lightning.kernels import Codes, Geometry
+
+__all__ = ["describe", "rebuild"]
+
+_MOST = 1 << 31  # larger numbers in an architecture are nonsense
+_LARGEST_PADDING = 1 << 12
+
+
+def describe(network: PackedNetwork) -> dict[str, Any]:
+    """Return the plain description of a packed network, without its tensors.
+
+    Raises:
+        ConfigurationError: for a layer that is not known.
+    """
+    return {
+        "layers": {name: _layer_spec(network.layer(name)) for name in network.layer_names()},
+        "steps": [
+            [step.result, step.op, step.target, _encode(step.args), _encode(step.kwargs)]
+            for step in network.steps
+        ],
+        "inputs": list(network.inputs),
+        "output": _encode(network.output),
+        "info": network.info,
+    }
+
+
+def rebuild(spec: Any) -> PackedNetwork:
+    """Return the network that :func:`describe` described, with values yet to be loaded.
+
+    Raises:
+        ConfigurationError: for anything that :func:`describe` would not write.
+    """
+    if not isinstance(spec, dict):
+        raise ConfigurationError("the architecture is not a mapping.")
+    _check_numbers(spec)
+    layers = _typed(spec, "layers", dict)
+    built = {str(name): _build(str(name), layer) for name, layer in layers.items()}
+    steps = []
+    for entry in _typed(spec, "steps", list):
+        if not isinstance(entry, list) or len(entry) != 5:
+            raise ConfigurationError("a step is not [result, op, target, args, kwargs].")
+        result, op, target, args, kwargs = entry
+        decoded, keywords = _decode(args), _decode(kwargs)
+        if not all(isinstance(v, str) for v in (result, op, target)):
+            raise ConfigurationError(f"step {result!r} is not named by strings.")
+        if not isinstance(decoded, tuple) or not isinstance(keywords, dict):
+            raise ConfigurationError(f"step {result!r} has no sound arguments.")
+        steps.append(Step(result, op, target, decoded, keywords))
+    inputs = _typed(spec, "inputs", list)
+    if not all(isinstance(name, str) for name in inputs):
+        raise ConfigurationError("the inputs are not named by strings.")
+    return PackedNetwork(
+        built, steps, inputs, _decode(spec.get("output")), _typed(spec, "info", dict)
+    )
+
+
+def _typed(spec: dict[str, Any], key: str, kind: type) -> Any:
+    value = spec.get(key)
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"the architecture's {key!r} is not a {kind.__name__}.")
+    return value
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, dict):
+        for item in value.values():
+            _check_numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_numbers(item)
+    elif isinstance(value, int) and abs(value) > _MOST:
+        raise ConfigurationError(f"the architecture holds the number {value}.")
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Ref):
+        return {"ref": value.name}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(item) for item in value]}
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return {"dict": {str(key): _encode(item) for key, item in value.items()}}
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((kind, content),) = value.items()
+        if kind == "ref" and isinstance(content, str):
+            return Ref(content)
+        if kind == "tuple" and isinstance(content, list):
+            return tuple(_decode(item) for item in content)
+        if kind == "dict" and isinstance(content, dict):
+            return {key: _decode(item) for key, item in content.items()}
+    raise ConfigurationError(f"the argument {value!r} is not known.")
+
+
+def _layer_spec(layer: nn.Module) -> dict[str, Any]:
+    if not isinstance(layer, PackedLayer):
+        return describe_float(layer)
+    codes = layer.weight_codes
+    settings: dict[str, Any] = {
+        "input": layer.input.spec(),
+        "weight": [codes.bits, codes.step, codes.offset],
+        "shape": list(layer.shape),
+        "groups": layer.groups,
+        "scaled": layer.scale is not None,
+        "bias": layer.bias is not None,
+        "integers": layer.integers,
+    }
+    if isinstance(layer, PackedConv):
+        settings["geometry"] = {
+            "stride": list(layer.geometry.stride),
+            "padding": [list(pair) for pair in layer.geometry.padding],
+            "dilation": list(layer.geometry.dilation),
+        }
+        settings["pad_value"] = layer.pad_value
+        settings["padding_mode"] = layer.padding_mode
+    return {"type": type(layer).__name__, "settings": settings}
+
+
+def _build(name: str, spec: Any) -> nn.Module:
+    try:
+        if not isinstance(spec, dict):
+            raise ConfigurationError("its description is not a mapping.")
+        if spec.get("type") in ("PackedLinear", "PackedConv"):
+            return _build_packed(spec["type"], dict(_typed(spec, "settings", dict)))
+        return build_float(spec)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"layer {name!r}: {error}") from error
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
+        raise ConfigurationError(f"layer {name!r} cannot be built: {error}") from error
+
+
+def _integers(values: Any, count: int, low: int) -> tuple[int, ...]:
+    if (
+        not isinstance(values, list)
+        or len(values) != count
+        or not all(type(v) is int and v >= low for v in values)
+    ):
+        raise ConfigurationError(f"{values!r} are not {count} whole numbers from {low}.")
+    return tuple(values)
+
+
+def _build_packed(kind: str, settings: dict[str, Any]) -> PackedLayer:
+    bits, step, offset = _integers(settings.pop("weight"), 3, -_MOST)
+    raw_shape = settings.pop("shape")
+    dims = len(raw_shape) if isinstance(raw_shape, list) else 0
+    shape = _integers(raw_shape, dims, 1)
+    groups = _integers([settings.pop("groups")], 1, 1)[0]
+    flags = {key: settings.pop(key) is True for key in ("scaled", "bias", "integers")}
+    common: dict[str, Any] = {
+        "input": _build_input(settings.pop("input")),
+        "weight": Codes(bits, step, offset),
+        "shape": shape,
+        **flags,
+    }
+    if kind == "PackedLinear":
+        if dims != 2 or groups != 1 or settings:
+            raise ConfigurationError("a linear layer has a shape of two dimensions, and no groups.")
+        return PackedLinear(**common)
+    geometry = _typed(settings, "geometry", dict)
+    pads = geometry["padding"]
+    if not isinstance(pads, list) or len(pads) != dims - 2:
+        raise ConfigurationError("its padding does not fit its shape.")
+    padding = tuple(_integers(pair, 2, 0) for pair in pads)
+    if max(max(pair) for pair in padding) > _LARGEST_PADDING:
+        raise ConfigurationError(f"a padding above {_LARGEST_PADDING} is not plausible.")
+    return PackedConv(
+        **common,
+        groups=groups,
+        geometry=Geometry(
+            shape[2:],
+            _integers(geometry["stride"], dims - 2, 1),
+            tuple((pair[0], pair[1]) for pair in padding),
+            _integers(geometry["dilation"], dims - 2, 1),
+        ),
+        pad_value=float(settings["pad_value"]),
+        padding_mode=_mode(settings["padding_mode"]),
+    )
+
+
+def _mode(name: Any) -> str:
+    modes = ("zeros", "reflect", "replicate", "circular")
+    if name not in modes:
+        raise unknown("padding_mode", name, modes)
+    return str(name)
+
+
+def _build_input(spec: Any) -> Input:
+    if not isinstance(spec, dict):
+        raise ConfigurationError("its input is not a mapping.")
+    settings = dict(spec)
+    kinds: dict[str, type[Input]] = {
+        cls.kind: cls for cls in (FloatInput, BinaryInput, LevelsInput, TokenInput)
+    }
+    kind = settings.pop("kind", None)
+    if kind not in kinds:
+        raise unknown("input", kind, kinds)
+    for key in ("channels", "count", "bits", "lowest"):
+        if key in settings and type(settings[key]) is not int:
+            raise ConfigurationError(f"{key}={settings[key]!r} is not a whole number.")
+    return kinds[kind](**settings)

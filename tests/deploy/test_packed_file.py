@@ -1,0 +1,216 @@
+"""The packed file: its size, and files that are damaged or hostile."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from ste_lightning import deploy
+from ste_lightning.deploy import tensor_file
+from ste_lightning.deploy.save import checksum
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.layers import QuantConv2d, QuantLinear
+
+
+@pytest.fixture(scope="module")
+def packed():
+    torch.manual_seed(0)
+    return deploy.pack(
+        nn.Sequential(
+            nn.Conv2d(1, 8, 3, bias=False),
+            nn.BatchNorm2d(8),
+            QuantConv2d(8, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.Flatten(),
+            QuantLinear(16 * 36, 10, input_quantizer={"map": "lsq", "bits": 2}),
+        ).eval()
+    )
+
+
+@pytest.fixture(scope="module")
+def path(packed, tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "net.safetensors"
+    deploy.save(packed, path)
+    return path
+
+
+def test_binary_weights_take_one_bit(tmp_path):
+    network = nn.Sequential(QuantLinear(1024, 1024, bias=False), QuantLinear(1024, 512, bias=False))
+    size = deploy.save(deploy.pack(network), tmp_path / "net.safetensors")
+    binary = 1024 * 1024 + 1024 * 512
+    assert size <= binary / 8 * 1.02
+
+
+def test_other_readers_of_safetensors(path, packed):
+    safetensors = pytest.importorskip("safetensors.torch")
+    tensors = safetensors.load_file(path)
+    state = packed.state_dict()
+    assert all(torch.equal(tensors[name].to(state[name]), state[name]) for name in tensors)
+
+
+def test_truncated_and_flipped_files_are_refused(path, tmp_path):
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    damaged = tmp_path / "damaged.safetensors"
+    header = int.from_bytes(whole[:8], "little")
+    for trial in range(150):
+        if trial % 3 == 0:
+            data = whole[: rng.randrange(len(whole))]
+        else:
+            flipped = bytearray(whole)
+            at = rng.randrange(len(whole) if trial % 3 == 1 else 8 + header)
+            flipped[at] ^= 1 << rng.randrange(8)
+            data = bytes(flipped)
+        damaged.write_bytes(data)
+        try:
+            loaded = deploy.load(damaged)
+        except ConfigurationError:
+            continue
+        # What is not covered by the checksum is how the file was made and blanks.
+        x = torch.zeros(1, 1, 8, 8)
+        assert torch.equal(loaded(x), deploy.load(path)(x))
+
+
+def rewritten(path, target, change):
+    """Write the file with a changed architecture or tensors and a matching checksum."""
+    tensors, metadata = tensor_file.read(path)
+    spec = json.loads(metadata["network"])
+    change(spec, tensors, metadata)
+    text = json.dumps(spec)
+    metadata["network"] = text
+    metadata["sha256"] = checksum(tensors, text)
+    tensor_file.write(target, tensors, metadata)
+
+
+def set_shape(shape):
+    def change(spec, tensors, metadata):
+        spec["layers"]["5"]["settings"]["shape"] = shape
+
+    return change
+
+
+def edit(*keys, value):
+    def change(spec, tensors, metadata):
+        for key in keys[:-1]:
+            spec = spec[key]
+        spec[keys[-1]] = value
+
+    return change
+
+
+def drop_tensor(spec, tensors, metadata):
+    tensors.popitem()
+
+
+def add_tensor(spec, tensors, metadata):
+    tensors["more"] = torch.zeros(1)
+
+
+def not_finite(spec, tensors, metadata):
+    tensors["layers.0.weight"][0] = float("nan")
+
+
+def newer(spec, tensors, metadata):
+    metadata["version"] = "2"
+
+
+def first_step(target):
+    return edit("steps", 0, value=["a", "function", target, {"tuple": []}, {"dict": {}}])
+
+
+def first_argument(value):
+    return edit("steps", 0, 3, value={"tuple": [value]})
+
+
+HUGE_PAD = edit("layers", "2", "settings", "geometry", "padding", value=[[1 << 20, 0], [0, 0]])
+MANY_THRESHOLDS = edit("layers", "5", "settings", "input", "count", value=1 << 30)
+HOSTILE = {
+    "huge layer": (set_shape([1 << 30, 1 << 30]), "bytes|needs|built|cannot"),
+    "negative size": (set_shape([-1, 5]), "whole numbers"),
+    "shape of strings": (set_shape(["a", 5]), "whole numbers"),
+    "no shape": (set_shape(None), "whole numbers|shape"),
+    "huge padding": (HUGE_PAD, "padding"),
+    "huge number": (first_argument(1 << 70), "number"),
+    "unknown function": (first_step("eval"), "eval"),
+    "private method": (first_step(".__class__"), "__class__"),
+    "undefined reference": (first_argument({"ref": "nothing"}), "before it is made"),
+    "strange argument": (first_argument({"code": "x"}), "not known"),
+    "steps are a number": (edit("steps", value=3), "steps"),
+    "no output": (edit("output", value=None), "output"),
+    "unknown layer": (edit("layers", "0", value={"type": "Exec", "settings": {}}), "Exec"),
+    "wrong setting": (edit("layers", "1", "settings", value={"num_features": "x"}), "layer '1'"),
+    "unknown setting": (edit("layers", "1", "settings", value={"evil": 1}), "layer '1'"),
+    "bits of 99": (edit("layers", "5", "settings", "weight", value=[99, 1, 0]), "bits"),
+    "thresholds": (MANY_THRESHOLDS, "count"),
+    "unknown input": (edit("layers", "5", "settings", "input", "kind", value="x"), "input"),
+    "missing tensor": (drop_tensor, "missing"),
+    "extra tensor": (add_tensor, "no tensor"),
+    "not a number": (not_finite, "not finite"),
+    "newer version": (newer, "update"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_architectures_are_refused(name, path, tmp_path):
+    change, message = HOSTILE[name]
+    target = tmp_path / "hostile.safetensors"
+    rewritten(path, target, change)
+    with pytest.raises(ConfigurationError, match=message):
+        deploy.load(target)
+
+
+def header_of(entry, data=b""):
+    text = json.dumps(entry).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def tensor(dtype, shape, *offsets):
+    return {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}
+
+
+RAW = {
+    "empty": b"",
+    "short": b"abc",
+    "header beyond the file": (1 << 40).to_bytes(8, "little") + b"{}",
+    "no json": (4).to_bytes(8, "little") + b"\xff\xfe{}",
+    "deep json": (200_000).to_bytes(8, "little") + b"[" * 200_000,
+    "a list": header_of([1]),
+    "huge claim": header_of({"a": tensor("U8", [1 << 40], 0, 1 << 40)}),
+    "shape and size differ": header_of({"a": tensor("F32", [3], 0, 4)}, b"1234"),
+    "overlap": header_of({"a": tensor("U8", [4], 0, 4), "b": tensor("U8", [4], 2, 6)}, b"123456"),
+    "unknown type": header_of({"a": tensor("X", [], 0, 0)}),
+    "offsets of strings": header_of({"a": tensor("U8", [0], "0", "0")}),
+    "left over": header_of({}, b"123"),
+    "foreign": header_of({"a": tensor("U8", [1], 0, 1)}, b"1"),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_files_that_are_no_packed_network(name, tmp_path):
+    target = tmp_path / "raw.safetensors"
+    target.write_bytes(RAW[name])
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        deploy.load(target)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        deploy.load(tmp_path / "missing")
+
+
+def test_nothing_half_written_and_info_is_plain(packed, tmp_path):
+    strange = deploy.pack(nn.Sequential(QuantLinear(2, 2)), info={"classes": {1, 2}})
+    with pytest.raises(ConfigurationError, match="info"):
+        deploy.save(strange, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_import_needs_no_training_framework():
+    code = (
+        "import sys, ste_lightning.deploy; "
+        "print([m for m in ('lightning', 'hydra', 'numba', 'torchmetrics', 'matplotlib') "
+        "if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
