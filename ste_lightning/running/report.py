@@ -43,9 +43,15 @@ def print_run(
         if expected:
             row.append(_band(metrics[name], expected.get(name)))
         table.add_row(*row)
+    missed = any(
+        name in metrics and not low <= metrics[name] <= high
+        for name, (low, high) in expected.items()
+    )
     console = Console()
     console.print()
     console.print(table)
+    if missed:
+        console.print("(!) outside the band, which holds for the recipe's own settings")
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True)
 
