@@ -163,12 +163,14 @@ def rules_figure(results: Sequence[Result]) -> Figure:
                 capsize=2,
             )
         if math.isnan(t.n50_last.value):
-            reason = str(rows[name]["in expectation"]).split(":")[0]
+            reason = str(rows[name]["in expectation"]).split(": ")[-1]
             text = f"recovers in {max(t.last):.0%} at N = {right}"
             text += "" if reason == "descends" else f"; {reason}"
             axes.annotate(text, (min(t.samples), place), va="center", fontsize=8, color="#a02020")
     axes.set_yticks(range(len(found)), [t.group["rule"] for t in found])
     axes.set_xscale("log", base=2)
+    axes.set_xlim(min(t.samples[0] for t in found) / 1.1, right * 1.1)
+    axes.set_ylim(-0.6, len(found) - 0.4)
     axes.set_xlabel("N50: samples at which half of the trials recover (orange last, blue averaged)")
     axes.grid(axis="x", color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -69,9 +69,11 @@ def can_descend(rule: str | SF.Surrogate, angles: int = 64) -> Descent:
         return Descent(True, reason, theta, pull, drift)
     nothing = theta[pull.abs() <= 1e-9 * scale] * (180 / math.pi)
     if weakest > -1e-9 * scale and strongest > 1e-9 * scale:
+        low, high = float(nothing.min()), float(nothing.max())
+        where = f"from {low:.0f} to {high:.0f}" if low < high else f"near {low:.0f}"
         reason = (
-            f"it descends, but without pull at angles from {float(nothing.min()):.0f} to "
-            f"{float(nothing.max()):.0f} degrees: the derivative is zero where the student is wrong"
+            f"it descends, but without pull at angles {where} degrees: "
+            "the derivative is zero where the student is wrong"
         )
         return Descent(True, reason, theta, pull, drift)
     if max(abs(weakest), abs(strongest)) <= 1e-9 * max(scale, 1e-300):

@@ -106,7 +106,8 @@ def _local(cells: Sequence[Cell], workers: int) -> Iterator[Measured]:
     try:
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
+            # What succeeded is handed on, and stored, before a failure ends the study.
+            for future in sorted(done, key=lambda f: f.exception() is not None):
                 cell = waiting.pop(future)
                 yield (cell, *future.result())
     finally:

@@ -135,7 +135,9 @@ def rule_rows(results: Sequence[Result]) -> list[Row]:
                 "rule": name,
                 "N50 last": str(t.n50_last),
                 "N50 averaged": str(t.n50_ergodic),
-                "in expectation": "descends" if "every angle" in answer.reason and answer else answer.reason,
+                "in expectation": "descends"
+                if "every angle" in answer.reason and answer
+                else answer.reason,
             }
         )
     return rows

@@ -1,0 +1,77 @@
+"""What ``python -m ste_lightning.study`` does with a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from ste_lightning.errors import require
+from ste_lightning.running import files, report
+from ste_lightning.running.build import build
+from ste_lightning.theory.studies.cells import expand
+from ste_lightning.theory.studies.runner import run
+
+__all__ = ["Schema", "study"]
+
+
+@dataclasses.dataclass
+class Schema:
+    """Top level of a study's configuration; anything else is refused as a typo.
+
+    Attributes:
+        name: name of the recipe; also of its folder under ``outputs/study``.
+        folder: where cells, results, table and figure are.
+        base: settings of all cells.
+        grid: setting -> values.
+        table: function of the results that returns the table's rows, as ``_target_``.
+        figure: function of the results that returns the figure; None: no figure.
+        workers: cells in work at once; None: the cores this process may use.
+        launcher: ``local`` or ``ray``.
+    """
+
+    name: str = MISSING
+    folder: str = MISSING
+    base: dict[str, Any] = dataclasses.field(default_factory=dict)
+    grid: dict[str, Any] = dataclasses.field(default_factory=dict)
+    table: dict[str, Any] | None = None
+    figure: dict[str, Any] | None = None
+    workers: int | None = None
+    launcher: str = "local"
+
+
+def study(cfg: DictConfig) -> None:
+    """Run what is missing of a study, print its table, write its files.
+
+    The folder then holds ``cells/*.parquet``, ``results.parquet`` (a row per trial),
+    ``table.csv``, ``config.yaml`` and ``figure.png``.
+
+    Raises:
+        ConfigurationError: for settings that cannot work.
+    """
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    folder = Path(settings["folder"])
+    if not settings["grid"]:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # Hydra made it; it stays if something is in it
+    require(bool(settings["grid"]), "grid", settings["grid"], "choose a study: +recipe=NAME")
+    torch.set_num_threads(1)  # the cells are what runs side by side
+    results = run(
+        expand(settings["base"], settings["grid"]),
+        folder,
+        settings["workers"],
+        settings["launcher"],
+    )
+    files.write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
+    if settings["table"]:
+        rows = build("table", {"_partial_": True, **settings["table"]})(results)
+        files.write_csv(folder / "table.csv", rows)
+        report.print_rows(settings["name"], rows, notes)
+    if settings["figure"]:
+        figure = build("figure", {"_partial_": True, **settings["figure"]})(results)
+        figure.savefig(folder / "figure.png", dpi=150)
