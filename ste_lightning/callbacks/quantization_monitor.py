@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from ste_lightning.callbacks.figure_logging import log_figure
 from ste_lightning.callbacks.stepping import StepCounter, latents_in, quantized_latents
 from ste_lightning.errors import require
-from ste_lightning.functional import Surrogate, hard_sign, hard_step
+from ste_lightning.functional import Surrogate
 from ste_lightning.metrics import (
     DeadChannels,
     EstimatingError,
@@ -29,7 +29,7 @@ from ste_lightning.metrics import (
 
 __all__ = ["QuantizationMonitor"]
 
-_BINARY = {"sign": hard_sign, "step": hard_step}
+_BINARY = ("sign", "step")
 
 
 class QuantizationMonitor(L.Callback):
@@ -54,7 +54,7 @@ class QuantizationMonitor(L.Callback):
     those loggers that take figures.
 
     Args:
-        every: optimizer steps between two measurements; default 50. Between them the monitor
+        every: optimizer steps between two measurements; default 100. Between them the monitor
             costs nothing but a comparison.
         figures: whether to draw the figures at the end; default True.
 
@@ -63,7 +63,7 @@ class QuantizationMonitor(L.Callback):
             quantized weights.
     """
 
-    def __init__(self, every: int = 50, figures: bool = True) -> None:
+    def __init__(self, every: int = 100, figures: bool = True) -> None:
         require(every > 0, "every", every, "use a positive integer")
         self.every, self.figures = every, figures
         self.history: dict[str, list[tuple[int, float]]] = {}
@@ -203,8 +203,7 @@ class QuantizationMonitor(L.Callback):
             if _is_binary(one.quantizer):
                 rule = one.quantizer.rule
                 assert isinstance(rule, Surrogate)
-                target = _BINARY[str(one.quantizer.map_name)](weight)
-                self._update("estimating_error", one, weight, rule, target)
+                self._update("estimating_error", one, weight, rule, levels)
         return flips
 
     def _update(self, key: str, one: Latent, *arguments: Any) -> None:

@@ -39,8 +39,15 @@ class SignEntropy(Metric):
         """Take integer levels in -256 .. 255, or floats, whose signs count (sign(0) = +1)."""
         if levels.is_floating_point():
             levels = levels >= 0
-        bins = levels.flatten().to(torch.int64) + _LEVELS // 2
-        self.counts = self.counts + torch.bincount(bins, minlength=_LEVELS)
+        low, high = (int(end) for end in torch.aminmax(levels.to(torch.int32)))
+        if high - low < 4:  # few comparisons are several times cheaper than bincount
+            counts = torch.zeros_like(self.counts)
+            for level in range(low, high + 1):
+                counts[level + _LEVELS // 2] = (levels == level).sum()
+        else:
+            bins = levels.flatten().to(torch.int64) + _LEVELS // 2
+            counts = torch.bincount(bins, minlength=_LEVELS)
+        self.counts = self.counts + counts
 
     def compute(self) -> Tensor:
         """Return the entropy in bits, 0 before the first update."""

@@ -43,7 +43,11 @@ class Saturation(Metric):
 
     def update(self, derivative: Tensor) -> None:
         """Take f'(x) of any shape; :func:`quantizer_derivative` finds it for a quantizer."""
-        self.saturated = self.saturated + (derivative.abs() <= self.tolerance).sum()
+        if self.tolerance == 0:
+            alive = derivative.count_nonzero()
+        else:
+            alive = (derivative.abs() > self.tolerance).sum()
+        self.saturated = self.saturated + derivative.numel() - alive
         self.elements = self.elements + derivative.numel()
 
     def compute(self) -> Tensor:

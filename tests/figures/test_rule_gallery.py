@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import ste_lightning.rules as command
 from ste_lightning import functional as SF
@@ -15,7 +16,7 @@ def curves(figure) -> dict[str, np.ndarray]:
 
 def test_a_rule_is_drawn_with_its_own_functions() -> None:
     drawn = curves(rule_figure(SF.surrogate("approx")))
-    x = np.linspace(-2.2, 2.2, 1201)
+    x = torch.linspace(-2.2, 2.2, 1201, dtype=torch.float64).numpy()
     inside = np.clip(x, -1, 1)
     np.testing.assert_allclose(drawn["derivative f'"], np.maximum(2 - 2 * np.abs(x), 0), atol=1e-12)
     np.testing.assert_allclose(
