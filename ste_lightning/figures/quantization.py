@@ -51,7 +51,7 @@ def flip_ratio_figure(history: Mapping[str, Sequence[tuple[int, float]]]) -> Fig
 def latent_histogram_figure(
     shares: Mapping[str, np.ndarray], edges: np.ndarray, saturated: Mapping[str, float]
 ) -> Figure:
-    """Draw where every layer's latent weights lie, one panel a layer.
+    """Draw where every layer's latent weights lie, in units of their mean magnitude.
 
     Args:
         shares: by layer, the share of its weights in each bin, shape (bins,).
@@ -79,5 +79,5 @@ def latent_histogram_figure(
         axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in panels[len(shares) :]:
         axes.set_visible(False)
-    figure.supxlabel("latent weight", fontsize=9)
+    figure.supxlabel("latent weight, in units of the layer's mean magnitude", fontsize=9)
     return figure
