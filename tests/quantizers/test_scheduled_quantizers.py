@@ -87,6 +87,7 @@ def test_progress_changes_the_quantizer_without_a_new_compilation(spec: dict[str
     x = torch.randn(8, 4)
     q, eager = make(spec), make(spec)
     q(x), eager(x)
+    torch._dynamo.reset()  # all quantizers share forward's code, and its limit of compilations
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(q, fullgraph=True, backend=counter)
     seen = []
