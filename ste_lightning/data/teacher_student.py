@@ -22,6 +22,13 @@ __all__ = ["TeacherStudent"]
 _TEACHER, _INPUTS, _NOISE, _BATCHES, _TEST_INPUTS, _TEST_NOISE = range(6)
 
 
+def _law_name(inputs: str | Mapping[str, Any] | Tensor) -> str:
+    """Return the input distribution's name, for titles."""
+    if isinstance(inputs, Mapping):
+        return str(inputs.get("name"))
+    return inputs if isinstance(inputs, str) else "given"
+
+
 class TeacherStudent(L.LightningDataModule):
     """Labels of binary two-layer teachers: y_i = v*^T step(Z_i w*) + noise * N(0, 1).
 
@@ -94,6 +101,7 @@ class TeacherStudent(L.LightningDataModule):
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.seed, self.num_workers = seed, num_workers
         self._law = input_law(inputs)
+        self.law = _law_name(inputs)
         normalizer(normalize, torch.zeros(1, 2, 1, 1))  # an unknown name fails here, not in fit
         self._train: tuple[Tensor, Tensor] | None = None
         self._teacher: tuple[Tensor, Tensor] | None = None

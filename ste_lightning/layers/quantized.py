@@ -91,6 +91,10 @@ class QuantizedLayer(nn.Module):
         self, weight_quantizer: nn.Module | None, input_quantizer: nn.Module | None
     ) -> None:
         """Register both quantizers; a weight quantizer with learned scales sees its weights."""
+        device = self.weight.device
+        for quantizer in (weight_quantizer, input_quantizer):
+            if quantizer is not None:
+                quantizer.to(device)
         self.weight_quantizer = weight_quantizer
         self.input_quantizer = input_quantizer
         initialize = getattr(weight_quantizer, "initialize", None)
@@ -120,7 +124,8 @@ class QuantizedLayer(nn.Module):
         weights with sign, step or float inputs, backward rules that must remember their input,
         quantizers with hooks, and inside ``torch.compile``, export, vmap and autocast.
         """
-        if not is_plain_eager(x):
+        quantizing = self.weight_quantization and self.input_quantization
+        if not quantizing or not is_plain_eager(x):
             return None
         spec = one_bit_specification(self.weight_quantizer, self.input_quantizer, x.dtype)
         if spec is None or self.weight.dtype != x.dtype:

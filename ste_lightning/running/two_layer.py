@@ -11,12 +11,19 @@ from torch import Tensor
 
 from ste_lightning.data import TeacherStudent
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.figures.convergence import convergence_figure
 from ste_lightning.figures.two_layer import recovery_figure, recurrence_figure
 from ste_lightning.models import BinaryTwoLayer
 from ste_lightning.running.run import Finished
 from ste_lightning.theory.prediction import predict_recurrence, teacher_gradient
 
-__all__ = ["recovery_by_samples", "recurrence", "recurrence_summary", "trials_summary"]
+__all__ = [
+    "convergence",
+    "recovery_by_samples",
+    "recurrence",
+    "recurrence_summary",
+    "trials_summary",
+]
 
 
 def _parts(run: Finished) -> tuple[BinaryTwoLayer, TeacherStudent]:
@@ -74,12 +81,26 @@ def recurrence(run: Finished, steps: int = 300) -> Figure:
         run: a finished run whose model kept a trace (``model.trace_steps``).
         steps: length of the traces.
     """
+    result = _parts(run)[0].result()
+    return recurrence_figure(result, _predicted(run), steps, _title(run))
+
+
+def convergence(run: Finished) -> Figure:
+    """Draw the distance to the teacher and the share of trials at it, step by step.
+
+    Args:
+        run: a finished run whose model kept a trace (``model.trace_steps``).
+    """
+    return convergence_figure(_parts(run)[0].result(), _title(run))
+
+
+def _title(run: Finished) -> str:
     model, data = _parts(run)
-    title = (
-        f"n = {data.n}, m = {data.m}, N = {data.samples}, noise {data.noise:g}, "
-        f"rule {model.rule.name}, {data.trials} trials"
+    inputs = data.law if data.normalize == "none" else f"{data.law}, {data.normalize}"
+    return (
+        f"n = {data.n}, m = {data.m}, N = {data.samples}, {inputs} inputs, "
+        f"noise {data.noise:g}, rule {model.rule.name}, {data.trials} trials"
     )
-    return recurrence_figure(model.result(), _predicted(run), steps, title)
 
 
 def recovery_by_samples(
