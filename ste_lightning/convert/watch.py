@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ste_lightning.convert.structure import clean_name
+from ste_lightning.convert.structure import clean_name, tensors
 from ste_lightning.layers import QuantizedLayer
 from ste_lightning.quantizers import describe
 
@@ -45,8 +45,9 @@ def named_quantized_layers(model: nn.Module) -> Iterator[tuple[str, QuantizedLay
 class QuantizerWatch:
     """Watches the inputs of all quantized layers while it is attached.
 
-    Per layer the smallest and largest value before and after the quantizer are kept, on the
-    layer's device, so that watching does not wait for the device; :meth:`findings` judges them.
+    Per layer the smallest and the largest input are kept, on the layer's device, so that
+    watching does not wait for the device and does not touch the quantizers; :meth:`findings`
+    judges what the quantizers make of them.
 
     Args:
         model: a module with quantized layers.
@@ -63,7 +64,7 @@ class QuantizerWatch:
         for name, layer in named_quantized_layers(self.model):
             if layer.input_quantizer is not None:
                 hook = _Observer(self, name)
-                self.handles.append(layer.input_quantizer.register_forward_hook(hook))
+                self.handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
 
     def detach(self) -> None:
         """Stop watching; what was seen is kept."""
@@ -71,12 +72,11 @@ class QuantizerWatch:
             handle.remove()
         self.handles = []
 
-    def note(self, name: str, x: Tensor, y: Tensor) -> None:
-        """Take one call of a quantizer into account."""
-        if x.numel() == 0:
+    def note(self, name: str, x: Tensor) -> None:
+        """Take one input of a layer into account."""
+        if x.numel() == 0 or not x.is_floating_point():
             return
-        # all as maxima, so that one reduction over processes does
-        now = torch.stack([-x.min(), x.max(), -y.min(), y.max()]).float()
+        now = torch.stack([-x.min(), x.max()]).float()  # both as maxima: one reduction
         before = self.seen.get(name)
         self.seen[name] = now if before is None else torch.maximum(before, now)
         self.counts[name] = self.counts.get(name, 0) + x.numel()
@@ -91,41 +91,57 @@ class QuantizerWatch:
             distributed.all_reduce(table, op=distributed.ReduceOp.MAX)
         layers = dict(named_quantized_layers(self.model))
         found = []
-        for name, row in zip(names, table.tolist(), strict=True):
+        for name, (minus_low, high) in zip(names, table.tolist(), strict=True):
             quantizer = layers[name].input_quantizer
             if quantizer is not None and self.counts[name] >= _ENOUGH:
-                found += _judge(name, quantizer, -row[0], row[1], -row[2], row[3])
+                found += _judge(name, quantizer, -minus_low, high)
         return found
 
 
 class _Observer:
-    """A forward hook that can be pickled and copied with its module."""
+    """A forward pre-hook that can be pickled and copied with its layer."""
 
     def __init__(self, watch: QuantizerWatch, name: str) -> None:
         self.watch, self.name = watch, name
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor) and isinstance(args[0], Tensor):
-            self.watch.note(self.name, args[0].detach(), output.detach())
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs = list(tensors((args, kwargs)))
+        count = 3 if isinstance(layer, nn.MultiheadAttention) else 1  # query, key, value
+        for x in inputs[:count]:
+            self.watch.note(self.name, x.detach())
 
 
-def _judge(
-    name: str, quantizer: nn.Module, low: float, high: float, q_low: float, q_high: float
-) -> list[Finding]:
-    """Judge the extremes of a layer's input before and after quantization."""
+def _judge(name: str, quantizer: nn.Module, low: float, high: float) -> list[Finding]:
+    """Judge a quantizer by what it makes of the extremes of its inputs."""
+    ends = _quantized(quantizer, low, high)
+    if ends is None:
+        return []
     kind = describe(quantizer)
     bits = float(getattr(quantizer, "bits", 32))
-    severe = q_low == q_high or bits <= _FEW_LEVELS
-    if q_low == q_high:
-        what = f"is constant: {kind} gave {q_low:g} for every value"
-    elif low >= 0 and _reaches_below_zero(quantizer, high):
-        what = f"is one-sided: {kind} with {bits:g} bits never uses its negative levels"
+    below = _quantized(quantizer, -max(high, 1.0), high)
+    severe = ends[0] == ends[1] or bits <= _FEW_LEVELS
+    if ends[0] == ends[1]:
+        what = f"is constant: {kind} gave {ends[0]:g} for every value"
+    elif low >= 0 and below is not None and below[0] < 0:
+        what = f"is one-sided: {kind} with {bits:.3g} bits never uses its negative levels"
     else:
         return []
     span = f"as its input lies in [{low:.3g}, {high:.3g}]"
     message = f"the input of layer {name!r} {what}, {span}. {_remedy(low, high)}"
     return [Finding(name, severe, message)]
+
+
+@torch.no_grad()
+def _quantized(quantizer: nn.Module, low: float, high: float) -> tuple[float, float] | None:
+    """Return what a quantizer makes of two values, ``None`` if it needs another shape."""
+    state = next(iter([*quantizer.parameters(), *quantizer.buffers()]), None)
+    device = None if state is None else state.device
+    try:
+        values = copy.deepcopy(quantizer).eval()(torch.tensor([[low, high]], device=device))
+    except RuntimeError:
+        return None
+    return float(values[0, 0]), float(values[0, 1])
 
 
 def _remedy(low: float, high: float) -> str:
@@ -139,18 +155,6 @@ def _remedy(low: float, high: float) -> str:
     if high <= 0:
         return "Put batch norm or a threshold (RSign) before the layer."
     return "Put batch norm before the layer, or give the quantizer a smaller scale."
-
-
-def _reaches_below_zero(quantizer: nn.Module, high: float) -> bool:
-    """Return whether the grid has levels below zero, which nonnegative inputs never use."""
-    parameter = next(quantizer.parameters(), None)
-    device = None if parameter is None else parameter.device
-    try:
-        with torch.no_grad():
-            probe = torch.full((1, 4), -max(high, 1.0), device=device)
-            return bool((copy.deepcopy(quantizer).eval()(probe) < 0).any())
-    except RuntimeError:  # a quantizer for inputs of another shape
-        return False
 
 
 @torch.no_grad()

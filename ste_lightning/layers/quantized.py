@@ -91,21 +91,25 @@ class QuantizedLayer(nn.Module):
         self, weight_quantizer: nn.Module | None, input_quantizer: nn.Module | None
     ) -> None:
         """Register both quantizers; a weight quantizer with learned scales sees its weights."""
-        device = self.weight.device
+        latent = self.latent_weight()
         for quantizer in (weight_quantizer, input_quantizer):
             if quantizer is not None:
-                quantizer.to(device)
+                quantizer.to(latent.device)
         self.weight_quantizer = weight_quantizer
         self.input_quantizer = input_quantizer
         initialize = getattr(weight_quantizer, "initialize", None)
-        if initialize is not None and not self.weight.is_meta:
-            initialize(self.weight.detach())
+        if initialize is not None and not latent.is_meta:
+            initialize(latent.detach())
+
+    def latent_weight(self) -> Tensor:
+        """Return the real weights that training moves, under the float layer's own key."""
+        return self.weight
 
     def quantized_weight(self) -> Tensor:
         """Return the weights that ``forward`` multiplies with, differentiable in ``weight``."""
         if self.weight_quantizer is None or not self.weight_quantization:
-            return self.weight
-        weight: Tensor = self.weight_quantizer(self.weight)
+            return self.latent_weight()
+        weight: Tensor = self.weight_quantizer(self.latent_weight())
         return weight
 
     def quantized_input(self, x: Tensor) -> Tensor:
