@@ -141,7 +141,7 @@ def _quantized(quantizer: nn.Module, low: float, high: float) -> tuple[float, fl
         values = copy.deepcopy(quantizer).eval()(torch.tensor([[low, high]], device=device))
     except RuntimeError:
         return None
-    return float(values[0, 0]), float(values[0, 1])
+    return float(values[0, 0]) + 0.0, float(values[0, 1]) + 0.0  # no -0 in messages
 
 
 def _remedy(low: float, high: float) -> str:
