@@ -64,13 +64,8 @@ class QuantMultiheadAttention(QuantizedLayer, nn.MultiheadAttention):
             "quantized attention needs query, key and value of one width and no extra rows",
         )
         scores = build(score_quantizer, "activations")
-        self.weight_quantizer = weight_quantizer
-        self.input_quantizer = input_quantizer
-        self.score_quantizer = scores
-        assert isinstance(self.in_proj_weight, Tensor)
-        initialize = getattr(weight_quantizer, "initialize", None)
-        if initialize is not None and not self.in_proj_weight.is_meta:
-            initialize(self.in_proj_weight.detach())
+        super()._attach(weight_quantizer, input_quantizer)
+        self.score_quantizer = None if scores is None else scores.to(self.latent_weight().device)
         if type(self.out_proj) is NonDynamicallyQuantizableLinear:
             QuantOutProjection.from_float(
                 self.out_proj,
@@ -85,13 +80,10 @@ class QuantMultiheadAttention(QuantizedLayer, nn.MultiheadAttention):
         del self.score_quantizer
         return super().to_float()
 
-    def quantized_weight(self) -> Tensor:
-        """Return the quantized QKV weights, stacked as in ``in_proj_weight``."""
+    def latent_weight(self) -> Tensor:
+        """Return the QKV weights, stacked."""
         assert isinstance(self.in_proj_weight, Tensor)
-        if self.weight_quantizer is None or not self.weight_quantization:
-            return self.in_proj_weight
-        weight: Tensor = self.weight_quantizer(self.in_proj_weight)
-        return weight
+        return self.in_proj_weight
 
     def forward(
         self,
