@@ -1,0 +1,166 @@
+"""Packed networks for other runtimes: ONNX, QONNX, torch.export, plain integers."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ste_lightning.deploy import tensor_file
+from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.plain import plain_network
+from ste_lightning.deploy.save import save
+from ste_lightning.errors import ConfigurationError, require, unknown
+
+__all__ = ["FORMATS", "export", "integer_state_dict"]
+
+
+def export(network: PackedNetwork, path: str | Path, format: str, example: Tensor) -> Path:
+    """Write a packed network for another runtime.
+
+    Args:
+        network: what :func:`~ste_lightning.deploy.pack` returned.
+        path: where to write; the parent folder is made.
+        format: ``"packed"`` (:func:`~ste_lightning.deploy.save`), ``"onnx"`` (standard
+            operators), ``"qonnx"`` (BipolarQuant, Quant and MultiThreshold nodes, for FPGA
+            flows), ``"torch_export"`` (``torch.export.load``, AOTInductor) or ``"state_dict"``
+            (safetensors of the integer weights).
+        example: a batch of inputs; the batch size stays free.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigurationError: for an unknown format, a network of several inputs where only one is
+            possible, or a missing package, with the command that installs it.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    require(
+        isinstance(network, PackedNetwork),
+        "network",
+        type(network).__name__,
+        "export what pack() could trace",
+    )
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    FORMATS[format](network, target, example)
+    return target
+
+
+def integer_state_dict(network: PackedNetwork) -> dict[str, Tensor]:
+    """Return every weight as plain tensors: integers of the packed layers as int8 (or int16).
+
+    Keys are those of the trained network: ``NAME.weight`` (integers), ``NAME.scale``,
+    ``NAME.bias``, and whatever float layers have.
+    """
+    found: dict[str, Tensor] = {}
+    for name in network.layer_names():
+        layer = network.layer(name)
+        if not isinstance(layer, PackedLayer):
+            found |= {f"{name}.{key}": value for key, value in layer.state_dict().items()}
+            continue
+        weight = layer.integer_weight()
+        small = int(weight.min()) >= -128 and int(weight.max()) < 128
+        found[f"{name}.weight"] = weight.to(torch.int8) if small else weight
+        for key, value in layer.state_dict().items():
+            if key != "weight_bits":
+                found[f"{name}.{key}"] = value
+    return found
+
+
+def _example(network: PackedNetwork, example: Tensor) -> Tensor:
+    require(len(network.inputs) == 1, "inputs", network.inputs, "export networks of one input")
+    # A batch of one would be taken for a constant.
+    return example[:2] if len(example) >= 2 else example[:1].repeat(2, *[1] * (example.dim() - 1))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporters from reporting what concerns only their authors."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _needs(*packages: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigurationError(
+                f"this format needs the package {package}: pip install {' '.join(packages)}"
+            )
+
+
+def _to_onnx(network: PackedNetwork, path: Path, example: Tensor, qonnx: bool) -> None:
+    _needs("onnx", "onnxscript")
+    plain = plain_network(network, qonnx)
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            plain,
+            (_example(network, example),),
+            input_names=["input"],
+            output_names=["output"],
+            dynamo=True,
+            dynamic_shapes={"inputs": ({0: batch},)},
+            verbose=False,
+        )
+        assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # stack traces with the paths of this machine
+        program.save(str(path), external_data=False)
+
+
+def _onnx(network: PackedNetwork, path: Path, example: Tensor) -> None:
+    _to_onnx(network, path, example, qonnx=False)
+
+
+def _qonnx(network: PackedNetwork, path: Path, example: Tensor) -> None:
+    _to_onnx(network, path, example, qonnx=True)
+
+
+def _torch_export(network: PackedNetwork, path: Path, example: Tensor) -> None:
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(
+            plain_network(network),
+            (_example(network, example),),
+            dynamic_shapes={"inputs": ({0: batch},)},
+        )
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)
+        with path.open("wb") as file:
+            torch.export.save(program, file)
+
+
+def _state_dict(network: PackedNetwork, path: Path, example: Tensor) -> None:
+    tensor_file.write(path, integer_state_dict(network), {})
+
+
+def _packed(network: PackedNetwork, path: Path, example: Tensor) -> None:
+    save(network, path)
+
+
+FORMATS: dict[str, Callable[[PackedNetwork, Path, Tensor], Any]] = {
+    "packed": _packed,
+    "onnx": _onnx,
+    "qonnx": _qonnx,
+    "torch_export": _torch_export,
+    "state_dict": _state_dict,
+}

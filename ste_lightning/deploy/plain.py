@@ -1,0 +1,175 @@
+"""A packed network in torch operators alone, as exporters need it.
+
+The integers stay integers: weights are small whole numbers in float32 (int8 in the file where the
+format allows), inputs are compared with the same thresholds.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ste_lightning.deploy.inputs import BinaryInput, LevelsInput, TokenInput
+from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.network import PackedNetwork
+
+__all__ = ["PlainLayer", "plain_network"]
+
+
+class PlainLayer(nn.Module):
+    """A packed layer as torch operators, or with the operators of QONNX.
+
+    Args:
+        layer: the packed layer.
+        qonnx: whether to write BipolarQuant, Quant and MultiThreshold nodes.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+    factor: Tensor | None
+    offset: Tensor | None
+    thresholds: Tensor | None
+
+    def __init__(self, layer: PackedLayer, qonnx: bool) -> None:
+        super().__init__()
+        self.qonnx = qonnx
+        self.input = layer.input
+        self.codes = layer.weight_codes
+        self.input_scale = layer.input_scale()
+        self.groups = layer.groups
+        self.geometry = layer.geometry if isinstance(layer, PackedConv) else None
+        self.padding_mode = getattr(layer, "padding_mode", "zeros")
+        self.pad_level = layer.pad_level() or 0.0
+        weight = layer.integer_weight()
+        # Signed integers of b bits are -2^(b-1) .. 2^(b-1) - 1.
+        largest = max(-int(weight.min()), int(weight.max()) + 1)
+        self.signed_bits = float((largest - 1).bit_length() + 1)
+        small = not qonnx and largest <= 128
+        self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
+        self.register_buffer("scale", _copied(layer.scale))
+        self.register_buffer("bias", _copied(layer.bias))
+        binary = layer.input if isinstance(layer.input, BinaryInput) else None
+        self.register_buffer("factor", _copied(binary.factor if binary else None))
+        self.register_buffer("offset", _copied(binary.offset if binary else None))
+        levels = layer.input if isinstance(layer.input, LevelsInput) else None
+        self.register_buffer("thresholds", _copied(levels.thresholds if levels else None))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the packed layer returns."""
+        geometry = self.geometry
+        dims = 0 if geometry is None else len(geometry.kernel)
+        axis = x.dim() - 1 - dims
+        pads = [] if geometry is None else [p for q in reversed(geometry.padding) for p in q]
+        if any(pads) and self.padding_mode != "zeros":
+            x, pads = F.pad(x, pads, mode=self.padding_mode), []
+        levels, token_scale = self._levels(x, axis)
+        weight = self._weight()
+        if geometry is None:
+            y = F.linear(levels, weight)
+        else:
+            if any(pads):
+                levels = F.pad(levels, pads, value=self.pad_level)
+            convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
+            y = convolve(levels, weight, None, geometry.stride, 0, geometry.dilation, self.groups)
+        shape = [-1, *[1] * dims]
+        if self.scale is not None:
+            y = y * (self.scale * self.input_scale).view(shape)
+        elif self.input_scale != 1.0:
+            y = y * self.input_scale
+        if token_scale is not None:
+            y = y * token_scale
+        return y if self.bias is None else y + self.bias.view(shape)
+
+    def _levels(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
+        """Return the input's integer levels as floats, and the scale of each token."""
+        quantizer = self.input
+        if isinstance(quantizer, TokenInput):
+            assert quantizer.codes is not None
+            low = quantizer.codes.offset
+            scale = x.abs().amax(dim=-1, keepdim=True).clamp_min(quantizer.smallest) / (-low - 1)
+            return (x / scale).round().clamp(low, -low - 1), scale
+        if isinstance(quantizer, BinaryInput):
+            return self._binary(x, axis, quantizer.name), None
+        if isinstance(quantizer, LevelsInput):
+            assert quantizer.codes is not None
+            assert self.thresholds is not None
+            return self._staircase(x, axis, self.thresholds) + quantizer.codes.offset, None
+        return x, None
+
+    def _binary(self, x: Tensor, axis: int, name: str) -> Tensor:
+        if self.factor is not None and self.offset is not None:
+            shape = [1] * x.dim()
+            shape[axis] = -1
+            x = x * self.factor.view(shape) + self.offset.view(shape)
+        if name == "step":
+            return (x > 0).to(x.dtype)
+        if self.qonnx:
+            return _symbolic("BipolarQuant", (x, torch.ones(())), x)
+        return (x >= 0).to(x.dtype) * 2 - 1
+
+    def _staircase(self, x: Tensor, axis: int, thresholds: Tensor) -> Tensor:
+        """Return how many thresholds each element reaches."""
+        if self.qonnx:
+            layout = {0: "NC", 1: "NCW", 2: "NCHW"}.get(x.dim() - 1 - axis, "")
+            attributes = {"out_dtype": "FLOAT32", "data_layout": layout}
+            return _symbolic("MultiThreshold", (x, thresholds), x, attributes)
+        count = thresholds.shape[1]
+        if count <= 15:
+            reached = torch.zeros_like(x)
+            for threshold in thresholds[0]:
+                reached = reached + (x >= threshold).to(x.dtype)
+            return reached
+        # Bit by bit from the highest: reached(c + bit) decides it.
+        padded = torch.cat([thresholds[0], thresholds.new_full((256 - count,), float("inf"))])
+        code = torch.zeros_like(x, dtype=torch.long)
+        for bit in reversed(range(count.bit_length())):
+            above = code + (1 << bit)
+            code = torch.where(x >= padded[above - 1], above, code)
+        return code.to(x.dtype)
+
+    def _weight(self) -> Tensor:
+        if not self.qonnx:
+            return self.weight.float()
+        one = torch.ones(())
+        if self.codes.signs:
+            return _symbolic("BipolarQuant", (self.weight, one), self.weight)
+        attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+        operands = (self.weight, one, torch.zeros(()), torch.tensor(self.signed_bits))
+        return _symbolic("Quant", operands, self.weight, attributes)
+
+
+def _copied(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
+
+
+def _symbolic(
+    name: str, operands: tuple[Tensor, ...], like: Tensor, attributes: dict[str, Any] | None = None
+) -> Tensor:
+    found: Tensor = torch.onnx.ops.symbolic(
+        f"qonnx.custom_op.general::{name}",
+        operands,
+        attributes or {},
+        dtype=like.dtype,
+        shape=like.shape,
+        version=1,
+    )
+    return found
+
+
+def plain_network(network: PackedNetwork, qonnx: bool = False) -> PackedNetwork:
+    """Return the network with every packed layer replaced by torch operators.
+
+    Args:
+        network: a packed network.
+        qonnx: whether to write quantizers as nodes of QONNX.
+    """
+    layers = {
+        name: PlainLayer(layer, qonnx) if isinstance(layer, PackedLayer) else copy.deepcopy(layer)
+        for name, layer in ((name, network.layer(name)) for name in network.layer_names())
+    }
+    return PackedNetwork(layers, network.steps, network.inputs, network.output, network.info)

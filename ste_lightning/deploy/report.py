@@ -1,0 +1,114 @@
+"""What packing did, layer by layer, and how fast the result is."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.deploy.inputs import FloatInput, TokenInput
+from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.network import PackedNetwork
+
+__all__ = ["LayerRow", "interleaved_latency", "layer_rows"]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer with weights.
+
+    Attributes:
+        name, kind: its name and class.
+        bits: bits of weights x inputs, such as ``"1x1"`` or ``"float"``.
+        bytes_float: bytes of its weights and other tensors as float32.
+        bytes_packed: bytes in the packed network.
+        binary, integer, float: multiply-accumulates per sample: of bits (bit pairs of a product
+            of more bits count as that many), of integers times floats, of floats.
+    """
+
+    name: str
+    kind: str
+    bits: str
+    bytes_float: int
+    bytes_packed: int
+    binary: int
+    integer: int
+    float: int
+
+
+def layer_rows(network: PackedNetwork, example: Tensor) -> list[LayerRow]:
+    """Return a row for every layer with tensors.
+
+    Args:
+        network: a packed network of one input.
+        example: a batch of inputs, from which the numbers of products are counted.
+    """
+    positions: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, args: Any, output: Tensor) -> None:
+        positions[module] = positions.get(module, 0) + output[0].numel()
+
+    layers = [network.layer(name) for name in network.layer_names()]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        network(example[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    rows = []
+    for name in network.layer_names():
+        layer = network.layer(name)
+        if any(True for _ in layer.state_dict()):
+            rows.append(_row(name, layer, positions.get(layer, 0)))
+    return rows
+
+
+def _row(name: str, layer: nn.Module, outputs: int) -> LayerRow:
+    stored = sum(t.numel() * t.element_size() for t in layer.state_dict().values())
+    if not isinstance(layer, PackedLayer):
+        weight = getattr(layer, "weight", None)
+        products = 0
+        if isinstance(weight, Tensor) and weight.dim() > 1 and not isinstance(layer, nn.Embedding):
+            products = outputs * weight[0].numel()
+        return LayerRow(name, type(layer).__name__, "float", stored, stored, 0, 0, products)
+    terms = torch.Size(layer.shape[1:]).numel()
+    others = stored - layer.weight_bits.numel()
+    before = 4 * torch.Size(layer.shape).numel() + others
+    products = outputs * terms
+    bits = layer.weight_codes.bits
+    kind = type(layer).__name__
+    if isinstance(layer.input, FloatInput):
+        return LayerRow(name, kind, f"{bits}xfloat", before, stored, 0, products, 0)
+    assert layer.input.codes is not None
+    input_bits = layer.input.codes.bits
+    pairs = products * bits * input_bits
+    mark = " per token" if isinstance(layer.input, TokenInput) else ""
+    return LayerRow(name, kind, f"{bits}x{input_bits}{mark}", before, stored, pairs, 0, 0)
+
+
+def interleaved_latency(
+    functions: Sequence[Callable[[], object]], seconds: float = 1.0
+) -> list[float]:
+    """Return the median wall time of a call of each function, in seconds.
+
+    The functions take turns, so that whatever else the machine does hits all of them.
+
+    Args:
+        functions: what to time.
+        seconds: for how long, all together.
+    """
+    for function in functions:
+        function()
+    times: list[list[float]] = [[] for _ in functions]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for function, found in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            found.append(time.perf_counter() - start)
+    return [statistics.median(found) for found in times]

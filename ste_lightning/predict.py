@@ -1,0 +1,74 @@
+"""Predict with a packed file: ``python -m ste_lightning.predict model=FILE input=FILE``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ste_lightning.errors import ConfigurationError
+
+__all__ = ["main"]
+
+USAGE = """\
+Predict with a packed network, without training code.
+
+  python -m ste_lightning.predict model=FILE input=FILE-OR-FOLDER [key=value ...]
+
+Keys:
+  model=FILE       a packed network (python -m ste_lightning.export format=packed)
+  input=PATH       images (png, jpg, ...; a folder of them), an array (npy, npz) with one sample
+                   per row, or a csv file of numbers with one sample per line
+  out=FILE         predictions as csv; default predictions.csv
+  batch_size=64    samples at a time
+  normalize=true   apply the normalization that the file carries (inputs are then raw)
+  threads=1        number of threads; default what torch takes
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what follows the program's name; None takes it from the process.
+
+    Returns:
+        The exit status: 0, 1 when a setting or an input was refused, 130 after Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or {"-h", "--help", "help"} & set(given):
+        print(USAGE, end="")
+        return 0 if given else 1
+    from ste_lightning.deploy.prediction import predict_files
+
+    try:
+        settings = _settings(given)
+        predict_files(**settings)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _settings(arguments: Sequence[str]) -> dict[str, str]:
+    from ste_lightning.deploy.prediction import KEYS
+    from ste_lightning.errors import unknown
+
+    settings: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{argument!r} cannot be used: write key=value.")
+        if key not in KEYS:
+            raise unknown("key", key, KEYS)
+        settings[key] = value
+    for key in ("model", "input"):
+        if not settings.get(key):
+            raise ConfigurationError(f"{key} is missing: add {key}=FILE.")
+    return settings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

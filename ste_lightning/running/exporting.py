@@ -1,0 +1,227 @@
+"""The work of ``python -m ste_lightning.export``: from a checkpoint to a file for deployment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from ste_lightning.deploy.export import FORMATS, export
+from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.pack import pack
+from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
+from ste_lightning.deploy.runtimes import runtime
+from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.running.build import build
+from ste_lightning.running.checkpoints import explained, loadable
+from ste_lightning.running.quiet import quiet
+
+__all__ = ["Schema", "run_export"]
+
+
+@dataclass
+class Schema:
+    """The settings of an export; see conf/export/export.yaml."""
+
+    ckpt_path: str | None = None
+    format: str = "packed"
+    out: str | None = None
+    config: str | None = None
+    floats: str = "float32"
+    samples: int = 1000
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 64])
+    seconds: float = 2.0
+    threads: int | None = None
+    classes: list[str] | None = None
+
+
+_ENDINGS = {
+    "packed": "packed.safetensors",
+    "onnx": "onnx",
+    "qonnx": "qonnx.onnx",
+    "torch_export": "pt2",
+    "state_dict": "integers.safetensors",
+}
+
+
+def run_export(cfg: DictConfig) -> None:
+    """Pack the model of a checkpoint, export it, check it on real samples, and report.
+
+    Raises:
+        ConfigurationError: for settings that cannot work.
+        SystemExit: with status 1 if the exported file does not predict as the model does; the
+            file is then removed.
+    """
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if settings["format"] not in FORMATS:
+        raise unknown("format", settings["format"], FORMATS)
+    require(settings["samples"] > 0, "samples", settings["samples"], "use a positive integer")
+    require(settings["ckpt_path"] is not None, "ckpt_path", None, "name the checkpoint to export")
+    if settings["threads"] is not None:
+        require(settings["threads"] > 0, "threads", settings["threads"], "use a positive integer")
+        torch.set_num_threads(settings["threads"])
+    checkpoint = Path(str(loadable(settings["ckpt_path"], needed=True)))
+    with quiet():
+        model, data = _restored(checkpoint, settings["config"])
+        samples = _samples(data, settings["samples"])
+        network = pack(model, floats=settings["floats"], info=_info(data, samples, settings))
+    if not isinstance(network, PackedNetwork):
+        raise ConfigurationError(f"{type(model).__name__} cannot be exported: see the warning.")
+    ending = _ENDINGS[settings["format"]]
+    out = Path(settings["out"] or checkpoint.with_suffix("").as_posix() + f".{ending}")
+    export(network, out, settings["format"], samples)
+    run = runtime(out, settings["format"])
+    console = Console()
+    _print_layers(console, out, layer_rows(network, samples))
+    if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
+        out.unlink()
+        raise SystemExit(1)
+    _print_latency(console, model, network, samples, settings)
+
+
+def _restored(checkpoint: Path, config: str | None) -> tuple[L.LightningModule, Any]:
+    """Return the model with the checkpoint's weights, and the run's data module."""
+    beside = [checkpoint.parent / "config.yaml", checkpoint.parent.parent / "config.yaml"]
+    found = [Path(config)] if config else [path for path in beside if path.is_file()]
+    require(
+        bool(found) and found[0].is_file(),
+        "config",
+        config,
+        "name the config.yaml of the run that wrote the checkpoint",
+    )
+    run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
+    if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
+        raise ConfigurationError(f"config={str(found[0])!r} cannot be used: no model and data.")
+    data = build("data", run["data"])
+    model: L.LightningModule = build("model", {"_recursive_": False, **run["model"]})
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    with explained(str(checkpoint), model):
+        model.load_state_dict(state)
+    return model.eval(), data
+
+
+def _samples(data: Any, count: int) -> Tensor:
+    """Return up to ``count`` inputs of the test part."""
+    data.prepare_data()
+    data.setup("test")
+    batches: list[Tensor] = []
+    for batch in data.test_dataloader():
+        inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
+        batches.append(inputs)
+        if sum(map(len, batches)) >= count:
+            break
+    require(bool(batches), "data", type(data).__name__, "its test part is empty")
+    return torch.cat(batches)[:count]
+
+
+def _info(data: Any, samples: Tensor, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what prediction needs to know: input shape, normalization, class names."""
+    info: dict[str, Any] = {"input_shape": list(samples.shape[1:])}
+    if hasattr(data, "mean") and hasattr(data, "std"):
+        mean, std = (torch.as_tensor(v).flatten().tolist() for v in (data.mean, data.std))
+        info["normalization"] = {"mean": mean, "std": std}
+    count = getattr(data, "classes", None)
+    if settings["classes"] is not None:
+        info["classes"] = list(settings["classes"])
+    elif isinstance(count, int):
+        info["classes"] = [str(index) for index in range(count)]
+    return info
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    return table
+
+
+def _print_layers(console: Console, out: Path, rows: list[LayerRow]) -> None:
+    kinds = {"binary": "bit MACs", "integer": "int MACs", "float": "float MACs"}
+    used = [key for key in kinds if any(getattr(row, key) for row in rows)]
+    columns = ("layer", "kind", "bits", "float32", "packed", *(kinds[key] for key in used))
+    table = _table(str(out), *columns)
+    for row in rows:
+        counts = [getattr(row, key) for key in used]
+        table.add_row(
+            *(row.name, row.kind, row.bits, f"{row.bytes_float:,}", f"{row.bytes_packed:,}"),
+            *(f"{count:,}" if count else "" for count in counts),
+        )
+    total = [sum(getattr(row, key) for row in rows) for key in ("bytes_float", "bytes_packed")]
+    macs = [sum(getattr(row, key) for row in rows) for key in used]
+    table.add_section()
+    table.add_row("all", "", "", *(f"{value:,}" for value in (*total, *macs)))
+    console.print()
+    console.print(table)
+    size = out.stat().st_size
+    console.print(f"file: {size:,} bytes; the same tensors in float32: {total[0]:,}")
+
+
+def _print_check(
+    console: Console,
+    model: nn.Module,
+    network: PackedNetwork,
+    run: Any,
+    samples: Tensor,
+    lossless: bool,
+) -> bool:
+    """Compare predictions; return whether they agree as far as they should."""
+    with torch.no_grad():
+        expected = model(samples)
+    packed = network(samples)
+    agree = _compared(console, "packed", packed, "the trained model's", expected) or not lossless
+    if run is not None:
+        agree &= _compared(console, "the exported file", run(samples), "the packed ones", packed)
+    return agree
+
+
+def _compared(
+    console: Console, name: str, output: Tensor, reference: str, expected: Tensor
+) -> bool:
+    worst = float((output - expected).abs().max())
+    different = int((output.argmax(-1) != expected.argmax(-1)).sum())
+    console.print(
+        f"{name}: {different} of {len(output)} predictions differ from {reference}, largest "
+        f"difference {worst:.1e}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    # The order of float sums may flip a tie; more than that is a fault.
+    return worst <= 1e-4 * max(float(expected.abs().max()), 1.0)
+
+
+def _print_latency(
+    console: Console,
+    model: nn.Module,
+    network: PackedNetwork,
+    samples: Tensor,
+    settings: dict[str, Any],
+) -> None:
+    threads = torch.get_num_threads()
+    table = _table(
+        f"time of a batch, {threads} thread{'s' if threads > 1 else ''}",
+        *("batch", "trained model", "packed", "faster by"),
+    )
+    for size in settings["batch_sizes"]:
+        require(size > 0, "batch_sizes", size, "use positive integers")
+        batch = samples.repeat(-(-size // len(samples)), *[1] * (samples.dim() - 1))[:size]
+
+        def trained(batch: Tensor = batch) -> None:
+            with torch.no_grad():
+                model(batch)
+
+        def packed(batch: Tensor = batch) -> None:
+            network(batch)
+
+        before, after = interleaved_latency((trained, packed), settings["seconds"])
+        table.add_row(
+            str(size), f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"
+        )
+    console.print()
+    console.print(table)

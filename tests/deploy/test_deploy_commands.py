@@ -1,0 +1,158 @@
+"""The two command lines, from a checkpoint to predictions."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from sklearn.datasets import load_digits
+
+from ste_lightning import predict
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.running.exporting import Schema, run_export
+
+MODEL = {
+    "_target_": "ste_lightning.models.Classifier",
+    "classes": 10,
+    "network": {
+        "_target_": "ste_lightning.models.networks.ConvNet",
+        "channels": [8, 16, 16],
+        "weight_quantizer": "sign",
+        "input_quantizer": "sign",
+    },
+}
+DATA = {"_target_": "ste_lightning.data.Digits"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A network after a few steps, with the files of a run."""
+    from ste_lightning.models import Classifier
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("run")
+    model = Classifier(MODEL["network"], 10).train()
+    for _ in range(3):
+        model(torch.randn(64, 1, 8, 8))
+    OmegaConf.save(OmegaConf.create({"model": MODEL, "data": DATA}), folder / "config.yaml")
+    (folder / "checkpoints").mkdir()
+    path = folder / "checkpoints" / "best.ckpt"
+    torch.save({"state_dict": model.state_dict(), "pytorch-lightning_version": "2.5.0"}, path)
+    return path
+
+
+def settings(checkpoint, **more):
+    given = {"ckpt_path": str(checkpoint), "samples": 50, "seconds": 0.05, "batch_sizes": [2]}
+    return OmegaConf.merge(OmegaConf.structured(Schema), given, more)
+
+
+@pytest.fixture(scope="module")
+def packed(checkpoint):
+    run_export(settings(checkpoint, classes=[f"digit {i}" for i in range(10)]))
+    return checkpoint.with_name("best.packed.safetensors")
+
+
+def test_export_reports_layers_exactness_and_times(checkpoint, capsys, tmp_path):
+    out = tmp_path / "net.pt2"
+    run_export(settings(checkpoint, format="torch_export", out=str(out), floats="float16"))
+    said = capsys.readouterr().out
+    assert out.is_file()
+    for text in (
+        "PackedConv",
+        "1x1",
+        "MACs",
+        "the exported file: 0 of 50",
+        "packed: ",
+        "faster by",
+    ):
+        assert text in said
+
+
+def test_wrong_settings_are_refused(checkpoint, tmp_path):
+    with pytest.raises(ConfigurationError, match="format"):
+        run_export(settings(checkpoint, format="onx"))
+    with pytest.raises(ConfigurationError, match="no such file"):
+        run_export(settings(tmp_path / "missing.ckpt"))
+    with pytest.raises(ConfigurationError, match="ckpt_path"):
+        run_export(OmegaConf.structured(Schema))
+    lonely = tmp_path / "lonely.ckpt"
+    lonely.write_bytes(checkpoint.read_bytes())
+    with pytest.raises(ConfigurationError, match="config"):
+        run_export(settings(lonely))
+
+
+def run_predict(*arguments):
+    return predict.main(list(arguments))
+
+
+def predictions(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_takes_arrays_tables_and_images(packed, tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    pixels = load_digits().images[:5]
+    np.save(tmp_path / "a.npy", pixels.astype(np.float32)[:, None])
+    np.savez(tmp_path / "b.npz", images=pixels)
+    np.savetxt(tmp_path / "c.csv", pixels.reshape(5, 64), delimiter=",")
+    (tmp_path / "d").mkdir()
+    for index, picture in enumerate(pixels):
+        image.fromarray(picture.astype(np.uint8)).save(tmp_path / "d" / f"{index}.png")
+    found = []
+    for name in ("a.npy", "b.npz", "c.csv", "d"):
+        out = tmp_path / "out.csv"
+        code = run_predict(f"model={packed}", f"input={tmp_path / name}", f"out={out}", "threads=1")
+        assert code == 0
+        found.append([row["prediction"] for row in predictions(out)])
+    assert "5 predictions" in capsys.readouterr().out
+    assert found[0] == found[1] == found[2] == found[3]
+    assert all(name.startswith("digit ") for name in found[0])
+
+
+WRONG = {
+    "no such file": ["input=missing.npy"],
+    "Did you mean": ["inputt=a"],
+    "key=value": ["a"],
+    "input is missing": [],
+    "batch_size": ["input={array}", "batch_size=0"],
+    "a sample has 7 numbers": ["input={short}"],
+    "not finite": ["input={nan}"],
+    "cannot be read": ["input={pickled}"],
+    "give images": ["input={text}"],
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_predict_refuses(message, packed, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {key: tmp_path / f"{key}.npy" for key in ("array", "short", "nan", "pickled")}
+    files["text"] = tmp_path / "text.txt"
+    files["text"].write_text("hello")
+    np.save(files["array"], np.zeros((2, 1, 8, 8)))
+    np.save(files["short"], np.zeros((2, 7)))
+    np.save(files["nan"], np.full((2, 64), np.nan))
+    np.save(files["pickled"], np.array([{"a": 1}]), allow_pickle=True)
+    arguments = [argument.format(**files) for argument in WRONG[message]]
+    assert run_predict(f"model={packed}", *arguments) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+def test_predict_runs_without_the_training_framework(packed, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((1, 1, 8, 8), np.float32))
+    code = (
+        "import sys; from ste_lightning.predict import main; "
+        f"assert main(['model={packed}', 'input={tmp_path / 'a.npy'}', "
+        f"'out={tmp_path / 'o.csv'}']) == 0; "
+        "assert not {'lightning', 'hydra', 'torchmetrics', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help(capsys):
+    assert run_predict("--help") == 0
+    assert "model=FILE" in capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""Every exported network predicts in its runtime what the packed one predicts here."""
+
+import pytest
+import torch
+from torch import nn
+
+from ste_lightning import deploy
+from ste_lightning.deploy.export import export, integer_state_dict
+from ste_lightning.deploy.plain import plain_network
+from ste_lightning.deploy.runtimes import runtime
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.layers import QuantConv2d, QuantLinear
+
+LSQ = {"map": "lsq", "bits": 2, "signed": False}
+
+
+def network(weight="sign", input="sign", pad_value=-1.0) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        QuantConv2d(
+            8,
+            8,
+            3,
+            padding=1,
+            weight_quantizer=weight,
+            input_quantizer=input,
+            pad_value=pad_value,
+        ),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(8),
+        QuantConv2d(8, 6, 3, stride=2, weight_quantizer=weight, input_quantizer=input),
+        nn.Flatten(),
+        QuantLinear(6, 4, weight_quantizer=weight, input_quantizer=input),
+    )
+    net.train()
+    for _ in range(3):
+        net(torch.randn(32, 1, 8, 8))
+    return net.eval()
+
+
+CASES = {
+    "binary": network,
+    "ternary x 2 bit": lambda: network("ternary", LSQ, 0.0),
+    "4 x 8 bit": lambda: network({"map": "uniform", "bits": 4}, {"map": "uniform", "bits": 8}, 0.0),
+    "steps": lambda: network("sign", "step", 0.0),
+}
+
+
+RUNS = [
+    *[("torch_export", case) for case in CASES],
+    ("onnx", "binary"),
+    ("onnx", "4 x 8 bit"),
+    ("qonnx", "binary"),
+    ("qonnx", "ternary x 2 bit"),
+]
+
+
+@pytest.mark.parametrize(("format", "case"), RUNS)
+def test_runtimes_agree(format, case, tmp_path):
+    needed = {"onnx": ["onnxscript", "onnxruntime"], "qonnx": ["onnxscript", "qonnx"]}
+    for package in needed.get(format, []):
+        pytest.importorskip(package)
+    packed = deploy.pack(CASES[case]())
+    x = torch.randn(7, 1, 8, 8)
+    expected = packed(x)
+    path = export(packed, tmp_path / "net", format, x[:1])
+    assert b"site-packages" not in path.read_bytes()  # nothing about the machine
+    run = runtime(path, format)
+    for batch in (x, x[:1]):
+        assert torch.allclose(run(batch), expected[: len(batch)], rtol=0, atol=1e-5)
+    if format == "qonnx":
+        nodes = pytest.importorskip("onnx").load(path).graph.node
+        kinds = [node.op_type for node in nodes]
+        wanted = {
+            "binary": ["BipolarQuant"] * 6,
+            "ternary x 2 bit": ["MultiThreshold", "Quant"] * 3,
+        }
+        assert sorted(k for k in kinds if k in wanted[case]) == sorted(wanted[case])
+
+
+def test_every_number_of_thresholds_in_torch_operators():
+    torch.manual_seed(0)
+    for bits in (1, 3, 5, 8):
+        spec = {"map": "uniform", "bits": bits, "symmetric": False}
+        layer = QuantLinear(9, 5, input_quantizer=spec)
+        layer.train()
+        layer(torch.randn(50, 9))
+        packed = deploy.pack(nn.Sequential(layer.eval()))
+        x = 2 * torch.randn(300, 9)
+        assert torch.allclose(plain_network(packed)(x), packed(x), atol=1e-5)
+
+
+def test_integer_state_dict():
+    net = network()
+    found = integer_state_dict(deploy.pack(net, fold=False))
+    assert found["2.weight"].dtype == torch.int8
+    assert torch.equal(found["2.weight"].float(), net[2].quantized_weight().detach())
+    assert torch.equal(found["0.weight"], net[0].weight)
+
+
+def test_wrong_exports_are_refused(tmp_path):
+    packed = deploy.pack(network())
+    with pytest.raises(ConfigurationError, match="onnx"):
+        export(packed, tmp_path / "a", "onx", torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ConfigurationError, match="pack"):
+        export(network(), tmp_path / "a", "onnx", torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ConfigurationError, match="format"):
+        runtime(tmp_path / "a", "x")
