@@ -15,11 +15,9 @@ from ste_lightning.data.inputs import InputLaw, input_law
 from ste_lightning.data.normalize import normalizer
 from ste_lightning.errors import require, unknown
 from ste_lightning.models.coarse_gradient import response
+from ste_lightning.models.streams import Stream, generator, normal
 
 __all__ = ["TeacherStudent"]
-
-# Streams of random numbers, so that one draw never shifts another.
-_TEACHER, _INPUTS, _NOISE, _BATCHES, _TEST_INPUTS, _TEST_NOISE = range(6)
 
 
 def _law_name(inputs: str | Mapping[str, Any] | Tensor) -> str:
@@ -58,6 +56,7 @@ class TeacherStudent(L.LightningDataModule):
             training costs least.
         seed: of everything drawn here.
         num_workers: processes that prepare minibatches; batches do not depend on it.
+        first_trial: number of the first trial: to draw a part of a larger set; default 0.
 
     Raises:
         ConfigurationError: for a size that is not positive, negative noise, a batch larger
@@ -80,6 +79,7 @@ class TeacherStudent(L.LightningDataModule):
         steps_per_epoch: int = 1000,
         seed: int = 0,
         num_workers: int = 0,
+        first_trial: int = 0,
     ) -> None:
         super().__init__()
         sizes = {"n": n, "m": m, "samples": samples, "trials": trials}
@@ -88,6 +88,7 @@ class TeacherStudent(L.LightningDataModule):
         require(noise >= 0, "noise", noise, "use a standard deviation >= 0")
         require(seed >= 0, "seed", seed, "use an integer >= 0")
         require(num_workers >= 0, "num_workers", num_workers, "use an integer >= 0")
+        require(first_trial >= 0, "first_trial", first_trial, "use an integer >= 0")
         require(
             batch_size is None or 0 < batch_size <= samples,
             "batch_size",
@@ -99,10 +100,11 @@ class TeacherStudent(L.LightningDataModule):
         self.n, self.m, self.samples, self.trials = n, m, samples, trials
         self.normalize, self.noise, self.v = normalize, noise, v
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
-        self.seed, self.num_workers = seed, num_workers
+        self.seed, self.num_workers, self.first_trial = seed, num_workers, first_trial
         self._law = input_law(inputs)
         self.law = _law_name(inputs)
         normalizer(normalize, torch.zeros(1, 2, 1, 1))  # an unknown name fails here, not in fit
+        self._inputs: Tensor | None = None
         self._train: tuple[Tensor, Tensor] | None = None
         self._teacher: tuple[Tensor, Tensor] | None = None
         self._on_device: tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None = None
@@ -115,10 +117,22 @@ class TeacherStudent(L.LightningDataModule):
         return self._teacher
 
     @property
+    def inputs(self) -> Tensor:
+        """The training inputs Z, normalized, (trials, samples, m, n)."""
+        if self._inputs is None:
+            self._inputs = self._normalized(Stream.INPUTS)
+        return self._inputs
+
+    @property
+    def label_noise(self) -> Tensor:
+        """What is added to the training labels, (trials, samples); zeros without noise."""
+        return self._label_noise(Stream.NOISE)
+
+    @property
     def train_data(self) -> tuple[Tensor, Tensor]:
-        """All training data: Z (trials, samples, m, n), normalized, and y (trials, samples)."""
+        """All training data: :attr:`inputs` and the labels y (trials, samples)."""
         if self._train is None:
-            self._train = self._draw(_INPUTS, _NOISE)
+            self._train = self._labelled(self.inputs, Stream.NOISE)
         return self._train
 
     def setup(self, stage: str) -> None:
@@ -130,12 +144,13 @@ class TeacherStudent(L.LightningDataModule):
         Z, y = self.train_data
         if self.batch_size is None:
             return StepLoader(FullBatch(Z, y), self.steps_per_epoch)
-        batches = Minibatches(Z, y, self.batch_size, (self.seed, _BATCHES))
+        batches = Minibatches(Z, y, self.batch_size, (self.seed, Stream.BATCHES))
         return StepLoader(batches, self.steps_per_epoch, self.num_workers)
 
     def test_dataloader(self) -> StepLoader:
         """Return one batch of as many fresh samples of the same law, for the population loss."""
-        return StepLoader(FullBatch(*self._draw(_TEST_INPUTS, _TEST_NOISE)), 1)
+        Z = self._normalized(Stream.TEST_INPUTS)
+        return StepLoader(FullBatch(*self._labelled(Z, Stream.TEST_NOISE)), 1)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -148,36 +163,40 @@ class TeacherStudent(L.LightningDataModule):
             self._on_device = (Z, y, (Z.to(device), y.to(device)))
         return self._on_device[2]
 
-    def _rng(self, stream: int, trial: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, stream, trial])
+    def _generators(self, stream: Stream) -> list[np.random.Generator]:
+        trials = range(self.first_trial, self.first_trial + self.trials)
+        return [generator(self.seed, stream, trial) for trial in trials]
 
     def _draw_teacher(self) -> tuple[Tensor, Tensor]:
         sign, v = torch.empty(self.trials, self.n), torch.ones(self.trials, self.m)
-        for trial in range(self.trials):
-            rng = self._rng(_TEACHER, trial)
+        for trial, rng in enumerate(self._generators(Stream.TEACHER)):
             sign[trial] = torch.from_numpy(rng.choice([-1.0, 1.0], self.n))
             if self.v == "gaussian":
                 v[trial] = torch.from_numpy(rng.standard_normal(self.m))
         return sign / self.n**0.5, v / v.norm(dim=1, keepdim=True)
 
-    def _inputs(self, stream: int) -> Tensor:
+    def _raw(self, stream: Stream) -> Tensor:
         law: InputLaw = self._law
         Z = torch.empty(self.trials, self.samples, self.m, self.n)
-        for trial in range(self.trials):
+        for trial, rng in enumerate(self._generators(stream)):
             with np.errstate(over="ignore"):  # infinities are refused below, by name
-                drawn = law(self._rng(stream, trial), (self.samples, self.m, self.n))
-            Z[trial] = torch.from_numpy(drawn)
+                Z[trial] = torch.from_numpy(law(rng, (self.samples, self.m, self.n)))
         return Z
 
-    def _draw(self, inputs: int, noise: int) -> tuple[Tensor, Tensor]:
-        raw = self._inputs(_INPUTS)
-        normalized = normalizer(self.normalize, raw)
-        Z = normalized(raw if inputs == _INPUTS else self._inputs(inputs)).contiguous()
+    def _normalized(self, stream: Stream) -> Tensor:
+        training = self._raw(Stream.INPUTS)
+        normalize = normalizer(self.normalize, training)
+        Z = normalize(training if stream == Stream.INPUTS else self._raw(stream)).contiguous()
         require(bool(Z.isfinite().all()), "inputs", "the data", "they contain NaN or infinity")
+        return Z
+
+    def _label_noise(self, stream: Stream) -> Tensor:
+        if not self.noise:
+            return torch.zeros(self.trials, self.samples)
+        drawn = normal(self.seed, stream, self.trials, self.samples, self.first_trial)
+        return self.noise * drawn
+
+    def _labelled(self, Z: Tensor, noise: Stream) -> tuple[Tensor, Tensor]:
         weight, v = self.teacher
         y = response(Z, weight.sign(), v)
-        if self.noise:
-            for trial in range(self.trials):
-                drawn = self._rng(noise, trial).standard_normal(self.samples, dtype=np.float32)
-                y[trial] += self.noise * torch.from_numpy(drawn)
-        return Z, y
+        return Z, y + self._label_noise(noise) if self.noise else y

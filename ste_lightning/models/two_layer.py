@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -17,13 +16,11 @@ from ste_lightning.errors import require, unknown
 from ste_lightning.metrics import FlipRatio, Recovery, Recurrence
 from ste_lightning.models.coarse_gradient import CoarseGradient, coarse_loss
 from ste_lightning.models.optimization import build_optimizer
+from ste_lightning.models.streams import Stream, normal
 
 __all__ = ["BinaryTwoLayer"]
 
 RuleSpec = str | Mapping[str, Any] | SF.Surrogate
-
-# Streams of random numbers, so that one draw never shifts another.
-_WEIGHT, _V = range(2)
 
 
 def _rule(spec: RuleSpec) -> SF.Surrogate:
@@ -70,7 +67,7 @@ class BinaryTwoLayer(L.LightningModule):
         momentum: of ``optimizer="sgd"``; default 0.
         lr_v: learning rate of v; default ``lr``.
         init_scale: standard deviation of the initial latent weights; default 0.1.
-        seed: of the initial weights, drawn by (seed, trial).
+        seed: of the initial weights, drawn by (seed, trial), from other streams than the data.
         burn_in: steps not counted in the fraction of steps at the teacher; default 0.
         trace_steps: steps whose Hamming distances are kept for figures; default 0.
 
@@ -124,8 +121,10 @@ class BinaryTwoLayer(L.LightningModule):
         self.n, self.m, self.trials, self.v_init = n, m, trials, v_init
         self._save_plain_hyperparameters(optimizer)
 
-        self.weight = Parameter(init_scale * self._normal(seed, _WEIGHT, n))
-        direction = self._normal(seed, _V, m) if v == "gaussian" else torch.ones(trials, m)
+        self.weight = Parameter(init_scale * normal(seed, Stream.WEIGHT, trials, n))
+        direction = torch.ones(trials, m)
+        if v == "gaussian":
+            direction = normal(seed, Stream.V, trials, m)
         start = torch.zeros(trials, m) if v_init == "zeros" else direction
         start = torch.nn.functional.normalize(start, dim=1)
         if train_v:
@@ -152,13 +151,6 @@ class BinaryTwoLayer(L.LightningModule):
             if not any(callable(value) for value in rule.parameters().values()):
                 plain[key] = rule.specification()
         self.save_hyperparameters(plain)
-
-    def _normal(self, seed: int, stream: int, size: int) -> Tensor:
-        drawn = [
-            np.random.default_rng([seed, stream, trial]).standard_normal(size, dtype=np.float32)
-            for trial in range(self.trials)
-        ]
-        return torch.as_tensor(np.stack(drawn))
 
     # -- the network ---------------------------------------------------------------------------
 

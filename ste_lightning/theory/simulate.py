@@ -76,9 +76,10 @@ def simulate(
         v: the teacher's second layer: ``ones`` (1/sqrt(m) each), ``gaussian`` (on the unit
             sphere) or a tensor (m,) or (trials, m).
         train_v: whether the student trains v too; default no.
-        v_init: the student's v at the start: ``teacher``, ``zeros``, ``random`` (by the law
-            ``v``) or a tensor; default ``teacher``, or ``zeros`` if v is trained (theory's
-            advice: other starts end at -w* more often).
+        v_init: the student's v at the start: ``teacher``, ``opposite`` (-v*), ``zeros``,
+            ``random`` (by the law ``v``), ``gaussian`` (on the unit sphere, whatever the law)
+            or a tensor; default ``teacher``, or ``zeros`` if v is trained (theory's advice:
+            other starts end at -w* more often).
         lr_v: learning rate of v; default ``lr``.
         noise: standard deviation of the label noise, drawn once.
         inputs: distribution of Z: a name, a mapping with ``name`` and parameters, or a tensor

@@ -272,3 +272,15 @@ def test_wrong_settings_are_named(options: dict[str, Any], message: str) -> None
 def test_inputs_that_overflow_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="NaN or infinity"):
         problem(inputs={"name": "gaussian", "std": 1e39}).setup("fit")
+
+
+def test_a_part_of_the_trials_is_that_part_of_all():
+    settings = {"n": 5, "m": 2, "samples": 7, "noise": 0.3, "v": "gaussian", "seed": 4}
+    whole = TeacherStudent(**settings, trials=5)
+    part = TeacherStudent(**settings, trials=2, first_trial=3)
+    assert torch.equal(part.inputs, whole.inputs[3:])
+    assert torch.equal(part.label_noise, whole.label_noise[3:])
+    assert torch.equal(part.teacher[1], whole.teacher[1][3:])
+    torch.testing.assert_close(part.train_data[1], whole.train_data[1][3:])
+    with pytest.raises(ConfigurationError, match="first_trial=-1"):
+        TeacherStudent(**settings, first_trial=-1)

@@ -405,3 +405,11 @@ def test_data_of_another_shape_are_refused() -> None:
 def test_training_without_a_teacher_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="TeacherStudent"):
         trainer().fit(BinaryTwoLayer(12, 3, 5), problem().train_dataloader())
+
+
+def test_the_start_does_not_repeat_the_data():
+    data = TeacherStudent(n=4, m=4, samples=2, v="gaussian", seed=0)
+    model = BinaryTwoLayer(n=4, m=4, v="gaussian", v_init="random", init_scale=1.0, seed=0)
+    first = data.inputs[0, 0, 0]
+    assert not torch.allclose(model.v[0], torch.nn.functional.normalize(first, dim=0))
+    assert not torch.allclose(model.weight[0], first)

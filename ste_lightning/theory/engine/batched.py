@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from ste_lightning.data.teacher_student import _BATCHES
 from ste_lightning.functional import Surrogate
 from ste_lightning.models.coarse_gradient import evaluate, response
 from ste_lightning.models.optimization import build_optimizer
+from ste_lightning.models.streams import Stream, generator
 from ste_lightning.theory.engine.problem import Problem
 from ste_lightning.theory.engine.record import Record
 
@@ -91,7 +90,7 @@ def _batch(
     if size is None:
         return None
     # The draw of TeacherStudent's minibatches.
-    rng = np.random.default_rng([seed, _BATCHES, step])
+    rng = generator(seed, Stream.BATCHES, step)
     return torch.from_numpy(rng.choice(samples, size, replace=False)).to(device)
 
 

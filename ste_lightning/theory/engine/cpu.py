@@ -66,13 +66,11 @@ def run(
     width = 16 * (4 // math.gcd(4, m))
     blocks = -(-samples // width)
     counts = torch.zeros(len(problem.inputs), len(_COUNTS), dtype=torch.int64)
-    no_targets = np.empty((len(problem.inputs), 0), np.float32)
     run_trials(
         problem.inputs.numpy(),
         problem.teacher.numpy(),
         problem.v_teacher.numpy(),
         problem.noise.numpy(),
-        no_targets,
         record.v.numpy(),
         record.latent.numpy(),
         width,

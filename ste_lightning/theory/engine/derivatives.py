@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from ste_lightning.theory.engine.compiling import compiled
+from ste_lightning.kernels.compiling import compiled
 from ste_lightning.theory.engine.families import (
     BELL,
     CAUCHY,

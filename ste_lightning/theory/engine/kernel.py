@@ -1,10 +1,7 @@
 """The fused kernel: all steps of one trial while its data stay in the cache.
 
-Plain code to be compiled by numba; :mod:`ste_lightning.theory.engine.cpu` prepares its arrays.
-A trial's data are packed once into blocks of ``L`` samples (see
-:mod:`ste_lightning.theory.engine.vector`); each step then reads each block from the outer cache
-once: pre-activations, prediction, residual, coefficients and the gradient's share, before the
-next block.
+Plain code to be compiled by numba; :mod:`ste_lightning.theory.engine.cpu` prepares its arrays,
+:mod:`ste_lightning.theory.engine.passes` computes a step's gradient.
 
 **Lazy gradients.** The full-batch gradient depends on the latent weights only through their
 signs, so it is recomputed only after a sign has flipped, and looked up if the same signs have
@@ -16,18 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.theory.engine.compiling import compiled
+from ste_lightning.kernels.compiling import compiled
 from ste_lightning.theory.engine.derivatives import differentiate
-from ste_lightning.theory.engine.families import WINDOW
-from ste_lightning.theory.engine.vector import (
-    LANES,
-    TILE,
-    accumulate,
-    lane_sums,
-    project,
-    residual,
-    weigh_window,
-)
+from ste_lightning.theory.engine.passes import coarse_gradient, label, pack
+from ste_lightning.theory.engine.vector import LANES
 
 __all__ = ["run_trials"]
 
@@ -36,74 +25,6 @@ _ONE = np.float32(1.0)
 _SLOTS = 512  # sign patterns remembered per trial
 _WORD = 64  # longest pattern that is remembered: its bits are the key
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying spreads the bits
-
-
-@compiled
-def _pack(z, width, block):  # type: ignore[no-untyped-def]
-    """Write Z (N, m, n) as blocks; samples past N are zero and have zero labels."""
-    samples, m, n = z.shape
-    lanes = width * m
-    for b in range((samples + width - 1) // width):
-        start = b * n * lanes
-        for j in range(m):
-            for k in range(n):
-                cell = start + k * lanes + j * width
-                for s in range(width):
-                    i = b * width + s
-                    block[cell + s] = z[i, j, k] if i < samples else _ZERO
-
-
-@compiled
-def _residual(block, start, n, m, width, w, v, y, first, a, r, squares):  # type: ignore[no-untyped-def]
-    """Write the pre-activations (unscaled) to ``a`` and v^T step(a) - y to ``r``."""
-    lanes = m * width
-    for tile in range(lanes // TILE):
-        project(block, start + tile * TILE, lanes, n, w, a, tile * TILE)
-    residual(a, v, m, width, y, first, r, squares)
-
-
-@compiled
-def _label(block, blocks, n, m, width, teacher, v, noise, a, r, squares, y):  # type: ignore[no-untyped-def]
-    """Write y = v*^T step(Z w*) + noise, by the sums that the student uses.
-
-    Labels made elsewhere may round a pre-activation near zero to the other side; then the
-    residual at w = w* would not be exactly zero, and w* not absorbing.
-    """
-    y[:] = _ZERO
-    for b in range(blocks):
-        first = b * width
-        _residual(block, first * n * m, n, m, width, teacher, v, y, first, a, r, squares)
-        for s in range(width):
-            i = first + s
-            y[i] = r[s] + noise[i] if i < len(noise) else _ZERO
-
-
-@compiled
-def _gradient(  # type: ignore[no-untyped-def]
-    block, samples, blocks, n, m, width, w, v, y, family, p, a, d, r, squares, sums, g
-):
-    """Write the coarse gradient to ``g``; return the loss 1/(2N) sum_i r_i^2."""
-    lanes = m * width
-    scale = _ONE / np.sqrt(np.float32(n))
-    sums[:] = _ZERO
-    squares[:] = _ZERO
-    for b in range(blocks):
-        start = b * n * lanes
-        _residual(block, start, n, m, width, w, v, y, b * width, a, r, squares)
-        if family == WINDOW:
-            weigh_window(a, scale, p, v, r, m, width, d)
-        else:
-            differentiate(family, p, a, scale, d, lanes)
-            for j in range(m):
-                for s in range(width):
-                    d[j * width + s] *= v[j] * r[s]
-        for tile in range(lanes // TILE):
-            accumulate(block, start + tile * TILE, lanes, n, d, tile * TILE, sums, n * lanes)
-    lane_sums(sums, n, _ONE / np.float32(samples), g)
-    loss = np.float64(0.0)
-    for s in range(width):
-        loss += squares[s]
-    return np.float32(loss / (2.0 * samples))
 
 
 @compiled
@@ -136,7 +57,6 @@ def run_trials(  # type: ignore[no-untyped-def]
     teacher,
     v_teacher,
     noise,
-    targets,
     v,
     x,
     width,
@@ -161,10 +81,10 @@ def run_trials(  # type: ignore[no-untyped-def]
 ):
     """Train all trials of a chunk; every array's leading axis is the trial.
 
-    ``targets`` is (B, N), or (B, 0) to label by the teacher. Changed in place: ``x`` (latent
-    weights) and everything from ``counts`` on. ``counts`` columns: first hit (-1: never),
-    iterates at the teacher, escapes, returns, total time of returns, longest return, flips,
-    evaluations of the gradient, frozen at (step from which the gradient is exactly zero; -1).
+    Changed in place: ``x`` (latent weights) and everything from ``counts`` on. ``counts``
+    columns: first hit (-1: never), iterates at the teacher, escapes, returns, total time of
+    returns, longest return, flips, evaluations of the gradient, frozen at (step from which the
+    gradient is exactly zero; -1).
     """
     trials, samples, m, n = inputs.shape
     blocks = (samples + width - 1) // width
@@ -187,17 +107,11 @@ def run_trials(  # type: ignore[no-untyped-def]
     known_losses = np.empty(slots, np.float32)
     known_gradients = np.empty((slots, n), np.float32)
     for t in range(trials):
-        _pack(inputs[t], width, scratch)
-        if targets.shape[1] > 0:
-            for i in range(blocks * width):
-                y[i] = targets[t, i] if i < samples else _ZERO
-        else:
-            _label(
-                scratch, blocks, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, squares, y
-            )
+        pack(inputs[t], width, scratch)
+        label(scratch, blocks, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, squares, y)
         g = gradient[t]
         known[:] = False
-        _gradient(
+        coarse_gradient(
             scratch,
             samples,
             blocks,
@@ -236,7 +150,7 @@ def run_trials(  # type: ignore[no-untyped-def]
                     loss = known_losses[slot]
                     g[:] = known_gradients[slot]
                 else:
-                    loss = _gradient(
+                    loss = coarse_gradient(
                         scratch,
                         samples,
                         blocks,
@@ -321,7 +235,7 @@ def run_trials(  # type: ignore[no-untyped-def]
         for k in range(n):
             sums_of_w[t, k] += (steps + 1 - since) * np.int64(w[k])
         if stale:
-            loss = _gradient(
+            loss = coarse_gradient(
                 scratch,
                 samples,
                 blocks,

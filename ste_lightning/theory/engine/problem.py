@@ -8,17 +8,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ste_lightning.data import TeacherStudent
-from ste_lightning.data.normalize import normalizer
-from ste_lightning.data.teacher_student import _INPUTS, _NOISE
 from ste_lightning.errors import require, unknown
-from ste_lightning.models.two_layer import _V, _WEIGHT
+from ste_lightning.models.streams import Stream, normal
 
 __all__ = ["Problem", "ProblemLaw"]
+
+_STARTS = ("teacher", "opposite", "zeros", "random", "gaussian")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +39,6 @@ class Problem:
     noise: Tensor
     latent: Tensor
     v: Tensor
-
-
-class _Later(TeacherStudent):
-    """The trials from ``first`` on of a teacher-student problem."""
-
-    first = 0
-
-    def _rng(self, stream: int, trial: int) -> np.random.Generator:
-        return super()._rng(stream, self.first + trial)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,44 +69,35 @@ class ProblemLaw:
                 require(v.dim() in (1, 2), argument, shape, "use the shape (m,) or (trials, m)")
                 require(shape[-1] == self.m, argument, shape, f"its last axis must be m={self.m}")
                 require(bool(v.isfinite().all()), argument, v, "it must be finite")
-        if isinstance(self.v_init, str) and self.v_init not in ("teacher", "zeros", "random"):
-            raise unknown("v_init", self.v_init, ("teacher", "zeros", "random"))
+        if isinstance(self.v_init, str) and self.v_init not in _STARTS:
+            raise unknown("v_init", self.v_init, _STARTS)
 
     def draw(self, first: int, count: int) -> Problem:
         """Return the trials ``first`` to ``first + count - 1``."""
         source = self._source(first, count)
-        raw = source._inputs(_INPUTS)
-        Z = normalizer(self.normalize, raw)(raw).contiguous()
-        require(bool(Z.isfinite().all()), "inputs", "the data", "they contain NaN or infinity")
         weight, v_teacher = source.teacher
         if isinstance(self.v, Tensor):
             v_teacher = _rows(self.v, first, count)
-        noise = torch.zeros(count, self.samples)
-        latent = torch.empty(count, self.n)
-        for trial in range(count):
-            if self.noise:
-                drawn = source._rng(_NOISE, trial).standard_normal(self.samples, dtype=np.float32)
-                noise[trial] = self.noise * torch.from_numpy(drawn)
-            start = source._rng(_WEIGHT, trial).standard_normal(self.n, dtype=np.float32)
-            latent[trial] = self.init_scale * torch.from_numpy(start)
-        v = self._student(source, first, count, v_teacher)
-        return Problem(Z, weight.sign(), v_teacher, noise, latent, v)
+        latent = self.init_scale * normal(self.seed, Stream.WEIGHT, count, self.n, first)
+        v = self._student(first, v_teacher)
+        return Problem(source.inputs, weight.sign(), v_teacher, source.label_noise, latent, v)
 
-    def _student(self, source: _Later, first: int, count: int, v_teacher: Tensor) -> Tensor:
+    def _student(self, first: int, v_teacher: Tensor) -> Tensor:
+        count = len(v_teacher)
         if isinstance(self.v_init, Tensor):
             return _rows(self.v_init, first, count)
-        if self.v_init == "teacher":
-            return v_teacher.clone()
-        v = torch.zeros_like(v_teacher)
-        if self.v_init == "random":
-            v += 1.0
-            for trial in range(count if isinstance(self.v, str) and self.v == "gaussian" else 0):
-                drawn = source._rng(_V, trial).standard_normal(self.m, dtype=np.float32)
-                v[trial] = torch.from_numpy(drawn)
-        return torch.nn.functional.normalize(v, dim=1)
+        if self.v_init in ("teacher", "opposite"):
+            return v_teacher.clone() if self.v_init == "teacher" else -v_teacher
+        if self.v_init == "zeros":
+            return torch.zeros_like(v_teacher)
+        start = torch.ones_like(v_teacher)
+        gaussian = isinstance(self.v, str) and self.v == "gaussian"
+        if gaussian or self.v_init == "gaussian":
+            start = normal(self.seed, Stream.V, count, self.m, first)
+        return torch.nn.functional.normalize(start, dim=1)
 
-    def _source(self, first: int, count: int) -> _Later:
-        source = _Later(
+    def _source(self, first: int, count: int) -> TeacherStudent:
+        return TeacherStudent(
             self.n,
             self.m,
             self.samples,
@@ -126,9 +107,8 @@ class ProblemLaw:
             self.noise,
             "ones" if isinstance(self.v, Tensor) else self.v,
             seed=self.seed,
+            first_trial=first,
         )
-        source.first = first
-        return source
 
 
 def _rows(v: Tensor, first: int, count: int) -> Tensor:

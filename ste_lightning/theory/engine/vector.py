@@ -21,65 +21,24 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.theory.engine.compiling import emitted
+from ste_lightning.kernels.compiling import emitted
+from ste_lightning.theory.engine.llvm import (
+    INDEX,
+    LANES,
+    VECTOR,
+    cell_of,
+    entry,
+    fma,
+    load,
+    pointer_to,
+    prefetch,
+    splat,
+    store,
+)
 
 __all__ = ["LANES", "TILE", "accumulate", "lane_sums", "project", "residual", "weigh_window"]
 
-LANES = 16
 TILE = 4 * LANES
-
-_FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-_INDEX = ir.IntType(64)
-
-
-def _fma(builder: Any) -> Any:
-    kind = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, _VECTOR])
-    name = f"llvm.fmuladd.v{LANES}f32"
-    return cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
-
-
-def _cell(builder: Any) -> Any:
-    return cgutils.alloca_once(builder, _VECTOR)  # type: ignore[no-untyped-call]
-
-
-def _prefetch(builder: Any, pointer: Any) -> None:
-    """Ask for the cache line at ``pointer``, for reading, into the first level."""
-    flag, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-    hints = [ir.Constant(flag, hint) for hint in (0, 3, 1)]
-    builder.call(function, [builder.bitcast(pointer, byte), *hints])
-
-
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [offset])
-
-
-def _load(builder: Any, pointer: Any, vectors: int) -> Any:
-    """Return the ``vectors``-th vector after ``pointer``; aligned to a float, no more."""
-    element = builder.gep(pointer, [ir.Constant(_INDEX, vectors * LANES)])
-    value = builder.load(builder.bitcast(element, _VECTOR.as_pointer()))
-    value.align = 4
-    return value
-
-
-def _store(builder: Any, value: Any, pointer: Any, vectors: int) -> None:
-    element = builder.gep(pointer, [ir.Constant(_INDEX, vectors * LANES)])
-    builder.store(value, builder.bitcast(element, _VECTOR.as_pointer())).align = 4
-
-
-def _entry(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return the scalar ``array[index]``, in all lanes."""
-    return _splat(builder, builder.load(_pointer(context, builder, array_type, array, index)))
-
-
-def _splat(builder: Any, scalar: Any) -> Any:
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(first, undefined, mask)
 
 
 @emitted
@@ -93,22 +52,22 @@ def project(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         block_, start_, stride_, features_, w_, out_, first_ = args
-        data = _pointer(context, builder, signature.args[0], block_, start_)
+        data = pointer_to(context, builder, signature.args[0], block_, start_)
         weights = context.make_array(signature.args[4])(context, builder, w_).data
-        target = _pointer(context, builder, signature.args[5], out_, first_)
-        zero = ir.Constant(_VECTOR, None)
-        sums = [_cell(builder) for _ in range(TILE // LANES)]
+        target = pointer_to(context, builder, signature.args[5], out_, first_)
+        zero = ir.Constant(VECTOR, None)
+        sums = [cell_of(builder) for _ in range(TILE // LANES)]
         for cell in sums:
             builder.store(zero, cell)
         with cgutils.for_range(builder, features_) as loop:
             row = builder.gep(data, [builder.mul(loop.index, stride_)])
-            weight = _splat(builder, builder.load(builder.gep(weights, [loop.index])))
+            weight = splat(builder, builder.load(builder.gep(weights, [loop.index])))
             for c, cell in enumerate(sums):
                 total = builder.load(cell)
-                product = builder.call(_fma(builder), [_load(builder, row, c), weight, total])
+                product = builder.call(fma(builder), [load(builder, row, c), weight, total])
                 builder.store(product, cell)
         for c, cell in enumerate(sums):
-            _store(builder, builder.load(cell), target, c)
+            store(builder, builder.load(cell), target, c)
         return context.get_dummy_value()
 
     array, index = types.Array(types.float32, 1, "C"), types.int64
@@ -135,22 +94,22 @@ def accumulate(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         block_, start_, stride_, features_, c_, first_, g_, ahead_ = args
-        data = _pointer(context, builder, signature.args[0], block_, start_)
-        source = _pointer(context, builder, signature.args[4], c_, first_)
+        data = pointer_to(context, builder, signature.args[0], block_, start_)
+        source = pointer_to(context, builder, signature.args[4], c_, first_)
         sums = context.make_array(signature.args[6])(context, builder, g_).data
-        factors = [_load(builder, source, b) for b in range(TILE // LANES)]
-        last = builder.sub(features_, ir.Constant(_INDEX, 1))
+        factors = [load(builder, source, b) for b in range(TILE // LANES)]
+        last = builder.sub(features_, ir.Constant(INDEX, 1))
         with cgutils.for_range(builder, features_) as loop:
             k = builder.sub(last, loop.index)
             row = builder.gep(data, [builder.mul(k, stride_)])
             for b in range(TILE // LANES):
-                following = builder.gep(row, [builder.add(ahead_, ir.Constant(_INDEX, b * LANES))])
-                _prefetch(builder, following)
-            cell = builder.gep(sums, [builder.mul(k, ir.Constant(_INDEX, LANES))])
-            total = _load(builder, cell, 0)
+                following = builder.gep(row, [builder.add(ahead_, ir.Constant(INDEX, b * LANES))])
+                prefetch(builder, following)
+            cell = builder.gep(sums, [builder.mul(k, ir.Constant(INDEX, LANES))])
+            total = load(builder, cell, 0)
             for b, factor in enumerate(factors):
-                total = builder.call(_fma(builder), [_load(builder, row, b), factor, total])
-            _store(builder, total, cell, 0)
+                total = builder.call(fma(builder), [load(builder, row, b), factor, total])
+            store(builder, total, cell, 0)
         return context.get_dummy_value()
 
     array, index = types.Array(types.float32, 1, "C"), types.int64
@@ -165,8 +124,8 @@ def lane_sums(typing: Any, sums: Any, features: Any, factor: Any, g: Any) -> Any
         sums_, features_, factor_, g_ = args
         lane = ir.IntType(32)
         with cgutils.for_range(builder, features_) as loop:
-            first = builder.mul(loop.index, ir.Constant(_INDEX, LANES))
-            total = _load(builder, _pointer(context, builder, signature.args[0], sums_, first), 0)
+            first = builder.mul(loop.index, ir.Constant(INDEX, LANES))
+            total = load(builder, pointer_to(context, builder, signature.args[0], sums_, first), 0)
             half = LANES // 2
             while half:
                 low, high = (
@@ -180,7 +139,7 @@ def lane_sums(typing: Any, sums: Any, features: Any, factor: Any, g: Any) -> Any
                 )
                 half //= 2
             scalar = builder.extract_element(total, ir.Constant(lane, 0))
-            target = _pointer(context, builder, signature.args[3], g_, loop.index)
+            target = pointer_to(context, builder, signature.args[3], g_, loop.index)
             builder.store(builder.fmul(scalar, factor_), target)
         return context.get_dummy_value()
 
@@ -199,27 +158,27 @@ def residual(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a_, v_, rows_, width_, y_, start_, r_, squares_ = args
-        pointer = functools.partial(_pointer, context, builder)
+        pointer = functools.partial(pointer_to, context, builder)
         types_ = signature.args
-        zero = ir.Constant(_VECTOR, None)
-        cell = _cell(builder)
-        lanes = ir.Constant(_INDEX, LANES)
+        zero = ir.Constant(VECTOR, None)
+        cell = cell_of(builder)
+        lanes = ir.Constant(INDEX, LANES)
         with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
             first = builder.mul(samples.index, lanes)
             builder.store(zero, cell)
             with cgutils.for_range(builder, rows_) as loop:
                 offset = builder.add(builder.mul(loop.index, width_), first)
-                value = _load(builder, pointer(types_[0], a_, offset), 0)
+                value = load(builder, pointer(types_[0], a_, offset), 0)
                 active = builder.fcmp_ordered(">", value, zero)
-                weight = _entry(context, builder, types_[1], v_, loop.index)
+                weight = entry(context, builder, types_[1], v_, loop.index)
                 share = builder.select(active, weight, zero)
                 builder.store(builder.fadd(builder.load(cell), share), cell)
-            label = _load(builder, pointer(types_[4], y_, builder.add(start_, first)), 0)
+            label = load(builder, pointer(types_[4], y_, builder.add(start_, first)), 0)
             error = builder.fsub(builder.load(cell), label)
-            _store(builder, error, pointer(types_[6], r_, first), 0)
+            store(builder, error, pointer(types_[6], r_, first), 0)
             target = pointer(types_[7], squares_, first)
-            square = builder.call(_fma(builder), [error, error, _load(builder, target, 0)])
-            _store(builder, square, target, 0)
+            square = builder.call(fma(builder), [error, error, load(builder, target, 0)])
+            store(builder, square, target, 0)
         return context.get_dummy_value()
 
     array, index = types.Array(types.float32, 1, "C"), types.int64
@@ -237,27 +196,31 @@ def weigh_window(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a_, scale_, p_, v_, r_, rows_, width_, out_ = args
-        lanes = ir.Constant(_INDEX, LANES)
+        lanes = ir.Constant(INDEX, LANES)
         lower, upper, inside, outside = (
-            _entry(context, builder, signature.args[2], p_, ir.Constant(_INDEX, i))
-            for i in range(4)
+            entry(context, builder, signature.args[2], p_, ir.Constant(INDEX, i)) for i in range(4)
         )
-        factor = _splat(builder, scale_)
+        factor = splat(builder, scale_)
         with cgutils.for_range(builder, rows_) as loop:
-            weight = _entry(context, builder, signature.args[3], v_, loop.index)
+            weight = entry(context, builder, signature.args[3], v_, loop.index)
             with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
                 first = builder.mul(samples.index, lanes)
                 offset = builder.add(builder.mul(loop.index, width_), first)
-                value = _load(builder, _pointer(context, builder, signature.args[0], a_, offset), 0)
+                value = load(
+                    builder, pointer_to(context, builder, signature.args[0], a_, offset), 0
+                )
                 x = builder.fmul(value, factor)
                 within = builder.and_(
                     builder.fcmp_ordered(">", x, lower), builder.fcmp_ordered("<", x, upper)
                 )
                 slope = builder.select(within, inside, outside)
-                error = _load(builder, _pointer(context, builder, signature.args[4], r_, first), 0)
+                error = load(builder, pointer_to(context, builder, signature.args[4], r_, first), 0)
                 result = builder.fmul(slope, builder.fmul(weight, error))
-                _store(
-                    builder, result, _pointer(context, builder, signature.args[7], out_, offset), 0
+                store(
+                    builder,
+                    result,
+                    pointer_to(context, builder, signature.args[7], out_, offset),
+                    0,
                 )
         return context.get_dummy_value()
 
