@@ -298,5 +298,4 @@ def _initialize_weights(module: nn.Module) -> None:
     for _, layer in named_quantized_layers(module):
         initialize = getattr(layer.weight_quantizer, "initialize", None)
         if initialize is not None:
-            key = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
-            initialize(getattr(layer, key).detach())
+            initialize(layer.latent_weight().detach())

@@ -41,7 +41,7 @@ def quantized_weights(model: nn.Module) -> Iterator[nn.Module]:
                 continue
             if not layer.weight_quantization:
                 continue  # exposed by an outer context
-            key = "in_proj_weight" if isinstance(layer, nn.MultiheadAttention) else "weight"
+            key = layer.latent_key
             latent = layer._parameters.get(key)
             if latent is None or parametrize.is_parametrized(layer, key):
                 raise ConfigurationError(

@@ -5,7 +5,14 @@ from ste_lightning.layers.attention import QuantMultiheadAttention
 from ste_lightning.layers.convolution import QuantConv1d, QuantConv2d, QuantConv3d
 from ste_lightning.layers.embedding import QuantEmbedding
 from ste_lightning.layers.linear import QuantLinear
-from ste_lightning.layers.presets import BinaryConv1d, BinaryConv2d, BinaryConv3d, BinaryLinear
+from ste_lightning.layers.presets import (
+    BinaryConv1d,
+    BinaryConv2d,
+    BinaryConv3d,
+    BinaryLinear,
+    BitLinear,
+    TernaryLinear,
+)
 from ste_lightning.layers.quantized import QUANTIZED, QuantizedLayer
 from ste_lightning.layers.transposed import QuantConvTranspose1d, QuantConvTranspose2d
 
@@ -15,6 +22,7 @@ __all__ = [
     "BinaryConv2d",
     "BinaryConv3d",
     "BinaryLinear",
+    "BitLinear",
     "QuantConv1d",
     "QuantConv2d",
     "QuantConv3d",
@@ -26,4 +34,5 @@ __all__ = [
     "QuantizedLayer",
     "RPReLU",
     "RSign",
+    "TernaryLinear",
 ]

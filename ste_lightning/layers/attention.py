@@ -39,6 +39,8 @@ class QuantMultiheadAttention(QuantizedLayer, nn.MultiheadAttention):
         ConfigurationError: for a quantizer that cannot be built and for the options above.
     """
 
+    latent_key = "in_proj_weight"
+
     def __init__(
         self,
         *args: Any,
@@ -79,11 +81,6 @@ class QuantMultiheadAttention(QuantizedLayer, nn.MultiheadAttention):
         self.out_proj.to_float()
         del self.score_quantizer
         return super().to_float()
-
-    def latent_weight(self) -> Tensor:
-        """Return the QKV weights, stacked."""
-        assert isinstance(self.in_proj_weight, Tensor)
-        return self.in_proj_weight
 
     def forward(
         self,

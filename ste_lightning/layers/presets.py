@@ -12,6 +12,8 @@ __all__ = [
     "BinaryConv2d",
     "BinaryConv3d",
     "BinaryLinear",
+    "BitLinear",
+    "TernaryLinear",
 ]
 
 
@@ -32,6 +34,34 @@ class BinaryLinear(QuantLinear):
     ) -> None:
         spec = {"map": "sign", "rule": rule}
         kwargs = {"weight_quantizer": spec, "input_quantizer": spec, **kwargs}
+        super().__init__(in_features, out_features, bias, **kwargs)
+
+
+class TernaryLinear(QuantLinear):
+    """Ternary weights alpha {-1, 0, +1} with threshold 0.7 mean|w|; float inputs.
+
+    Source: Li et al. 2016, arXiv 1605.04711 (ternary weight networks).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, **kwargs: Any
+    ) -> None:
+        kwargs = {"weight_quantizer": "twn", "input_quantizer": None, **kwargs}
+        super().__init__(in_features, out_features, bias, **kwargs)
+
+
+class BitLinear(QuantLinear):
+    """Ternary weights scaled by mean|w|, and 8-bit inputs with one scale per token; no bias.
+
+    BitNet normalizes the input first: put an ``nn.RMSNorm`` before the layer.
+
+    Source: Ma et al. 2024, arXiv 2402.17764 (BitNet b1.58).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = False, **kwargs: Any
+    ) -> None:
+        kwargs = {"weight_quantizer": "bitnet", "input_quantizer": "token", **kwargs}
         super().__init__(in_features, out_features, bias, **kwargs)
 
 

@@ -33,6 +33,7 @@ class QuantizedLayer(nn.Module):
     weight: Tensor
     weight_quantization: bool = True
     input_quantization: bool = True
+    latent_key: ClassVar[str] = "weight"
     channel_dim: ClassVar[int] = 0
     float_class: ClassVar[type[nn.Module]] = nn.Module
 
@@ -103,7 +104,9 @@ class QuantizedLayer(nn.Module):
 
     def latent_weight(self) -> Tensor:
         """Return the real weights that training moves, under the float layer's own key."""
-        return self.weight
+        latent = getattr(self, self.latent_key)
+        assert isinstance(latent, Tensor)
+        return latent
 
     def quantized_weight(self) -> Tensor:
         """Return the weights that ``forward`` multiplies with, differentiable in ``weight``."""

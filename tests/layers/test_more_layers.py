@@ -14,8 +14,11 @@ from ste_lightning import functional as SF
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import (
     QUANTIZED,
+    BinaryConv1d,
     BinaryConv2d,
+    BinaryConv3d,
     BinaryLinear,
+    BitLinear,
     QuantConv2d,
     QuantConvTranspose1d,
     QuantConvTranspose2d,
@@ -25,6 +28,7 @@ from ste_lightning.layers import (
     QuantMultiheadAttention,
     RPReLU,
     RSign,
+    TernaryLinear,
 )
 
 LAYERS: list[tuple[nn.Module, Any]] = [
@@ -163,5 +167,24 @@ def test_binary_presets() -> None:
     x = torch.randn(1, 2, 4, 4)
     padded = F.pad(SF.hard_sign(x), (1, 1, 1, 1), value=1.0)
     torch.testing.assert_close(conv(x), F.conv2d(padded, SF.hard_sign(conv.weight)))
+    for one in (BinaryConv1d(2, 3, 3, padding=1), BinaryConv3d(2, 3, 3, padding=1)):
+        assert one.pad_value == 1.0
+        y = one(torch.randn(1, 2, *[4] * (one.weight.dim() - 2)))
+        bias = one.bias.detach().view(1, -1, *[1] * (y.dim() - 2))
+        assert ((y - bias).round() - (y - bias)).abs().max() < 1e-5  # integers, also at the rim
     linear = BinaryLinear(4, 2, rule="swish")
     assert linear.weight_quantizer.rule.name == linear.input_quantizer.rule.name == "swish"
+
+
+def test_ternary_and_bitnet_presets() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(5, 16)
+    ternary, bit = TernaryLinear(16, 8), BitLinear(16, 8)
+    for layer in (ternary, bit):
+        levels = layer.quantized_weight().unique()
+        assert len(levels) == 3
+        torch.testing.assert_close(levels[0], -levels[2])
+    torch.testing.assert_close(ternary(x), F.linear(x, ternary.quantized_weight(), ternary.bias))
+    scale = x.abs().amax(1, keepdim=True) / 127
+    expected = F.linear((x / scale).round() * scale, bit.quantized_weight())
+    torch.testing.assert_close(bit(x), expected)
