@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from numba.extending import intrinsic as _intrinsic
 
-__all__ = ["compiled", "emitted"]
+__all__ = ["compiled", "emitted", "inlined"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,6 +21,15 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")  # type: ignore[no-any-return]
     except RuntimeError:
         return numba.njit(function, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile ``function`` as a part of its callers.
+
+    A call that is not inlined counts references of every array it passes, with atomic
+    instructions: more time than a small tile of work takes.
+    """
+    return numba.njit(function, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[no-any-return]
 
 
 def emitted(function: Callable[..., Any]) -> Callable[..., Any]:

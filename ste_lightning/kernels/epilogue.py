@@ -1,4 +1,13 @@
-"""From counts to results: one panel's channels of one row, as vector instructions."""
+"""From counts to results: 32 channels of one row, as vector instructions.
+
+``finish_16`` and ``finish_32`` take counts X of 16 and of 32 bits and write 32 results to
+``out[place:]``: ``((slope X + from_row + columns) / 2 + extra) scale + shift``.
+
+Args (in compiled code): the counts, read from ``at``; ``slope`` and ``from_row`` int32;
+``columns`` int32, ``scale`` and ``shift`` float32, read from ``column``; ``extra`` float32, read
+from ``extra_at``; ``out`` float32. There is no fused multiply-add, so that the results have the
+rounding of two torch operators.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +18,7 @@ from numba import types
 
 from ste_lightning.kernels.compiling import emitted
 
-__all__ = ["finish"]
+__all__ = ["finish_16", "finish_32"]
 
 _LANES = 32
 
@@ -23,55 +32,65 @@ def _splat(builder: Any, scalar: Any) -> Any:
     )
 
 
-@emitted
-def finish(
-    typing: Any,
-    total: Any,
-    at: Any,
-    slope: Any,
-    from_row: Any,
-    columns: Any,
-    scale: Any,
-    shift: Any,
-    column: Any,
-    out: Any,
-    place: Any,
-) -> Any:
-    """Write 32 results from ``out[place]``: ``(slope X + from_row + columns) / 2 * scale + shift``.
+def _finish(count_type: Any) -> Any:
+    """Return the epilogue for counts of a type."""
+    bits = 16 if count_type is types.uint16 else 32
 
-    Args (in compiled code): ``total`` int32, X from ``at``; ``columns`` int32, ``scale`` and
-    ``shift`` float32, read from ``column``; ``out`` float32. No fused multiply-add, so that the
-    result has the rounding of two torch operators.
-    """
+    def finish(
+        typing: Any,
+        total: Any,
+        at: Any,
+        slope: Any,
+        from_row: Any,
+        columns: Any,
+        scale: Any,
+        shift: Any,
+        column: Any,
+        extra: Any,
+        extra_at: Any,
+        out: Any,
+        place: Any,
+    ) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            total_, at_, slope_, from_row_, columns_, scale_, shift_, column_, *rest = args
+            extra_, extra_at_, out_, place_ = rest
+            kinds = signature.args
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        total_, at_, slope_, from_row_, columns_, scale_, shift_, column_, out_, place_ = args
-        kinds = signature.args
+            def pointer(position: int, array: Any, start: Any, element: Any) -> Any:
+                data = context.make_array(kinds[position])(context, builder, array).data
+                vector = ir.VectorType(element, _LANES).as_pointer()
+                return builder.bitcast(builder.gep(data, [start]), vector)
 
-        def pointer(position: int, array: Any, start: Any, element: Any) -> Any:
-            data = context.make_array(kinds[position])(context, builder, array).data
-            vector = ir.VectorType(element, _LANES).as_pointer()
-            return builder.bitcast(builder.gep(data, [start]), vector)
+            def load(position: int, array: Any, start: Any, element: Any) -> Any:
+                value = builder.load(pointer(position, array, start, element))
+                value.align = 2
+                return value
 
-        def load(position: int, array: Any, start: Any, element: Any) -> Any:
-            value = builder.load(pointer(position, array, start, element))
-            value.align = 4
-            return value
+            word, real = ir.IntType(32), ir.FloatType()
+            counts = load(0, total_, at_, ir.IntType(bits))
+            if bits == 16:
+                counts = builder.zext(counts, ir.VectorType(word, _LANES))
+            constant = builder.add(load(4, columns_, column_, word), _splat(builder, from_row_))
+            doubled = builder.add(builder.mul(counts, _splat(builder, slope_)), constant)
+            floats = ir.VectorType(real, _LANES)
+            half = ir.Constant(floats, [0.5] * _LANES)
+            value = builder.fmul(builder.sitofp(doubled, floats), half)
+            value = builder.fadd(value, load(8, extra_, extra_at_, real))
+            value = builder.fmul(value, load(5, scale_, column_, real))
+            value = builder.fadd(value, load(6, shift_, column_, real))
+            builder.store(value, pointer(10, out_, place_, real)).align = 4
+            return context.get_dummy_value()
 
-        word, real = ir.IntType(32), ir.FloatType()
-        counts = load(0, total_, at_, word)
-        constant = builder.add(load(4, columns_, column_, word), _splat(builder, from_row_))
-        doubled = builder.add(builder.mul(counts, _splat(builder, slope_)), constant)
-        floats = ir.VectorType(real, _LANES)
-        half = ir.Constant(floats, [0.5] * _LANES)
-        value = builder.fmul(builder.sitofp(doubled, floats), half)
-        value = builder.fmul(value, load(5, scale_, column_, real))
-        value = builder.fadd(value, load(6, shift_, column_, real))
-        builder.store(value, pointer(8, out_, place_, real)).align = 4
-        return context.get_dummy_value()
+        index, number = types.int64, types.int32
+        integers, reals = types.Array(types.int32, 1, "C"), types.Array(types.float32, 1, "C")
+        counts = types.Array(count_type, 1, "C")
+        return types.none(
+            *(counts, index, number, number, integers, reals, reals, index),
+            *(reals, index, reals, index),
+        ), code
 
-    index, number = types.int64, types.int32
-    integers, reals = types.Array(types.int32, 1, "C"), types.Array(types.float32, 1, "C")
-    return types.none(
-        integers, index, number, number, integers, reals, reals, index, reals, index
-    ), code
+    return emitted(finish)
+
+
+finish_16 = _finish(types.uint16)
+finish_32 = _finish(types.int32)

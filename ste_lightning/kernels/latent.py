@@ -21,8 +21,6 @@ from ste_lightning.kernels.weights import Prepared
 
 __all__ = ["prepare_signs"]
 
-_NO_FLOATS = np.empty(0, np.float32)
-
 
 @functools.cache
 def _lanes(format: str) -> NDArray[np.int64]:
@@ -116,10 +114,10 @@ def prepare_signs(
     for group in range(groups):
         share(functools.partial(part, group), outputs, least)
     tap_sums = sums.reshape(all_outputs, taps)
-    padding = _NO_FLOATS
+    padding = np.zeros((taps, all_outputs), np.float32)
     if pad_value is not None and pad_value != inputs.offset:
         values = 2 * tap_sums - channels
-        padding = ((pad_value - inputs.offset) * values.T).astype(np.float32).ravel()
+        padding = ((pad_value - inputs.offset) * values.T).astype(np.float32)
     prepared = Prepared(
         format,
         inputs,

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled
-from ste_lightning.kernels.epilogue import finish
+from ste_lightning.kernels.compiling import compiled, inlined
+from ste_lightning.kernels.epilogue import finish_16, finish_32
 from ste_lightning.kernels.packing import pack_rows
 from ste_lightning.kernels.tiles import tile
-from ste_lightning.kernels.vectors import load_64, store_64
+from ste_lightning.kernels.vectors import copy_8, copy_16, copy_32, store_64
 
 __all__ = ["multiply", "multiply_gathered", "pack_and_multiply"]
 
@@ -29,7 +29,7 @@ _BLOCK = 16  # gathered rows that share one pass over the weights
 _MOST_UNITS = 8000  # bytes of bits that a 16-bit sum can count
 
 
-@compiled
+@inlined
 def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # type: ignore[no-untyped-def]
     """Add to the sums of one row, or of as many as the micro-kernel takes."""
     if fmt == 0:
@@ -49,97 +49,99 @@ def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # typ
 
 
 @compiled
-def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total):  # type: ignore[no-untyped-def]
-    """Write X of ``count`` rows times one panel to ``total``, panel width apart."""
+def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total):  # type: ignore[no-untyped-def]
+    """Write X of ``count`` rows times one panel to ``total``, for several planes or long rows."""
     fmt, units = plan[0], plan[8]
     width = 32 if fmt == 2 else 64
     unit = 4 if fmt == 2 else 1
     row_unit = 2 if fmt == 0 else unit
     used = count * width
+    total[:used] = 0
     for i in range(plan[1]):
         for j in range(plan[2]):
-            for start in range(0, units, _MOST_UNITS):
+            start = 0
+            while start < units:
                 size = min(units - start, _MOST_UNITS)
                 from_panel = panel + j * plan[9] + start * width * unit
                 from_row = row + i * row_plane + start * row_unit
-                if fmt == 2:
-                    s32[:] = 0
-                else:
-                    s16[:] = 0
                 _count(fmt, count > 1, panels, from_panel, bits, from_row, stride, size, s16, s32)
-                first = i + j + start == 0
                 if fmt == 2:
                     for k in range(used):
-                        total[k] = (0 if first else total[k]) + (np.int32(s32[k]) << (i + j))
-                elif first:
-                    for k in range(used):
-                        total[k] = np.int32(s16[k])
+                        total[k] += s32[k] << (i + j)
                 else:
                     for k in range(used):
                         total[k] += np.int32(s16[k]) << (i + j)
+                start += size
 
 
-@compiled
-def _finish(total, at, slope, from_row, columns, column, count, scale, shift, out, place):  # type: ignore[no-untyped-def]
-    """Write ``count`` results of one row."""
-    first = 0
-    while first + 32 <= count:
-        finish(
-            total,
-            at + first,
-            slope,
-            from_row,
-            columns,
-            scale,
-            shift,
-            column + first,
-            out,
-            place + first,
-        )
-        first += 32
-    for n in range(first, count):
-        doubled = slope * total[at + n] + from_row + columns[column + n]
-        value = np.float32(0.5) * np.float32(doubled)
-        out[place + n] = value * scale[column + n] + shift[column + n]
+@inlined
+def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total, short):  # type: ignore[no-untyped-def]
+    """Count ``count`` rows times one panel; the counts are in ``s16`` if ``short``."""
+    fmt, units = plan[0], plan[8]
+    if short:
+        _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, s32)
+    elif fmt == 2 and plan[1] * plan[2] == 1:
+        _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, total)
+    else:
+        _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
 
 
-@compiled
-def _finish_padded(  # type: ignore[no-untyped-def]
+@inlined
+def _finish(  # type: ignore[no-untyped-def]
+    short,
+    s16,
     total,
     at,
     slope,
     from_row,
     columns,
-    column,
-    count,
-    index,
-    position,
-    taps,
-    padding,
-    outputs,
     scale,
     shift,
+    column,
+    extra,
+    extra_at,
     out,
     place,
+    count,
 ):
-    for n in range(count):
-        doubled = slope * total[at + n] + from_row + columns[column + n]
-        out[place + n] = np.float32(0.5) * np.float32(doubled)
-    for t in range(taps):
-        if index[position * taps + t] < 0:
-            for n in range(count):
-                out[place + n] += padding[t * outputs + column + n]
-    for n in range(count):
-        out[place + n] = out[place + n] * scale[column + n] + shift[column + n]
+    """Write ``count`` results of one row."""
+    n = 0
+    while n + 32 <= count:
+        c, e, p = column + n, extra_at + n, place + n
+        if short:
+            finish_16(s16, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        else:
+            finish_32(total, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        n += 32
+    while n < count:
+        counted = np.int32(s16[at + n]) if short else total[at + n]
+        doubled = slope * counted + from_row + columns[column + n]
+        value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
+        out[place + n] = value * scale[column + n] + shift[column + n]
+        n += 1
 
 
 @compiled
 def multiply(  # type: ignore[no-untyped-def]
-    plan, bits, row_plane, sums, panels, columns, scale, shift, out, first, last, begin, end
+    plan,
+    bits,
+    row_plane,
+    sums,
+    panels,
+    columns,
+    padding,
+    scale,
+    shift,
+    out,
+    first,
+    last,
+    begin,
+    end,
 ):
     """Multiply rows ``first`` to ``last`` with panels ``begin`` to ``end``.
 
-    ``bits`` must be readable for as many rows as the micro-kernel takes after ``first``.
+    ``bits`` must be readable for as many rows as the micro-kernel takes after ``first``;
+    ``padding`` holds a zero per output.
     """
     fmt, outputs, stride, units = plan[0], plan[4], plan[7], plan[8]
     slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
@@ -147,59 +149,78 @@ def multiply(  # type: ignore[no-untyped-def]
     step = 8 if fmt == 2 else 4
     unit = 4 if fmt == 2 else 1
     s16 = np.empty(step * width, np.uint16)
-    s32 = np.empty(step * width, np.uint32)
+    s32 = np.empty(step * width, np.int32)
     total = np.empty(step * width, np.int32)
+    short = fmt != 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
     for p in range(begin, end):
         panel = p * width * units * unit
-        valid = min(width, outputs - p * width)
-        for m in range(first, last, step):
+        column = p * width
+        valid = min(width, outputs - column)
+        m = first
+        while m < last:
             count = min(step, last - m)
             row = m * stride
-            _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
+            _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total, short)
             for r in range(count):
                 from_row = np.int32(0)
                 if row_slope != 0:
                     from_row = row_slope * sums[m + r]
                 _finish(
+                    short,
+                    s16,
                     total,
                     r * width,
                     slope,
                     from_row,
                     columns,
-                    p * width,
-                    valid,
                     scale,
                     shift,
+                    column,
+                    padding,
+                    column,
                     out,
-                    (m + r) * outputs + p * width,
+                    (m + r) * outputs + column,
+                    valid,
                 )
+            m += step
 
 
 @compiled
 def pack_and_multiply(  # type: ignore[no-untyped-def]
-    plan, x, factor, offset, bits, sums, panels, columns, scale, shift, out, rows
+    plan, x, factor, offset, bits, sums, panels, columns, padding, scale, shift, out, rows
 ):
     """Quantize rows of floats to one bit and multiply them with all panels, on one thread."""
     width = 32 if plan[0] == 2 else 64
     pack_rows(plan, x, factor, offset, bits, sums, 0, rows)
-    panel_count = (plan[4] + width - 1) // width
-    multiply(plan, bits, 0, sums, panels, columns, scale, shift, out, 0, rows, 0, panel_count)
+    end = (plan[4] + width - 1) // width
+    multiply(plan, bits, 0, sums, panels, columns, padding, scale, shift, out, 0, rows, 0, end)
 
 
-@compiled
-def _gather(bits, base, index, taps, position, image, groups, group, size, rows, at):  # type: ignore[no-untyped-def]
-    """Copy the pixels under the kernel at one output position into one row, tap after tap."""
+@inlined
+def _gather(bits, base, step, index, at, taps, size, rows, to):  # type: ignore[no-untyped-def]
+    """Copy the pixels under the kernel at one output position into one row, tap after tap.
+
+    A copy may run over by up to seven bytes, which the next tap overwrites.
+    """
     for t in range(taps):
-        pixel = index[position * taps + t]
+        pixel = np.int64(index[at + t])
+        i = 0
         if pixel < 0:
-            for i in range(0, size, 8):
-                store_64(rows, at + i, np.uint64(0))
+            while i < size:
+                store_64(rows, to + i, np.uint64(0))
+                i += 8
         else:
-            source = base + ((image + pixel) * groups + group) * size
-            # May run over by up to seven bytes, which the next tap overwrites.
-            for i in range(0, size, 8):
-                store_64(rows, at + i, load_64(bits, source + i))
-        at += size
+            source = base + pixel * step
+            while i + 32 <= size:
+                copy_32(bits, source + i, rows, to + i)
+                i += 32
+            if i + 16 <= size:
+                copy_16(bits, source + i, rows, to + i)
+                i += 16
+            while i < size:
+                copy_8(bits, source + i, rows, to + i)
+                i += 8
+        to += size
 
 
 @compiled
@@ -210,6 +231,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     sums,
     pixels,
     index,
+    border,
     positions,
     panels,
     columns,
@@ -222,8 +244,8 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
 ):
     """Convolve: rows are (image, position), ``index`` the input pixel of each position and tap.
 
-    A pixel of -1 is padding: zero bits, and ``padding[tap, output]`` is added to the integer.
-    ``bits`` must be readable eight bytes past its end.
+    A pixel of -1 is padding: zero bits. ``padding[border[position]]`` (a row of all outputs) is
+    added to the integers. ``bits`` must be readable eight bytes past its end.
     """
     fmt, input_bits, groups, outputs, taps = plan[0], plan[1], plan[3], plan[4], plan[5]
     size, units = plan[7], plan[8]
@@ -232,89 +254,71 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     step = 8 if fmt == 2 else 4
     unit = 4 if fmt == 2 else 1
     s16 = np.empty(step * width, np.uint16)
-    s32 = np.empty(step * width, np.uint32)
+    s32 = np.empty(step * width, np.int32)
     total = np.empty(step * width, np.int32)
+    short = fmt != 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
     stride = taps * size
     plane = _BLOCK * stride
     rows = np.zeros(input_bits * plane + 8, np.uint8)
-    padded = np.zeros(_BLOCK, np.bool_)
+    position = np.empty(_BLOCK, np.int64)
+    image = np.empty(_BLOCK, np.int64)
     all_outputs = outputs * groups
-    for block in range(first, last, _BLOCK):
+    block = first
+    while block < last:
         in_block = min(_BLOCK, last - block)
-        for r in range(in_block):
-            padded[r] = False
-            if len(padding) > 0:
-                position = (block + r) % positions
-                for t in range(taps):
-                    padded[r] |= index[position * taps + t] < 0
+        position[0] = block % positions
+        image[0] = block // positions * pixels
+        for r in range(1, in_block):
+            position[r] = position[r - 1] + 1
+            image[r] = image[r - 1]
+            if position[r] == positions:
+                position[r] = 0
+                image[r] += pixels
         for group in range(groups):
             for i in range(input_bits):
                 for r in range(in_block):
-                    position = (block + r) % positions
-                    image = (block + r) // positions * pixels
-                    _gather(
-                        bits,
-                        i * row_plane,
-                        index,
-                        taps,
-                        position,
-                        image,
-                        groups,
-                        group,
-                        size,
-                        rows,
-                        i * plane + r * stride,
-                    )
-            for p in range((outputs + width - 1) // width):
-                panel = group * plan[10] + p * width * units * unit
-                valid = min(width, outputs - p * width)
-                column = group * outputs + p * width
-                for start in range(0, in_block, step):
+                    base = i * row_plane + (image[r] * groups + group) * size
+                    to = i * plane + r * stride
+                    at = position[r] * taps
+                    _gather(bits, base, groups * size, index, at, taps, size, rows, to)
+            column = group * outputs
+            panel = group * plan[10]
+            end = column + outputs
+            while column < end:
+                valid = min(width, end - column)
+                start = 0
+                while start < in_block:
                     count = min(step, in_block - start)
                     at = start * stride
-                    _tile(plan, count, panels, panel, rows, at, plane, stride, s16, s32, total)
-                    for r in range(count):
-                        row = block + start + r
-                        position = row % positions
+                    _tile(
+                        plan, count, panels, panel, rows, at, plane, stride, s16, s32, total, short
+                    )
+                    for r in range(start, start + count):
                         from_row = np.int32(0)
                         if row_slope != 0:
-                            image = row // positions * pixels
                             for t in range(taps):
-                                pixel = index[position * taps + t]
+                                pixel = np.int64(index[position[r] * taps + t])
                                 if pixel >= 0:
-                                    from_row += sums[(image + pixel) * groups + group]
+                                    from_row += sums[(image[r] + pixel) * groups + group]
                             from_row *= row_slope
-                        place = row * all_outputs + column
-                        if padded[start + r]:
-                            _finish_padded(
-                                total,
-                                r * width,
-                                slope,
-                                from_row,
-                                columns,
-                                column,
-                                valid,
-                                index,
-                                position,
-                                taps,
-                                padding,
-                                all_outputs,
-                                scale,
-                                shift,
-                                out,
-                                place,
-                            )
-                        else:
-                            _finish(
-                                total,
-                                r * width,
-                                slope,
-                                from_row,
-                                columns,
-                                column,
-                                valid,
-                                scale,
-                                shift,
-                                out,
-                                place,
-                            )
+                        _finish(
+                            short,
+                            s16,
+                            total,
+                            (r - start) * width,
+                            slope,
+                            from_row,
+                            columns,
+                            scale,
+                            shift,
+                            column,
+                            padding,
+                            border[position[r]] * all_outputs + column,
+                            out,
+                            (block + r) * all_outputs + column,
+                            valid,
+                        )
+                    start += step
+                column += width
+                panel += width * units * unit
+        block += _BLOCK

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.kernels.vectors import (
     compare,
     compare_affine,
@@ -28,7 +28,7 @@ _LOW8 = np.uint64(0x00FF00FF00FF00FF)
 _HALVES = np.uint64(0xF0F0F0F0F0F0F0F0)
 
 
-@compiled
+@inlined
 def _put(fmt, word, count, out, at):  # type: ignore[no-untyped-def]
     """Store ``count`` <= 32 bits (those above are zero); return how many bytes that took."""
     if fmt == 0:
@@ -53,7 +53,7 @@ def _put(fmt, word, count, out, at):  # type: ignore[no-untyped-def]
     return size
 
 
-@compiled
+@inlined
 def _ones(word):  # type: ignore[no-untyped-def]
     v = np.uint64(word)
     v = v - ((v >> np.uint64(1)) & np.uint64(0x55555555))
@@ -62,7 +62,7 @@ def _ones(word):  # type: ignore[no-untyped-def]
     return np.int32(((v * np.uint64(0x01010101)) & np.uint64(0xFFFFFFFF)) >> np.uint64(24))
 
 
-@compiled
+@inlined
 def _bit(value, strict):  # type: ignore[no-untyped-def]
     return value > 0 if strict else not (value < 0)
 
@@ -84,7 +84,8 @@ def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no
             at = (row * groups + group) * size
             base = group * channels
             total = np.int32(0)
-            for c in range(0, whole, 32):
+            c = 0
+            while c < whole:
                 if affine:
                     word = compare_affine(x, start + c, strict, scale, shift, base + c)
                 else:
@@ -92,6 +93,7 @@ def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no
                 at += _put(fmt, word, 32, out, at)
                 if len(sums) > 0:
                     total += _ones(word)
+                c += 32
             if whole < channels:
                 word = np.uint32(0)
                 for c in range(whole, channels):
@@ -157,8 +159,10 @@ def pack_codes(plan, codes, bit, out, start, first, last):  # type: ignore[no-un
         for group in range(groups):
             source = (row * groups + group) * channels
             at = start + (row * groups + group) * size
-            for c in range(0, whole, 32):
+            c = 0
+            while c < whole:
                 at += _put(fmt, plane_of(codes, source + c, bit), 32, out, at)
+                c += 32
             if whole < channels:
                 word = np.uint32(0)
                 for c in range(whole, channels):

@@ -54,9 +54,24 @@ class Geometry:
         return found
 
 
+@dataclass(frozen=True)
+class _Index:
+    """Where a convolution reads.
+
+    Attributes:
+        pixels: the input pixel under each tap at each output position, -1 outside the input.
+        border: which of ``borders`` each output position has.
+        borders: the different sets of taps outside the input, 1.0 for outside.
+    """
+
+    pixels: NDArray[np.int32]
+    border: NDArray[np.int64]
+    borders: NDArray[np.float32]
+
+
 @functools.lru_cache(maxsize=256)
-def _index(geometry: Geometry, size: tuple[int, ...]) -> NDArray[np.int32]:
-    """Return the input pixel under each tap at each output position, -1 where it is padding."""
+def _index(geometry: Geometry, size: tuple[int, ...]) -> _Index:
+    """Return the index of a convolution over inputs of a size."""
     axes = []
     for n, k, s, p, d, o in zip(
         size,
@@ -77,7 +92,10 @@ def _index(geometry: Geometry, size: tuple[int, ...]) -> NDArray[np.int32]:
         shape[axis], shape[dims + axis] = at.shape
         pixel = pixel * size[axis] + at.reshape(shape)
         outside = outside | (at.reshape(shape) < 0)
-    return np.ascontiguousarray(np.where(outside, -1, pixel).astype(np.int32).ravel())
+    taps = int(np.prod(geometry.kernel))
+    pixels = np.where(outside, -1, pixel).astype(np.int32).reshape(-1, taps)
+    borders, border = np.unique(pixels < 0, axis=0, return_inverse=True)
+    return _Index(pixels.ravel(), border.astype(np.int64).ravel(), borders.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,19 @@ class _Packed:
 def _room(rows: int, size: int, planes: int) -> NDArray[np.uint8]:
     """Return bytes for packed rows, readable seven rows and eight bytes past the end."""
     return np.empty(planes * rows * size + 7 * size + 8, np.uint8)
+
+
+@functools.cache
+def _native() -> Any:
+    """Return the compiled products, importing numba at the first call."""
+    from ste_lightning.kernels import native
+
+    return native
+
+
+@functools.lru_cache(maxsize=64)
+def _zeros(count: int) -> NDArray[np.float32]:
+    return np.zeros(count, np.float32)
 
 
 def _needs_sums(w: Prepared) -> bool:
@@ -165,27 +196,23 @@ def linear(
         values = _torch_values(x, w, scale, shift)
         y = values @ w.values[:, 0, :].T
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
-    from ste_lightning.kernels import native
-
+    native = _native()
     x = x.contiguous()
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
-    layout = w.layout
     flat = out.numpy().reshape(-1)
-    columns = w.coefficients.columns
-    panels = -(-w.outputs // layout.width)
-    work = w.units * layout.unit * w.inputs.bits * w.weights.bits
-    if x.dtype != torch.uint8 and work * w.outputs * rows < 2 * _LEAST_WORK:
-        size = w.row_bytes
+    no_padding = _zeros(w.outputs)
+    if x.dtype != torch.uint8 and w.work * rows < 2 * _LEAST_WORK:
         native.pack_and_multiply(
             w.plan,
             x.numpy().reshape(-1),
             *_affine(scale, shift),
-            _room(rows, size, 1),
+            np.empty((rows + 7) * w.row_bytes + 8, np.uint8),
             np.empty(rows, np.int32) if _needs_sums(w) else _NONE,
             w.panels,
-            columns,
+            w.coefficients.columns,
+            no_padding,
             w.scale,
             w.shift,
             flat,
@@ -201,7 +228,8 @@ def linear(
             packed.plane,
             packed.sums,
             w.panels,
-            columns,
+            w.coefficients.columns,
+            no_padding,
             w.scale,
             w.shift,
             flat,
@@ -211,11 +239,12 @@ def linear(
             end,
         )
 
+    panels = -(-w.outputs // w.layout.width)
     if rows >= 4 * panels:
-        least = 1 + _LEAST_WORK // (work * w.outputs)
-        share(lambda a, b: part(a, b, 0, panels), rows, least, layout.rows)
+        least = 1 + _LEAST_WORK // w.work
+        share(lambda a, b: part(a, b, 0, panels), rows, least, w.layout.rows)
     else:
-        least = 1 + _LEAST_WORK // (work * layout.width * rows)
+        least = 1 + _LEAST_WORK * panels // (w.work * rows)
         share(lambda a, b: part(0, rows, a, b), panels, least)
     return out
 
@@ -248,13 +277,13 @@ def convolve(
     if w.format == "torch":
         y = _convolve_torch(x, w, geometry, scale, shift)
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
-    from ste_lightning.kernels import native
-
+    native = _native()
     packed = _pack_images(x, w, scale, shift)
     positions = int(np.prod(output))
     out = torch.empty(images, *output, outputs)
     if out.numel() > 0:
         flat = out.numpy().reshape(-1)
+        padding = (index.borders @ w.padding).ravel()
 
         def part(first: int, last: int) -> None:
             native.multiply_gathered(
@@ -263,11 +292,12 @@ def convolve(
                 packed.plane,
                 packed.sums,
                 int(np.prod(size)),
-                index,
+                index.pixels,
+                index.border,
                 positions,
                 w.panels,
                 w.coefficients.columns,
-                w.padding,
+                padding,
                 w.scale,
                 w.shift,
                 flat,
@@ -275,8 +305,8 @@ def convolve(
                 last,
             )
 
-        work = w.units * w.layout.unit * w.inputs.bits * w.weights.bits * outputs
-        share(part, images * positions, 1 + _LEAST_WORK // work, 16)
+        least = 1 + _LEAST_WORK // (w.work * w.groups)
+        share(part, images * positions, least, 16)
     return out.movedim(-1, 1)
 
 
@@ -319,10 +349,9 @@ def _convolve_torch(
         torch.nn.functional.conv3d,
     )[len(geometry.kernel) - 1]
     y: Tensor = convolution(padded, weight, None, geometry.stride, 0, geometry.dilation, w.groups)
-    if len(w.padding) > 0:
-        index = _index(geometry, tuple(x.shape[2:])).reshape(-1, w.taps)
-        outside = torch.from_numpy((index < 0).astype(np.float32))
-        correction = outside @ torch.from_numpy(w.padding).view(w.taps, -1)
+    if w.padding.any():
+        index = _index(geometry, tuple(x.shape[2:]))
+        correction = torch.from_numpy((index.borders @ w.padding)[index.border])
         y = y + correction.T.reshape(1, -1, *y.shape[2:])
     shape = (1, -1, *[1] * (y.dim() - 2))
     return y * torch.from_numpy(w.scale).view(shape) + torch.from_numpy(w.shift).view(shape)

@@ -16,11 +16,11 @@ from numba import types
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.vectors import compare
 
-__all__ = ["mask_", "pack", "unpack"]
+__all__ = ["clip_", "mask_", "pack", "signs", "unpack"]
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _VECTOR = ir.VectorType(ir.FloatType(), 32)
-_BITS = ir.VectorType(ir.IntType(1), 32)
+_WORDS = ir.VectorType(ir.IntType(32), 32)
 
 
 def _at(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
@@ -35,16 +35,33 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), lanes)
 
 
+def _mask(builder: Any, word: Any) -> Any:
+    """Return 32 lanes of one bit; made with words, which vector units without masks have."""
+    index = ir.Constant(ir.IntType(32), 0)
+    one = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), word, index)
+    every = builder.shuffle_vector(one, one, ir.Constant(_WORDS, [0] * 32))
+    lanes = builder.and_(every, ir.Constant(_WORDS, [1 << lane for lane in range(32)]))
+    return builder.icmp_unsigned("!=", lanes, ir.Constant(_WORDS, None))
+
+
+def _within(builder: Any, values: Any, low: Any, high: Any) -> Any:
+    above = builder.fcmp_ordered(">", values, _splat(builder, low))
+    return builder.and_(above, builder.fcmp_ordered("<=", values, _splat(builder, high)))
+
+
+def _load(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
+    values = builder.load(_at(context, builder, kind, array, start))
+    values.align = 4
+    return values
+
+
 @emitted
 def _inside(typing: Any, x: Any, start: Any, low: Any, high: Any) -> Any:
     """Return bit i = [low < x[start + i] <= high]."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = builder.load(_at(context, builder, signature.args[0], args[0], args[1]))
-        values.align = 4
-        above = builder.fcmp_ordered(">", values, _splat(builder, args[2]))
-        below = builder.fcmp_ordered("<=", values, _splat(builder, args[3]))
-        return builder.bitcast(builder.and_(above, below), ir.IntType(32))
+        values = _load(context, builder, signature.args[0], args[0], args[1])
+        return builder.bitcast(_within(builder, values, args[2], args[3]), ir.IntType(32))
 
     return types.uint32(_FLOATS, types.int64, types.float32, types.float32), code
 
@@ -54,7 +71,7 @@ def _spread(typing: Any, word: Any, low: Any, high: Any, out: Any, start: Any) -
     """Write out[start + i] = high where bit i of the word is set, else low."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], _BITS)
+        bits = _mask(builder, args[0])
         values = builder.select(bits, _splat(builder, args[2]), _splat(builder, args[1]))
         target = _at(context, builder, signature.args[3], args[3], args[4])
         builder.store(values, target).align = 4
@@ -63,20 +80,40 @@ def _spread(typing: Any, word: Any, low: Any, high: Any, out: Any, start: Any) -
     return types.none(types.uint32, types.float32, types.float32, _FLOATS, types.int64), code
 
 
+def _store_scaled(
+    context: Any, builder: Any, kind: Any, grad: Any, start: Any, passes: Any, outside: Any
+) -> None:
+    """Multiply grad[start + i] by ``outside`` where lane i does not pass."""
+    values = _load(context, builder, kind, grad, start)
+    scaled = builder.fmul(values, _splat(builder, outside))
+    target = _at(context, builder, kind, grad, start)
+    builder.store(builder.select(passes, values, scaled), target).align = 4
+
+
 @emitted
 def _scale(typing: Any, word: Any, outside: Any, grad: Any, start: Any) -> Any:
     """Multiply grad[start + i] by ``outside`` where bit i of the word is not set."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], _BITS)
-        target = _at(context, builder, signature.args[2], args[2], args[3])
-        values = builder.load(target)
-        values.align = 4
-        scaled = builder.fmul(values, _splat(builder, args[1]))
-        builder.store(builder.select(bits, values, scaled), target).align = 4
+        passes = _mask(builder, args[0])
+        _store_scaled(context, builder, signature.args[2], args[2], args[3], passes, args[1])
         return context.get_dummy_value()
 
     return types.none(types.uint32, types.float32, _FLOATS, types.int64), code
+
+
+@emitted
+def _clip(typing: Any, x: Any, low: Any, high: Any, outside: Any, grad: Any, start: Any) -> Any:
+    """Multiply grad[start + i] by ``outside`` unless low < x[start + i] <= high."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = _load(context, builder, signature.args[0], args[0], args[5])
+        passes = _within(builder, values, args[1], args[2])
+        _store_scaled(context, builder, signature.args[4], args[4], args[5], passes, args[3])
+        return context.get_dummy_value()
+
+    number = types.float32
+    return types.none(_FLOATS, number, number, number, _FLOATS, types.int64), code
 
 
 @compiled
@@ -129,3 +166,28 @@ def mask_(grad, mask, outside, first, last):  # type: ignore[no-untyped-def]
             for i in range(len(grad) - start):
                 if not (mask[word] >> np.uint32(i)) & 1:
                     grad[start + i] *= outside
+
+
+@compiled
+def signs(w, low, high, out, first, last):  # type: ignore[no-untyped-def]
+    """Write ``low`` where w < 0 and ``high`` elsewhere, words ``first`` to ``last``."""
+    for word in range(first, last):
+        start = word * 32
+        if start + 32 <= len(out):
+            _spread(compare(w, start, False), low, high, out, start)
+        else:
+            for i in range(start, len(out)):
+                out[i] = low if w[i] < 0 else high
+
+
+@compiled
+def clip_(grad, w, low, high, outside, first, last):  # type: ignore[no-untyped-def]
+    """Multiply ``grad`` by ``outside`` unless low < w <= high, words ``first`` to ``last``."""
+    for word in range(first, last):
+        start = word * 32
+        if start + 32 <= len(grad):
+            _clip(w, low, high, outside, grad, start)
+        else:
+            for i in range(start, len(grad)):
+                if not (low < w[i] and w[i] <= high):
+                    grad[i] *= outside

@@ -60,4 +60,4 @@ def chosen_format() -> str:
     """Return the format whose micro-kernel is the fastest on the target CPU."""
     if "vpopcntd" in _assembly(16, 32) and "%zmm" in _assembly(16, 32):
         return "words"
-    return "lookup" if has_avx2() else "bytes"
+    return "lookup" if has_avx2.__wrapped__() else "bytes"

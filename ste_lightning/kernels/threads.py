@@ -42,7 +42,7 @@ def share(work: Callable[[int, int], None], size: int, least: int, multiple: int
         least: shortest range worth a thread of its own.
         multiple: ranges begin at multiples of this.
     """
-    workers = min(torch.get_num_threads(), max(size // max(least, 1), 1))
+    workers = 1 if size < 2 * least else min(torch.get_num_threads(), size // max(least, 1))
     if workers <= 1:
         work(0, size)
         return

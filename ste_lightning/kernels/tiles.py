@@ -1,6 +1,6 @@
 """The micro-kernels, as LLVM code: popcounts of R rows of bits against one panel of channels.
 
-One call adds to ``sums[r, n]`` the count ``sum_k popcount(row_r[k] xor panel[k, n])``; every
+One call writes to ``sums[r, n]`` the count ``sum_k popcount(row_r[k] xor panel[k, n])``; every
 other product follows from it (see :mod:`.affine`). A panel holds its channels side by side for
 each unit of bits (a byte, or in the format ``words`` a 32-bit word), so that a vector lane is a
 channel and no sum ever runs across lanes. Byte lanes overflow after 31 bytes of eight bits; they
@@ -154,6 +154,10 @@ def _emit(b: Any, fmt: Any, rows: list[Any], panel: Any, units: Any, sums: Any) 
     bytes_per_step = fmt.lanes * fmt.vectors * fmt.element.width // 8
     limit = units if fmt.element is _I32 else _index(CHUNK)
     cells = [[cgutils.alloca_once(b, fmt.kind) for _ in range(fmt.vectors)] for _ in rows]  # type: ignore[no-untyped-call]
+    for part in range(len(rows) * fmt.vectors * fmt.element.width // 8):
+        kind = ir.VectorType(_I8, 2 * fmt.lanes if fmt.element is _I8 else fmt.lanes)
+        place = b.gep(b.bitcast(sums, _I8.as_pointer()), [_index(part * kind.count)])
+        b.store(ir.Constant(kind, None), b.bitcast(place, kind.as_pointer())).align = 1
     done = cgutils.alloca_once_value(b, _index(0))  # type: ignore[no-untyped-call]
     head, body, end = (b.append_basic_block(name) for name in ("chunk", "count", "counted"))
     b.branch(head)
@@ -200,10 +204,10 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
     Returns:
         A function for compiled code: ``f(panels, panel_start, bits, row_start, row_stride,
         units, sums)``; starts and strides in bytes, ``units`` in bytes or words of eight or 32
-        bits per row, ``sums`` R x 64 uint16 or R x 32 uint32.
+        bits per row, ``sums`` R x 64 uint16 or R x 32 int32, overwritten.
     """
     fmt_class = _FORMATS[name]
-    sum_type = types.uint32 if name == "words" else types.uint16
+    sum_type = types.int32 if name == "words" else types.uint16
 
     def micro_kernel(
         typing: Any,

@@ -14,7 +14,9 @@ __all__ = [
     "compare",
     "compare_affine",
     "compare_planes",
-    "load_64",
+    "copy_8",
+    "copy_16",
+    "copy_32",
     "plane_of",
     "store_32",
     "store_64",
@@ -177,12 +179,19 @@ store_32 = _store(32, types.uint32)
 store_64 = _store(64, types.uint64)
 
 
-@emitted
-def load_64(typing: Any, data: Any, at: Any) -> Any:
-    """Return the eight bytes at ``at``."""
+def _copy(size: int) -> Any:
+    def copy(typing: Any, source: Any, at: Any, out: Any, to: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = ir.VectorType(ir.IntType(8), size)
+            read = _pointer(context, builder, signature.args[0], args[0], args[1])
+            written = _pointer(context, builder, signature.args[2], args[2], args[3])
+            value = _load(builder, read, kind)
+            builder.store(value, builder.bitcast(written, kind.as_pointer())).align = 1
+            return context.get_dummy_value()
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        return _load(builder, pointer, ir.IntType(64))
+        return types.none(_BYTES, types.int64, _BYTES, types.int64), code
 
-    return types.uint64(_BYTES, types.int64), code
+    return emitted(copy)
+
+
+copy_8, copy_16, copy_32 = _copy(8), _copy(16), _copy(32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,7 +30,7 @@ class Prepared:
             channels per group.
         panels: bytes of all groups, one after the other.
         coefficients: of all groups' outputs.
-        padding: (taps x all outputs) float32 to add at padded taps; empty if nothing is to add.
+        padding: (taps, all outputs) float32, to add where a tap lies outside the input.
         scale, shift: per output, applied to the integer product.
         values: the integer weights as float32, only for the format ``"torch"``.
         plan: the integers above as compiled code reads them; empty for ``"torch"``.
@@ -50,20 +51,26 @@ class Prepared:
     values: Tensor
     plan: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
-    @property
+    @functools.cached_property
     def layout(self) -> Layout:
         """The format's layout."""
         return LAYOUTS[self.format]
 
-    @property
+    @functools.cached_property
     def units(self) -> int:
         """Units of bits of one output."""
         return self.taps * self.layout.units(self.channels)
 
-    @property
+    @functools.cached_property
     def row_bytes(self) -> int:
         """Bytes of one row (one tap's channels of one group) of packed inputs."""
         return self.layout.units(self.channels) * self.layout.row_unit
+
+    @functools.cached_property
+    def work(self) -> int:
+        """Bytes of bit pairs to count for one row and all outputs of a group."""
+        bits = self.inputs.bits * self.weights.bits
+        return self.units * self.layout.unit * bits * self.outputs
 
 
 def prepare(
@@ -115,10 +122,10 @@ def prepare(
             for g in range(groups)
         ]
         panels = _joined(parts)
-    correction = np.empty(0, np.float32)
+    correction = np.zeros((taps, all_outputs), np.float32)
     if pad_value is not None and pad_value != inputs.offset:
         tap_values = weights.step * tap_sums + weights.offset * channels
-        correction = ((pad_value - inputs.offset) * tap_values.T).astype(np.float32).ravel()
+        correction = ((pad_value - inputs.offset) * tap_values.T).astype(np.float32)
     prepared = Prepared(
         format,
         inputs,
