@@ -11,9 +11,10 @@ from ste_lightning import study
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures import studies as figures
 from ste_lightning.theory import simulate
-from ste_lightning.theory.studies import expand, run, store, tables
+from ste_lightning.theory.studies import expand, rates, run, store, tables
 from ste_lightning.theory.studies.cells import Cell, label, rule_of
 from ste_lightning.theory.studies.measure import measure
+from ste_lightning.theory.studies.noisy import recurrence_rows
 
 BASE = {"m": 1, "trials": 16, "steps": 200}
 
@@ -172,7 +173,7 @@ def test_rules_that_fail_say_why(phase):
 
 
 def test_recurrence_rows(noisy):
-    rows = tables.recurrence_rows(noisy)
+    rows = recurrence_rows(noisy)
     assert [(row["noise"], row["samples"]) for row in rows] == [
         ("0.2", "64"),
         ("0.2", "256"),
@@ -191,7 +192,7 @@ def test_figures_are_drawn(phase, noisy, tmp_path):
     )
     results = run(cells, tmp_path, workers=1, show=False)
     figures.normalization_figure(results).savefig(tmp_path / "normalization.png")
-    assert len(tables.rate_rows(results)) == 4
+    assert len(rates.rate_rows(results)) == 4
     assert all(
         (tmp_path / f"{n}.png").stat().st_size > 1000
         for n in ("phase", "recurrence", "normalization")

@@ -7,21 +7,29 @@ import hashlib
 import inspect
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import Surrogate, surrogate
 from ste_lightning.theory.counterexamples import counterexample
+from ste_lightning.theory.low_bit import train_low_bit
+from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.simulate import simulate
 
-__all__ = ["Cell", "expand", "label", "rule_of"]
+__all__ = ["EXPERIMENTS", "Cell", "expand", "label", "rule_of"]
 
 # Raise it when the engine's numbers change: stored cells of another number are not reused.
 NUMBERS = 2
 
+EXPERIMENTS: dict[str, Callable[..., Any]] = {
+    "simulate": simulate,
+    "low_bit": train_low_bit,
+    "coarse_gradient": sample_coarse_gradient,
+}
+"""What a cell may run: its setting ``experiment``, by default ``simulate``."""
+
 _RUN_SETTINGS = {"backend", "device", "threads", "memory", "lazy"}
-_SETTINGS = set(inspect.signature(simulate).parameters) - _RUN_SETTINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +37,8 @@ class Cell:
     """One simulation of a study.
 
     Attributes:
-        settings: arguments of :func:`ste_lightning.theory.simulate`, plain data only.
+        settings: arguments of the experiment, plain data only; ``experiment`` names it where
+            it is not :func:`ste_lightning.theory.simulate`.
     """
 
     settings: Mapping[str, Any]
@@ -59,6 +68,8 @@ def rule_of(spec: Any) -> Surrogate:
 
 def label(spec: Any) -> str:
     """Return a short name of a setting's value: ``relu``, ``clipped(width=0.5)``."""
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        return "(" + ", ".join(f"{value:g}" for value in spec) + ")"
     if not isinstance(spec, Mapping):
         return str(spec)
     params = dict(spec)
@@ -73,34 +84,51 @@ def label(spec: Any) -> str:
     return json.dumps(params)
 
 
-def expand(base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> list[Cell]:
+def expand(
+    base: Mapping[str, Any],
+    grid: Mapping[str, Sequence[Any]],
+    parts: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
+) -> list[Cell]:
     """Return the cells of a grid: ``base`` with every combination of the grid's values.
 
-    Two keys are not arguments of ``simulate``: ``samples_per_input`` r sets
+    One key is not an argument of an experiment: ``samples_per_input`` r sets
     samples = round(r n), at least 2; it takes the place of ``samples``.
 
     Args:
         base: settings that all cells share.
         grid: setting -> its values.
+        parts: further grids by name, each completed by ``grid``; then the cells are those of
+            all parts. For what is not a product, such as other N for every n.
 
     Raises:
-        ConfigurationError: for a setting that ``simulate`` does not have, or an empty list.
+        ConfigurationError: for a setting that the experiment does not have, or an empty list.
     """
-    known = _SETTINGS | {"samples_per_input"}
+    cells: dict[str, Cell] = {}
+    for name, part in (parts or {"": {}}).items():
+        path = f"parts.{name}" if name else "grid"
+        for cell in _product(base, {**grid, **part}, path):
+            cells.setdefault(cell.key, cell)
+    return list(cells.values())
+
+
+def _product(
+    base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], path: str
+) -> Iterator[Cell]:
+    experiment = str(base.get("experiment", "simulate"))
+    if experiment not in EXPERIMENTS:
+        raise unknown("experiment", experiment, EXPERIMENTS)
+    known = set(inspect.signature(EXPERIMENTS[experiment]).parameters) - _RUN_SETTINGS
     for name in (*base, *grid):
-        if name not in known:
+        if name not in known | {"experiment", "samples_per_input"}:
             raise unknown("setting of a study", name, known)
     for name, values in grid.items():
-        require(len(values) > 0, f"grid.{name}", values, "give at least one value")
-    cells: dict[str, Cell] = {}
+        require(len(values) > 0, f"{path}.{name}", values, "give at least one value")
     for values in itertools.product(*grid.values()):
         settings = {**base, **dict(zip(grid, values, strict=True))}
         ratio = settings.pop("samples_per_input", None)
         if ratio is not None:
             settings["samples"] = max(2, round(ratio * settings["n"]))
         require(
-            "n" in settings and "samples" in settings, "grid", sorted(settings), "set n and samples"
+            "n" in settings and "samples" in settings, path, sorted(settings), "set n and samples"
         )
-        cell = Cell(settings)
-        cells.setdefault(cell.key, cell)
-    return list(cells.values())
+        yield Cell(settings)

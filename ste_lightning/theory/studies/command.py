@@ -28,6 +28,7 @@ class Schema:
         folder: where cells, results, table and figure are.
         base: settings of all cells.
         grid: setting -> values.
+        parts: further grids by name, each completed by ``grid``.
         table: function of the results that returns the table's rows, as ``_target_``.
         figure: function of the results that returns the figure; None: no figure.
         workers: cells in work at once; None: the cores this process may use.
@@ -38,6 +39,7 @@ class Schema:
     folder: str = MISSING
     base: dict[str, Any] = dataclasses.field(default_factory=dict)
     grid: dict[str, Any] = dataclasses.field(default_factory=dict)
+    parts: dict[str, Any] = dataclasses.field(default_factory=dict)
     table: dict[str, Any] | None = None
     figure: dict[str, Any] | None = None
     workers: int | None = None
@@ -55,13 +57,14 @@ def study(cfg: DictConfig) -> None:
     """
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     folder = Path(settings["folder"])
-    if not settings["grid"]:
+    chosen = bool(settings["grid"] or settings["parts"])
+    if not chosen:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Hydra made it; it stays if something is in it
-    require(bool(settings["grid"]), "grid", settings["grid"], "choose a study: +recipe=NAME")
+    require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
     torch.set_num_threads(1)  # the cells are what runs side by side
     results = run(
-        expand(settings["base"], settings["grid"]),
+        expand(settings["base"], settings["grid"], settings["parts"]),
         folder,
         settings["workers"],
         settings["launcher"],

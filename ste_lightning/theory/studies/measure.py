@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 import ste_lightning
 from ste_lightning.theory.prediction import predict_recurrence
 from ste_lightning.theory.simulate import simulate
-from ste_lightning.theory.studies.cells import NUMBERS, rule_of
+from ste_lightning.theory.studies.cells import EXPERIMENTS, NUMBERS, rule_of
 from ste_lightning.theory.studies.store import Columns
 
 __all__ = ["measure"]
@@ -24,18 +26,42 @@ def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dic
     """Run one cell.
 
     Args:
-        settings: arguments of :func:`ste_lightning.theory.simulate`.
-        threads: of the simulation.
+        settings: of a :class:`ste_lightning.theory.studies.cells.Cell`.
+        threads: of a simulation.
 
     Returns:
         Columns with a row per trial, and the cell's provenance: settings, versions, seconds.
     """
+    arguments = dict(settings)
+    experiment = arguments.pop("experiment", "simulate")
+    if isinstance(arguments.get("v"), list):
+        arguments["v"] = torch.tensor(arguments["v"], dtype=torch.float32)
+    started = time.perf_counter()
+    if experiment == "simulate":
+        columns = _simulated(arguments, threads)
+    else:
+        columns = EXPERIMENTS[experiment](**arguments)
+    provenance = {
+        "settings": dict(settings),
+        "numbers": NUMBERS,
+        "seconds": round(time.perf_counter() - started, 3),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "ste_lightning": ste_lightning.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "numba")},
+        },
+    }
+    return columns, provenance
+
+
+def _simulated(settings: Mapping[str, Any], threads: int) -> Columns:
     arguments = {"steps": 2000, "noise": 0.0, **settings}
     steps, noise = arguments["steps"], arguments["noise"]
     rule = rule_of(arguments.pop("rule", "relu"))
-    # Traces are needed where there is something to see: under label noise.
+    # Traces are kept where there is something to see (under label noise), or if asked for.
+    traced = bool(noise) or "every" in arguments
     arguments.setdefault("every", 1 if noise else steps)
-    started = time.perf_counter()
     result = simulate(rule=rule, threads=threads, **arguments)
     columns: Columns = {
         "trial": list(range(result.trials)),
@@ -53,22 +79,12 @@ def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dic
         "final_loss": result.final_loss.tolist(),
         "evaluations": result.evaluations.tolist(),
     }
+    if traced:
+        columns["hamming"] = result.hamming[:, -_TRACE:].tolist()
     if noise:
         predicted = predict_recurrence(result.teacher_gradient, result.teacher, result.v, rule)
         columns["predicted_fraction"] = predicted.fraction.tolist()
         columns["predicted_escape_rate"] = predicted.escape_rate.tolist()
         columns["predicted_return_time"] = predicted.return_time.tolist()
         columns["return_histogram"] = result.return_histogram.tolist()
-        columns["hamming"] = result.hamming[:, -_TRACE:].tolist()
-    provenance = {
-        "settings": dict(settings),
-        "numbers": NUMBERS,
-        "seconds": round(time.perf_counter() - started, 3),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "ste_lightning": ste_lightning.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "numba")},
-        },
-    }
-    return columns, provenance
+    return columns

@@ -11,20 +11,20 @@ from typing import Any
 import torch
 
 from ste_lightning.theory.population import can_descend
-from ste_lightning.theory.statistics import Estimate, half_point, power_law, wilson
+from ste_lightning.theory.statistics import Estimate, half_point, power_law
 from ste_lightning.theory.studies.cells import label, rule_of
 from ste_lightning.theory.studies.runner import Result
 
 __all__ = [
     "Threshold",
     "exponents",
+    "gap_rows",
     "order",
     "phase_rows",
-    "rate_rows",
-    "recurrence_rows",
     "rule_rows",
     "thresholds",
     "varied",
+    "window_rows",
 ]
 
 Row = dict[str, Any]
@@ -64,8 +64,15 @@ def _plain(value: Any) -> str:
 
 
 def thresholds(results: Sequence[Result]) -> list[Threshold]:
-    """Return N50 for every combination of the settings other than ``samples``."""
+    """Return N50 for every combination of the settings other than ``samples`` (and what n sets)."""
     keys = [key for key in varied(results) if key not in ("samples", "n")]
+    # What n determines, such as the number of trials, makes no group.
+    keys = [
+        key
+        for key in keys
+        if len({(r.settings["n"], _plain(r.settings.get(key))) for r in results})
+        > len({r.settings["n"] for r in results})
+    ]
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
         place = (*(_plain(result.settings.get(key)) for key in keys), str(result.settings["n"]))
@@ -123,6 +130,31 @@ def phase_rows(results: Sequence[Result], smallest: int = 64) -> list[Row]:
     return rows
 
 
+def gap_rows(results: Sequence[Result]) -> list[Row]:
+    """Return a row per n: N50 of both iterates, their ratio, and the exponents since the last n.
+
+    An exponent is log(N50 ratio) / log(n ratio) of neighbouring n, with its bootstrap interval.
+    """
+    groups: dict[str, list[Threshold]] = {}
+    for t in thresholds(results):
+        groups.setdefault(_plain(dict(t.group)), []).append(t)
+    rows = []
+    for members in groups.values():
+        members.sort(key=lambda t: t.n)
+        for before, t in zip([None, *members[:-1]], members, strict=True):
+            row: Row = {**t.group, "n": t.n}
+            row |= {"N50 last": str(t.n50_last), "N50 averaged": str(t.n50_ergodic)}
+            row["ratio"] = f"{t.n50_last.value / t.n50_ergodic.value:.2f}"
+            for which in ("last", "ergodic"):
+                name = "exponent last" if which == "last" else "exponent averaged"
+                pair = [getattr(u, f"n50_{which}") for u in (before, t) if u is not None]
+                known = len(pair) == 2 and not any(math.isnan(e.value) for e in pair)
+                sizes = [before.n, t.n] if before is not None else []
+                row[name] = str(power_law(sizes, pair)) if known else ""
+            rows.append(row)
+    return rows
+
+
 def rule_rows(results: Sequence[Result]) -> list[Row]:
     """Return a row per rule, best first: N50, and why it can or cannot descend."""
     specs = {label(r.settings["rule"]): r.settings["rule"] for r in results}
@@ -148,45 +180,31 @@ def order(estimate: Estimate) -> float:
     return estimate.low if math.isnan(estimate.value) else estimate.value
 
 
-def rate_rows(results: Sequence[Result]) -> list[Row]:
-    """Return a row per cell: recovery with Wilson's interval, and the share of dead runs."""
-    keys = varied(results)
-    rows = []
-    for result in results:
-        row: Row = {key: label(result.settings.get(key)) for key in keys}
-        for iterate in ("last", "ergodic"):
-            outcome = torch.tensor(result.columns[iterate])
-            low, high = wilson(outcome.sum(), len(outcome))
-            row[iterate] = f"{outcome.double().mean():.2f} [{low:.2f}, {high:.2f}]"
-        row["dead"] = f"{torch.tensor(result.columns['dead']).double().mean():.2f}"
-        rows.append(row)
-    return rows
+def window_rows(results: Sequence[Result]) -> list[Row]:
+    """Return a row per n and rule: N50, and by how much it exceeds the best rule's at that n.
 
-
-def recurrence_rows(results: Sequence[Result]) -> list[Row]:
-    """Return a row per cell: time at w*, escapes and returns, observed and predicted."""
-    keys = varied(results)
+    The factor's interval is the bootstrap's over seeds, which all rules of an n share; the best
+    rule is the one with the smallest N50, and rules whose interval holds 1 are as good.
+    """
+    by_n: dict[int, list[Threshold]] = {}
+    for t in thresholds(results):
+        if not math.isnan(t.n50_last.value):
+            by_n.setdefault(t.n, []).append(t)
     rows = []
-    for result in results:
-        c = result.columns
-        observed, predicted = (
-            torch.tensor(c[name], dtype=torch.float64)
-            for name in ("fraction", "predicted_fraction")
-        )
-        counted = result.settings.get("steps", 2000) - result.settings.get("burn_in", 0)
-        returns = sum(c["returns"])
-        away = sum(t * k for t, k in zip(c["return_time"], c["returns"], strict=True) if k)
-        error = observed.std() / math.sqrt(len(observed))
-        rows.append(
-            {
-                **{key: label(result.settings.get(key)) for key in keys},
-                "time at w*": f"{observed.mean():.3f} ± {1.96 * error:.3f}",
-                "predicted": f"{predicted.mean():.3f}",
-                "correlation": f"{torch.corrcoef(torch.stack([observed, predicted]))[0, 1]:.2f}",
-                "escapes/1000": f"{1000 * sum(c['escapes']) / len(observed) / counted:.1f}",
-                "return time": f"{away / returns:.2f}" if returns else "none",
-                "longest": max(c["longest_return"]),
-                "averaged = w*": f"{torch.tensor(c['ergodic']).double().mean():.2f}",
-            }
-        )
+    for n, members in sorted(by_n.items()):
+        best = min(members, key=lambda t: t.n50_last.value)
+        for t in members:
+            factors = t.n50_last.replicates / best.n50_last.replicates
+            low, high = (float(factors.quantile(q)) for q in (0.025, 0.975))
+            value = t.n50_last.value / best.n50_last.value
+            verdict = "best" if t is best else "as good" if low <= 1 else "worse"
+            rows.append(
+                {
+                    **t.group,
+                    "n": n,
+                    "N50 last": str(t.n50_last),
+                    "times the best": f"{value:.2f} [{low:.2f}, {high:.2f}]",
+                    "": verdict,
+                }
+            )
     return rows

@@ -1,0 +1,25 @@
+"""Figures of the theory's studies, from their stored cells."""
+
+from ste_lightning.figures.studies.gap import gap_figure
+from ste_lightning.figures.studies.normalization import normalization_figure
+from ste_lightning.figures.studies.optimizers import optimizer_figure
+from ste_lightning.figures.studies.outcomes import outcome_figure
+from ste_lightning.figures.studies.phase import phase_figure
+from ste_lightning.figures.studies.population import population_figure
+from ste_lightning.figures.studies.recurrence import recurrence_study_figure
+from ste_lightning.figures.studies.rules import rules_figure
+from ste_lightning.figures.studies.scaling import scaling_figure
+from ste_lightning.figures.studies.window import window_figure
+
+__all__ = [
+    "gap_figure",
+    "normalization_figure",
+    "optimizer_figure",
+    "outcome_figure",
+    "phase_figure",
+    "population_figure",
+    "recurrence_study_figure",
+    "rules_figure",
+    "scaling_figure",
+    "window_figure",
+]

@@ -1,0 +1,128 @@
+"""The gap between the last and the averaged iterate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
+
+from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, grid
+from ste_lightning.theory.statistics import Estimate, wilson
+from ste_lightning.theory.studies import tables
+
+if TYPE_CHECKING:
+    from ste_lightning.theory.studies.runner import Result
+
+__all__ = ["gap_figure"]
+
+_ITERATES = (("ergodic", "averaged iterate", AVERAGED, "D"), ("last", "last iterate", LAST, "o"))
+
+
+def gap_figure(results: Sequence[Result]) -> Figure:
+    """Draw recovery against N for the three largest n, and N50 of both iterates against n.
+
+    Bands are Wilson's 95 % intervals, bars the bootstrap's. The shaded part of a panel lies
+    between the two N50: there averaging succeeds and the last iterate fails.
+
+    Args:
+        results: cells over n and samples, one rule and m.
+    """
+    found = sorted(tables.thresholds(results), key=lambda t: t.n)
+    trials = {r.settings["n"]: len(r.columns["last"]) for r in results}
+    shown = found[-3:]
+    figure = Figure(figsize=(4.3 + 3.0 * len(shown), 3.9), layout="constrained")
+    axes = figure.subplots(1, len(shown) + 1, width_ratios=[1.0] * len(shown) + [1.25])
+    for panel, t in zip(axes, shown, strict=False):
+        _recovery(panel, t, trials[t.n])
+    axes[0].set_ylabel("trials that recover w*")
+    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
+    _growth(axes[-1], found)
+    settings = results[0].settings
+    figure.suptitle(
+        f"The price of the last iterate (m = {settings.get('m', 4)}, "
+        f"{settings.get('rule', 'relu')}, T = {settings.get('steps', 2000)}, no label noise)",
+        fontsize=12,
+    )
+    return figure
+
+
+def _recovery(axes: Axes, t: tables.Threshold, trials: int) -> None:
+    for which, name, color, marker in _ITERATES:
+        rates = t.ergodic if which == "ergodic" else t.last
+        counts = (torch.tensor(rates) * trials).round()
+        low, high = wilson(counts, trials)
+        axes.fill_between(t.samples, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.plot(t.samples, rates, color=color, marker=marker, markersize=5, label=name)
+    if not math.isnan(t.n50_last.value) and not math.isnan(t.n50_ergodic.value):
+        between = sorted((t.n50_ergodic.value, t.n50_last.value))
+        axes.axvspan(*between, color="#f6e7d8", zorder=0)
+        times = t.n50_last.value / t.n50_ergodic.value
+        axes.annotate(
+            f"N50 x {times:.2f}",
+            (math.sqrt(between[0] * between[1]), 1.03),
+            ha="center",
+            fontsize=9,
+            color="#8a4b10",
+        )
+    axes.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
+    axes.set_xscale("log")
+    ticks = t.samples[:: max(1, len(t.samples) // 4)]
+    axes.set_xticks(ticks, [str(N) for N in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(-0.04, 1.12)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("samples N")
+    axes.set_title(f"n = {t.n}", fontsize=11)
+    grid(axes)
+
+
+def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
+    for which, name, color, marker in _ITERATES:
+        known = [(t.n, getattr(t, f"n50_{which}")) for t in found]
+        known = [(n, e) for n, e in known if not math.isnan(e.value)]
+        n = [size for size, _ in known]
+        value = np.array([e.value for _, e in known])
+        spread = [value - [e.low for _, e in known], [e.high for _, e in known] - value]
+        axes.errorbar(
+            n, value, np.maximum(spread, 0), color=color, marker=marker, capsize=2, label=name
+        )
+        slope = f"{_exponent(known):.2f}" if len(known) > 1 else "?"
+        axes.annotate(
+            f"{value[-1]:.0f}\nlocally n^{slope}",
+            (n[-1], value[-1]),
+            xytext=(7, -6),
+            textcoords="offset points",
+            color=color,
+            fontsize=9,
+        )
+    sizes = np.array([t.n for t in found], dtype=float)
+    start = found[0].n50_ergodic.value
+    top = max(max(t.samples) for t in found)
+    for power in (2, 4):
+        line = start * (sizes / sizes[0]) ** power
+        axes.plot(sizes, line, linestyle="--" if power == 2 else "-.", color=GREY, linewidth=1)
+        inside = int(np.flatnonzero(line < 2 * top)[-1])
+        axes.annotate(
+            f"slope n^{power}", (sizes[inside], line[inside]), fontsize=8, color="#555555"
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
+    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 2.6)
+    axes.set_ylim(start / 1.6, top * 2)
+    axes.set(xlabel="inputs n", ylabel="N50: samples for half of the trials")
+    axes.set_title("bounds and measurement", fontsize=11)
+    grid(axes)
+
+
+def _exponent(known: Sequence[tuple[int, Estimate]]) -> float:
+    """Return the exponent between the two largest n."""
+    (n0, a), (n1, b) = known[-2:]
+    return math.log(b.value / a.value) / math.log(n1 / n0)
