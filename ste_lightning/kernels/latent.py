@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import SIGNS, Codes
-from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
 from ste_lightning.kernels.plan import plan_of
 from ste_lightning.kernels.threads import share
@@ -31,6 +34,16 @@ def _lanes(format: str) -> NDArray[np.int64]:
 @functools.cache
 def _constant(count: int, value: float) -> NDArray[np.float32]:
     return np.full(count, value, np.float32)
+
+
+@emitted
+def _popcount(typing: Any, word: Any) -> Any:
+    """Return how many bits are set."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.ctpop(args[0]), ir.IntType(64))
+
+    return types.int64(types.uint32), code
 
 
 @compiled
@@ -54,10 +67,7 @@ def _lay_out(  # type: ignore[no-untyped-def]
                     for i in range(channels - c):
                         if not (w[source + c + i] < 0):
                             word |= np.uint32(1) << np.uint32(i)
-                bits = word
-                while bits:  # a popcount in five steps would not be faster: weights are few
-                    bits &= bits - np.uint32(1)
-                    total += 1
+                total += _popcount(word)
                 for byte in range(min(4, (channels - c + 7) // 8 if unit == 1 else 4)):
                     octet = np.uint8((word >> np.uint32(8 * byte)) & np.uint32(255))
                     if unit == 1:

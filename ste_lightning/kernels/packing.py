@@ -15,8 +15,12 @@ from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.kernels.vectors import (
     compare,
     compare_affine,
-    compare_planes,
     plane_of,
+    sign_affine_planes,
+    sign_planes,
+    step_affine_planes,
+    step_planes,
+    store_16,
     store_32,
     store_64,
 )
@@ -109,45 +113,64 @@ def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no
                 sums[row * groups + group] = total
 
 
+@inlined
+def _octets(x, at, stride, count, strict, affine, scale, shift, channel, octets):  # type: ignore[no-untyped-def]
+    """Write the bits of 32 pixels and up to eight channels, a byte per pixel."""
+    if affine:
+        if strict:
+            step_affine_planes(x, at, stride, count, scale, shift, channel, octets)
+        else:
+            sign_affine_planes(x, at, stride, count, scale, shift, channel, octets)
+    elif strict:
+        step_planes(x, at, stride, count, scale, shift, channel, octets)
+    else:
+        sign_planes(x, at, stride, count, scale, shift, channel, octets)
+
+
 @compiled
 def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignore[no-untyped-def]
     """Pack images stored channel by channel (NCHW); one row of bits per pixel.
 
-    Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``;
-    scale and shift always apply.
+    Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``.
     """
     fmt, groups, channels, size, strict = plan[0], plan[3], plan[6], plan[7], plan[13] != 0
     octets = np.empty(32, np.uint8)
+    affine = len(scale) > 0
     per_octet = 2 if fmt == 0 else 1
+    step = groups * size
     for image in range(first, last):
         for group in range(groups):
-            for c in range(0, channels, 8):
+            c = 0
+            while c < channels:
                 count = min(8, channels - c)
                 channel = group * channels + c
                 plane = (image * groups * channels + channel) * pixels
-                for block in range((pixels + 31) // 32):
-                    start = min(block * 32, max(pixels - 32, 0))
+                start = 0
+                while start < pixels:
                     if pixels >= 32:
-                        compare_planes(
-                            x, plane + start, pixels, count, strict, scale, shift, channel, octets
-                        )
+                        start = min(start, pixels - 32)
+                        at = plane + start
+                        _octets(x, at, pixels, count, strict, affine, scale, shift, channel, octets)
                     else:
                         for i in range(pixels):
                             octet = 0
                             for k in range(count):
                                 value = x[plane + k * pixels + i]
-                                value = value * scale[channel + k] + shift[channel + k]
+                                if affine:
+                                    value = value * scale[channel + k] + shift[channel + k]
                                 if _bit(value, strict):
                                     octet |= 1 << k
                             octets[i] = np.uint8(octet)
                     at = ((image * pixels + start) * groups + group) * size + c // 8 * per_octet
                     for i in range(min(32, pixels)):
+                        byte = np.int64(octets[i])
                         if fmt == 0:
-                            out[at] = np.uint8((octets[i] << 4) & 0xF0)
-                            out[at + 1] = np.uint8(octets[i] & 0xF0)
+                            store_16(out, at, np.uint16(((byte << 4) & 0xF0) | (byte & 0xF0) << 8))
                         else:
-                            out[at] = octets[i]
-                        at += groups * size
+                            out[at] = np.uint8(byte)
+                        at += step
+                    start += 32
+                c += 8
 
 
 @compiled

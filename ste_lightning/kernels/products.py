@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,14 +63,22 @@ class _Index:
         pixels: the input pixel under each tap at each output position, -1 outside the input.
         border: which of ``borders`` each output position has.
         borders: the different sets of taps outside the input, 1.0 for outside.
+        output: the output's spatial size.
+        inputs, positions: number of input pixels and of output positions.
     """
 
     pixels: NDArray[np.int32]
     border: NDArray[np.int64]
     borders: NDArray[np.float32]
+    output: tuple[int, ...]
+    inputs: int
+    positions: int
 
 
-@functools.lru_cache(maxsize=256)
+_Placed = tuple[_Index, NDArray[np.float32]]
+
+
+@functools.lru_cache(maxsize=64)
 def _index(geometry: Geometry, size: tuple[int, ...]) -> _Index:
     """Return the index of a convolution over inputs of a size."""
     axes = []
@@ -95,7 +104,25 @@ def _index(geometry: Geometry, size: tuple[int, ...]) -> _Index:
     taps = int(np.prod(geometry.kernel))
     pixels = np.where(outside, -1, pixel).astype(np.int32).reshape(-1, taps)
     borders, border = np.unique(pixels < 0, axis=0, return_inverse=True)
-    return _Index(pixels.ravel(), border.astype(np.int64).ravel(), borders.astype(np.float32))
+    return _Index(
+        pixels.ravel(),
+        border.astype(np.int64).ravel(),
+        borders.astype(np.float32),
+        geometry.output(size),
+        int(np.prod(size)),
+        len(pixels),
+    )
+
+
+def _at_borders(w: Prepared, geometry: Geometry, size: tuple[int, ...]) -> _Placed:
+    """Return the index for these weights and inputs of a size, made once."""
+    placed: _Placed | None = w.cache.get((geometry, size))
+    if placed is None:
+        index = _index(geometry, size)
+        if len(w.cache) >= 64:
+            w.cache.clear()
+        placed = w.cache[geometry, size] = (index, (index.borders @ w.padding).ravel())
+    return placed
 
 
 @dataclass(frozen=True)
@@ -270,20 +297,16 @@ def convolve(
     Returns:
         (images, outputs, *output size), float32, stored with the channels last.
     """
-    images, size = len(x), tuple(x.shape[2:])
-    output = geometry.output(size)
-    outputs = w.groups * w.outputs
-    index = _index(geometry, size)
     if w.format == "torch":
         y = _convolve_torch(x, w, geometry, scale, shift)
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
+    images, outputs = len(x), w.groups * w.outputs
+    index, padding = _at_borders(w, geometry, tuple(x.shape[2:]))
     native = _native()
     packed = _pack_images(x, w, scale, shift)
-    positions = int(np.prod(output))
-    out = torch.empty(images, *output, outputs)
+    out = torch.empty(images, *index.output, outputs)
     if out.numel() > 0:
         flat = out.numpy().reshape(-1)
-        padding = (index.borders @ w.padding).ravel()
 
         def part(first: int, last: int) -> None:
             native.multiply_gathered(
@@ -291,10 +314,10 @@ def convolve(
                 packed.bits,
                 packed.plane,
                 packed.sums,
-                int(np.prod(size)),
+                index.inputs,
                 index.pixels,
                 index.border,
-                positions,
+                index.positions,
                 w.panels,
                 w.coefficients.columns,
                 padding,
@@ -306,7 +329,7 @@ def convolve(
             )
 
         least = 1 + _LEAST_WORK // (w.work * w.groups)
-        share(part, images * positions, least, 16)
+        share(part, images * index.positions, least, 16)
     return out.movedim(-1, 1)
 
 
@@ -314,7 +337,7 @@ def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | N
     """Pack images; pixel by pixel if they are stored so, else plane by plane."""
     images, channels = x.shape[:2]
     last = x.movedim(1, -1)
-    pixels = last[0, ..., 0].numel() if images else 0
+    pixels = math.prod(x.shape[2:])
     planar = x.dtype != torch.uint8 and x.is_contiguous() and not _needs_sums(w)
     if last.is_contiguous() or not planar:
         rows = last.contiguous().view(images * pixels, channels)
@@ -325,9 +348,8 @@ def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | N
     bits = _room(images * pixels, size, 1)
     if w.channels % (8 * w.layout.unit):
         bits[:] = 0
-    if scale is None or shift is None:
-        scale, shift = torch.ones(channels), torch.zeros(channels)
-    flat, factor, offset = x.numpy().reshape(-1), scale.numpy(), shift.numpy()
+    flat = x.numpy().reshape(-1)
+    factor, offset = _affine(scale, shift)
 
     def part(first: int, last: int) -> None:
         packing.pack_planar(w.plan, flat, pixels, factor, offset, bits, first, last)

@@ -16,7 +16,7 @@ from numba import types
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.vectors import compare
 
-__all__ = ["clip_", "mask_", "pack", "signs", "unpack"]
+__all__ = ["mask_", "pack", "signs", "unpack"]
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _VECTOR = ir.VectorType(ir.FloatType(), 32)
@@ -44,11 +44,6 @@ def _mask(builder: Any, word: Any) -> Any:
     return builder.icmp_unsigned("!=", lanes, ir.Constant(_WORDS, None))
 
 
-def _within(builder: Any, values: Any, low: Any, high: Any) -> Any:
-    above = builder.fcmp_ordered(">", values, _splat(builder, low))
-    return builder.and_(above, builder.fcmp_ordered("<=", values, _splat(builder, high)))
-
-
 def _load(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
     values = builder.load(_at(context, builder, kind, array, start))
     values.align = 4
@@ -61,7 +56,9 @@ def _inside(typing: Any, x: Any, start: Any, low: Any, high: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         values = _load(context, builder, signature.args[0], args[0], args[1])
-        return builder.bitcast(_within(builder, values, args[2], args[3]), ir.IntType(32))
+        above = builder.fcmp_ordered(">", values, _splat(builder, args[2]))
+        below = builder.fcmp_ordered("<=", values, _splat(builder, args[3]))
+        return builder.bitcast(builder.and_(above, below), ir.IntType(32))
 
     return types.uint32(_FLOATS, types.int64, types.float32, types.float32), code
 
@@ -80,40 +77,18 @@ def _spread(typing: Any, word: Any, low: Any, high: Any, out: Any, start: Any) -
     return types.none(types.uint32, types.float32, types.float32, _FLOATS, types.int64), code
 
 
-def _store_scaled(
-    context: Any, builder: Any, kind: Any, grad: Any, start: Any, passes: Any, outside: Any
-) -> None:
-    """Multiply grad[start + i] by ``outside`` where lane i does not pass."""
-    values = _load(context, builder, kind, grad, start)
-    scaled = builder.fmul(values, _splat(builder, outside))
-    target = _at(context, builder, kind, grad, start)
-    builder.store(builder.select(passes, values, scaled), target).align = 4
-
-
 @emitted
 def _scale(typing: Any, word: Any, outside: Any, grad: Any, start: Any) -> Any:
     """Multiply grad[start + i] by ``outside`` where bit i of the word is not set."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        passes = _mask(builder, args[0])
-        _store_scaled(context, builder, signature.args[2], args[2], args[3], passes, args[1])
+        values = _load(context, builder, signature.args[2], args[2], args[3])
+        scaled = builder.fmul(values, _splat(builder, args[1]))
+        target = _at(context, builder, signature.args[2], args[2], args[3])
+        builder.store(builder.select(_mask(builder, args[0]), values, scaled), target).align = 4
         return context.get_dummy_value()
 
     return types.none(types.uint32, types.float32, _FLOATS, types.int64), code
-
-
-@emitted
-def _clip(typing: Any, x: Any, low: Any, high: Any, outside: Any, grad: Any, start: Any) -> Any:
-    """Multiply grad[start + i] by ``outside`` unless low < x[start + i] <= high."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = _load(context, builder, signature.args[0], args[0], args[5])
-        passes = _within(builder, values, args[1], args[2])
-        _store_scaled(context, builder, signature.args[4], args[4], args[5], passes, args[3])
-        return context.get_dummy_value()
-
-    number = types.float32
-    return types.none(_FLOATS, number, number, number, _FLOATS, types.int64), code
 
 
 @compiled
@@ -178,16 +153,3 @@ def signs(w, low, high, out, first, last):  # type: ignore[no-untyped-def]
         else:
             for i in range(start, len(out)):
                 out[i] = low if w[i] < 0 else high
-
-
-@compiled
-def clip_(grad, w, low, high, outside, first, last):  # type: ignore[no-untyped-def]
-    """Multiply ``grad`` by ``outside`` unless low < w <= high, words ``first`` to ``last``."""
-    for word in range(first, last):
-        start = word * 32
-        if start + 32 <= len(grad):
-            _clip(w, low, high, outside, grad, start)
-        else:
-            for i in range(start, len(grad)):
-                if not (low < w[i] and w[i] <= high):
-                    grad[i] *= outside

@@ -13,11 +13,15 @@ from ste_lightning.kernels.compiling import emitted
 __all__ = [
     "compare",
     "compare_affine",
-    "compare_planes",
     "copy_8",
     "copy_16",
     "copy_32",
     "plane_of",
+    "sign_affine_planes",
+    "sign_planes",
+    "step_affine_planes",
+    "step_planes",
+    "store_16",
     "store_32",
     "store_64",
 ]
@@ -76,61 +80,65 @@ def compare_affine(
     return types.uint32(array, types.int64, types.boolean, array, array, types.int64), code
 
 
-@emitted
-def compare_planes(
-    typing: Any,
-    x: Any,
-    start: Any,
-    stride: Any,
-    channels: Any,
-    strict: Any,
-    scale: Any,
-    shift: Any,
-    channel: Any,
-    out: Any,
-) -> Any:
-    """Write 32 bytes: bit c of byte i is that of :func:`compare_affine` at channel c, pixel i.
+def _compare_planes(strict: bool, affine: bool) -> Any:
+    """Return the comparison of 32 pixels of up to eight channels.
 
-    Pixel i of channel c is ``x[start + c * stride + i]``; ``channels`` is at most 8.
+    It writes 32 bytes: bit c of byte i is that of :func:`compare` (:func:`compare_affine` if
+    ``affine``) at channel c, pixel i, which is ``x[start + c * stride + i]``.
     """
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x_, start_, stride_, channels_, strict_, scale_, shift_, channel_, out_ = args
-        kinds = signature.args
-        first = _pointer(context, builder, kinds[0], x_, start_)
-        factors = _pointer(context, builder, kinds[5], scale_, channel_)
-        offsets = _pointer(context, builder, kinds[6], shift_, channel_)
-        zero = ir.Constant(_OCTETS, None)
-        cell = _cell(builder, zero)
-        bit = _cell(builder, ir.Constant(ir.IntType(8), 1))
+    def compare_planes(
+        typing: Any,
+        x: Any,
+        start: Any,
+        stride: Any,
+        channels: Any,
+        scale: Any,
+        shift: Any,
+        channel: Any,
+        out: Any,
+    ) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x_, start_, stride_, channels_, scale_, shift_, channel_, out_ = args
+            kinds = signature.args
+            first = _pointer(context, builder, kinds[0], x_, start_)
+            zero = ir.Constant(_OCTETS, None)
+            cell = _cell(builder, zero)
+            bit = _cell(builder, ir.Constant(ir.IntType(8), 1))
+            with cgutils.for_range(builder, channels_) as loop:
+                values = _load(
+                    builder, builder.gep(first, [builder.mul(loop.index, stride_)]), _VECTOR
+                )
+                if affine:
+                    at = builder.add(channel_, loop.index)
+                    factor = builder.load(_pointer(context, builder, kinds[4], scale_, at))
+                    offset = builder.load(_pointer(context, builder, kinds[5], shift_, at))
+                    values = builder.fmul(values, _splat(builder, factor))
+                    values = builder.fadd(values, _splat(builder, offset))
+                nothing = ir.Constant(_VECTOR, None)
+                if strict:
+                    found = builder.fcmp_ordered(">", values, nothing)
+                else:
+                    found = builder.fcmp_unordered(">=", values, nothing)
+                current = builder.load(bit)
+                chosen = builder.select(found, _splat(builder, current), zero)
+                builder.store(builder.or_(builder.load(cell), chosen), cell)
+                builder.store(builder.shl(current, ir.Constant(ir.IntType(8), 1)), bit)
+            data = context.make_array(kinds[7])(context, builder, out_).data
+            target = builder.bitcast(data, _OCTETS.as_pointer())
+            builder.store(builder.load(cell), target).align = 1
+            return context.get_dummy_value()
 
-        with cgutils.for_range(builder, channels_) as loop:
-            plane = builder.gep(first, [builder.mul(loop.index, stride_)])
-            factor = _splat(builder, builder.load(builder.gep(factors, [loop.index])))
-            offset = _splat(builder, builder.load(builder.gep(offsets, [loop.index])))
-            values = builder.fadd(builder.fmul(_load(builder, plane, _VECTOR), factor), offset)
-            nothing = ir.Constant(_VECTOR, None)
-            greater = builder.fcmp_ordered(">", values, nothing)
-            least = builder.fcmp_unordered(">=", values, nothing)
-            chosen = builder.select(
-                strict_, builder.sext(greater, _OCTETS), builder.sext(least, _OCTETS)
-            )
-            current = builder.load(bit)
-            builder.store(
-                builder.or_(builder.load(cell), builder.and_(chosen, _splat(builder, current))),
-                cell,
-            )
-            builder.store(builder.shl(current, ir.Constant(ir.IntType(8), 1)), bit)
-        target = builder.bitcast(
-            context.make_array(kinds[8])(context, builder, out_).data, _OCTETS.as_pointer()
-        )
-        builder.store(builder.load(cell), target).align = 1
-        return context.get_dummy_value()
+        index = types.int64
+        return types.none(_FLOATS, index, index, index, _FLOATS, _FLOATS, index, _BYTES), code
 
-    index = types.int64
-    return types.none(
-        _FLOATS, index, index, index, types.boolean, _FLOATS, _FLOATS, index, _BYTES
-    ), code
+    return emitted(compare_planes)
+
+
+sign_planes = _compare_planes(strict=False, affine=False)
+step_planes = _compare_planes(strict=True, affine=False)
+sign_affine_planes = _compare_planes(strict=False, affine=True)
+step_affine_planes = _compare_planes(strict=True, affine=True)
 
 
 def _cell(builder: Any, value: Any) -> Any:
@@ -175,6 +183,7 @@ def _store(bits: int, kind: Any) -> Any:
     return emitted(store)
 
 
+store_16 = _store(16, types.uint16)
 store_32 = _store(32, types.uint32)
 store_64 = _store(64, types.uint64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class Prepared:
         padding: (taps, all outputs) float32, to add where a tap lies outside the input.
         scale, shift: per output, applied to the integer product.
         values: the integer weights as float32, only for the format ``"torch"``.
+        cache: what convolutions derive for an input size.
         plan: the integers above as compiled code reads them; empty for ``"torch"``.
     """
 
@@ -49,6 +51,7 @@ class Prepared:
     scale: NDArray[np.float32]
     shift: NDArray[np.float32]
     values: Tensor
+    cache: dict[Any, Any] = field(default_factory=dict, compare=False)
     plan: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @functools.cached_property
