@@ -1,8 +1,8 @@
 """One bit per element: how binary activations and masks wait for the backward pass.
 
 Bit i of byte j belongs to element 8 j + i of the flat tensor; the bytes fill whole 32-bit words.
-Compiled code packs contiguous float32 on the CPU in one pass; torch operators do the rest, with
-equal results.
+Compiled code works on contiguous float32 on the CPU, one pass per function; torch operators do
+the rest, with equal results.
 """
 
 from __future__ import annotations
@@ -10,27 +10,43 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.surrogate import Window
+from ste_lightning.functional.maps import hard_sign
+from ste_lightning.functional.rules.windows import Clipped
+from ste_lightning.functional.surrogate import Surrogate, Window
 from ste_lightning.kernels.threads import share
 
-__all__ = ["mask_gradient", "pack", "unpack"]
+__all__ = ["clip_gradient", "mask_gradient", "pack", "signs", "unpack"]
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
+_ONE_PASS = 1 << 18  # elements that outgrow the cache: torch's three passes are slower there
 
 
 @functools.cache
-def _compiler() -> bool:
-    return importlib.util.find_spec("numba") is not None
+def _compiler() -> ModuleType | None:
+    """Return the compiled functions, or ``None`` where numba is missing."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    from ste_lightning.kernels import residuals
+
+    return residuals
 
 
-def _native(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous() and _compiler()
+def _native(x: Tensor) -> ModuleType | None:
+    if x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous():
+        return _compiler()
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(*values: float) -> tuple[np.float32, ...]:
+    return tuple(np.float32(value) for value in values)
 
 
 def _size(elements: int) -> int:
@@ -48,41 +64,36 @@ def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor
     Returns:
         uint8 tensors of one bit per element.
     """
-    if _native(x):
-        from ste_lightning.kernels import residuals
-
+    native = _native(x)
+    if native is not None:
         size = _size(x.numel())
         bits = torch.empty(size, dtype=torch.uint8)
-        mask = torch.empty(size if window is not None else 0, dtype=torch.uint8)
-        flat, words, masked = x.detach().view(-1).numpy(), _words(bits), _words(mask)
-        low, high = (window.low, window.high) if window is not None else (0.0, 0.0)
-        bounds = (np.float32(low), np.float32(high))
+        mask = None if window is None else torch.empty(size, dtype=torch.uint8)
+        flat, words = _flat(x), _words(bits)
+        masked = words if mask is None else _words(mask)
+        low, high = _numbers(0.0, 0.0) if window is None else _numbers(window.low, window.high)
 
         def part(first: int, last: int) -> None:
-            residuals.pack(flat, strict, window is not None, *bounds, words, masked, first, last)
+            native.pack(flat, strict, mask is not None, low, high, words, masked, first, last)
 
         share(part, size // 4, _LEAST)
-        return bits, mask if window is not None else None
+        return bits, mask
     positive = x > 0 if strict else ~(x < 0)
     if window is None:
         return _pack_torch(positive), None
     return _pack_torch(positive), _pack_torch((x > window.low) & (x <= window.high))
 
 
-def unpack(bits: Tensor, like: Tensor | torch.Size, low: float, dtype: torch.dtype) -> Tensor:
-    """Return +1 where a bit is set and ``low`` elsewhere, in the shape ``like``."""
-    shape = like if isinstance(like, torch.Size) else like.shape
-    count = shape.numel()
-    if bits.device.type == "cpu" and dtype == torch.float32 and _compiler():
-        from ste_lightning.kernels import residuals
-
-        out = torch.empty(shape)
-        flat, words = out.view(-1).numpy(), _words(bits)
-        values = (np.float32(low), np.float32(1))
-        share(lambda a, b: residuals.unpack(words, *values, flat, a, b), len(words), _LEAST)
+def unpack(bits: Tensor, shape: torch.Size, low: float, dtype: torch.dtype) -> Tensor:
+    """Return +1 where a bit is set and ``low`` elsewhere, in that shape."""
+    native = _compiler() if bits.device.type == "cpu" and dtype == torch.float32 else None
+    if native is not None:
+        out = torch.empty(shape, dtype=dtype)
+        flat, words, (zero, one) = _flat(out), _words(bits), _numbers(low, 1.0)
+        share(lambda a, b: native.unpack(words, zero, one, flat, a, b), len(words), _LEAST)
         return out
     table = _table(low, dtype, bits.device)
-    return table.index_select(0, bits.int()).view(-1)[:count].view(shape)
+    return table.index_select(0, bits.int()).view(-1)[: shape.numel()].view(shape)
 
 
 def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
@@ -90,14 +101,48 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
 
     ``grad`` must be the caller's own: it may be overwritten.
     """
-    if _native(grad):
-        from ste_lightning.kernels import residuals
-
-        flat, words, factor = grad.view(-1).numpy(), _words(mask), np.float32(outside)
-        share(lambda a, b: residuals.mask_(flat, words, factor, a, b), len(words), _LEAST)
+    native = _native(grad)
+    if native is not None:
+        flat, words, (factor,) = _flat(grad), _words(mask), _numbers(outside)
+        share(lambda a, b: native.mask_(flat, words, factor, a, b), len(words), _LEAST)
         return grad
-    inside = unpack(mask, grad, 0.0, grad.dtype)
+    inside = unpack(mask, grad.shape, 0.0, grad.dtype)
     return grad * (inside if outside == 0 else outside + (1 - outside) * inside)
+
+
+def signs(weight: Tensor) -> Tensor:
+    """Return +1 where ``weight`` >= 0 (or NaN) and -1 elsewhere, as a new tensor."""
+    native = _native(weight) if weight.numel() >= _ONE_PASS else None
+    if native is None:
+        return hard_sign(weight)
+    out = torch.empty(weight.shape, dtype=weight.dtype)
+    flat, written, values = _flat(weight), _flat(out), _numbers(-1.0, 1.0)
+    words = math.ceil(len(flat) / 32)
+    share(lambda a, b: native.signs(flat, *values, written, a, b), words, _LEAST)
+    return out
+
+
+def clip_gradient(grad: Tensor, x: Tensor, rule: Surrogate) -> Tensor:
+    """Return ``grad f'(x)``, in place for the clipped rule.
+
+    ``grad`` must be the caller's own: it may be overwritten.
+    """
+    if type(rule) is not Clipped or isinstance(rule.width, Tensor) or not _is_wide(grad, x):
+        return rule.coarse_gradient(grad, x)
+    # hardtanh_backward excludes its bounds and the rule includes them
+    window = rule.window(x.dtype)
+    assert window is not None
+    bound = -window.low
+    torch.ops.aten.hardtanh_backward.grad_input(grad, x, -bound, bound, grad_input=grad)
+    return grad
+
+
+def _is_wide(*tensors: Tensor) -> bool:
+    return all(t.dtype in (torch.float32, torch.float64) for t in tensors)
+
+
+def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return x.detach().numpy().reshape(-1)
 
 
 def _words(data: Tensor) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:

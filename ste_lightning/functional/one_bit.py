@@ -26,6 +26,11 @@ from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["ConvolutionGeometry", "OneBitProduct", "one_bit_product"]
 
+# Up to these numbers of elements a linear layer keeps its operands as they are: the calls that
+# make and read bits would take a noticeable part of its time, to save less than 256 KiB.
+SMALL_INPUT = 1 << 15
+SMALL_WEIGHT = 1 << 18
+
 
 @dataclasses.dataclass(frozen=True)
 class ConvolutionGeometry:
@@ -64,6 +69,10 @@ class OneBitProduct:
         if self.input_map is None:
             return x
         return hard_sign(x) if self.input_map == "sign" else hard_step(x)
+
+    def unpacked(self, bits: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Return the quantized input from its bits."""
+        return packed.unpack(bits, shape, -1.0 if self.input_map == "sign" else 0.0, dtype)
 
     def multiply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the float product of quantized operands."""
@@ -141,7 +150,8 @@ class _OneBit(torch.autograd.Function):
         ctx.save_for_backward(weight, scale, bits, mask, kept)
         y = counted_product(x, weight, scale, bias, spec)
         if y is None:
-            y = spec.multiply(spec.quantized(x), _weight(weight, scale), bias)
+            values = spec.quantized(x) if bits is None else spec.unpacked(bits, x.shape, x.dtype)
+            y = spec.multiply(values, _weight(weight, scale), bias)
         return y
 
     @staticmethod
@@ -150,8 +160,7 @@ class _OneBit(torch.autograd.Function):
         spec: OneBitProduct = ctx.spec
         weight, scale, bits, mask, x = ctx.saved_tensors
         if x is None:
-            low = -1.0 if spec.input_map == "sign" else 0.0
-            x = packed.unpack(bits, ctx.shape, low, ctx.dtype)
+            x = spec.unpacked(bits, ctx.shape, ctx.dtype)
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
         in_x, in_weight, in_bias = spec.differentiate(grad, x, _weight(weight, scale), wanted)
         if in_x is not None and mask is not None:
@@ -161,13 +170,52 @@ class _OneBit(torch.autograd.Function):
             in_x = packed.mask_gradient(in_x.contiguous(), mask, window.outside)
         if in_weight is not None:
             if scale is not None:
-                in_weight = in_weight * scale
-            in_weight = spec.weight_rule.coarse_gradient(in_weight, weight)
+                in_weight.mul_(scale)
+            in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
         return in_x, in_weight, None, in_bias, None
 
 
+class _Whole(torch.autograd.Function):
+    """The same product for small linear layers, whose operands are kept as they are."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitProduct
+    ) -> Tensor:
+        ctx.spec = spec
+        values, signs = spec.quantized(x), hard_sign(weight)
+        ctx.save_for_backward(x, weight, values, signs)
+        return F.linear(values, signs, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        spec: OneBitProduct = ctx.spec
+        x, weight, values, signs = ctx.saved_tensors
+        in_x = in_weight = None
+        if ctx.needs_input_grad[0]:
+            in_x = grad.mm(signs)
+            if spec.input_rule is not None:
+                in_x = packed.clip_gradient(in_x, x, spec.input_rule)
+        if ctx.needs_input_grad[1]:
+            in_weight = packed.clip_gradient(grad.t().mm(values), weight, spec.weight_rule)
+        return in_x, in_weight, grad.sum(0) if ctx.needs_input_grad[2] else None, None
+
+
+def _is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:
+    """Return whether making and reading bits would take longer than it is worth."""
+    return (
+        x.dim() == 2
+        and x.numel() <= SMALL_INPUT
+        and weight.numel() <= SMALL_WEIGHT
+        and scale is None
+        and spec.geometry is None
+        and x.dtype in (torch.float32, torch.float64)
+    )
+
+
 def _weight(weight: Tensor, scale: Tensor | None) -> Tensor:
-    signs = hard_sign(weight)
+    signs = packed.signs(weight)
     return signs if scale is None else signs.mul_(scale)
 
 
@@ -187,5 +235,8 @@ def one_bit_product(
     Returns:
         The product in the dtype of ``x``. It can be differentiated once.
     """
+    if _is_small(x, weight, scale, spec):
+        whole: Tensor = _Whole.apply(x, weight, bias, spec)  # type: ignore[no-untyped-call]
+        return whole
     y: Tensor = _OneBit.apply(x, weight, scale, bias, spec)  # type: ignore[no-untyped-call]
     return y

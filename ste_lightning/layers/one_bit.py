@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from ste_lightning.functional.one_bit import OneBitProduct
 from ste_lightning.functional.surrogate import Surrogate
@@ -12,12 +13,14 @@ from ste_lightning.quantizers import Sign, Step
 __all__ = ["is_plain_eager", "one_bit_specification"]
 
 Inputs = tuple[str | None, Surrogate | None]
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def is_plain_eager(x: Tensor) -> bool:
     """Return whether nothing but autograd looks at the operations on ``x``."""
     return not (
         torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or torch.is_autocast_enabled(x.device.type)
         or torch.overrides.has_torch_function((x,))
@@ -25,13 +28,10 @@ def is_plain_eager(x: Tensor) -> bool:
     )
 
 
-def _hooked(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
+def _is_observed(module: nn.Module) -> bool:
+    """Return whether somebody must see the calls of the module."""
+    own = vars(module)
+    return any(own[hooks] for hooks in _HOOKS) or _has_any_global_hook()  # type: ignore[no-untyped-call]
 
 
 def one_bit_specification(
@@ -44,13 +44,13 @@ def one_bit_specification(
         inputs: its input quantizer, or ``None`` for float inputs.
         dtype: the input's dtype.
     """
-    if type(weights) is not Sign or _hooked(weights) or isinstance(weights.strength, Tensor):
+    if type(weights) is not Sign or _is_observed(weights) or isinstance(weights.strength, Tensor):
         return None
     if weights.scale != "none" and not weights.detach_scale:
         return None
     if inputs is None:
         return weights, (None, None)
-    if type(inputs) not in (Sign, Step) or _hooked(inputs):
+    if type(inputs) not in (Sign, Step) or _is_observed(inputs):
         return None
     assert isinstance(inputs, (Sign, Step))
     if isinstance(inputs, Sign) and inputs.scale != "none":

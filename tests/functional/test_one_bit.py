@@ -7,16 +7,24 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ste_lightning import functional as SF
-from ste_lightning.functional import bits, counted
+from ste_lightning.functional import bits, counted, one_bit
 from ste_lightning.functional.one_bit import (
     ConvolutionGeometry,
     OneBitProduct,
     one_bit_product,
 )
+
+
+@pytest.fixture(autouse=True, params=["whole", "bits"])
+def _small_layers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs as small layers do, and as others do."""
+    if request.param == "bits":
+        monkeypatch.setattr(one_bit, "SMALL_INPUT", -1)
+
 
 RULES = {
     "sign": ["identity", "clipped", "leaky"],
@@ -47,11 +55,13 @@ def test_windows_are_the_rule_to_the_last_bit(rule: SF.Surrogate, dtype: torch.d
     packed, mask = bits.pack(x, False, window)
     assert mask is not None
     assert packed.numel() == mask.numel() == 4 * -(-x.numel() // 32)
-    signs = bits.unpack(packed, x, -1.0, dtype)
+    signs = bits.unpack(packed, x.shape, -1.0, dtype)
     assert torch.equal(signs, SF.hard_sign(x))
     grad = torch.randn(x.shape).to(dtype)
     expected = grad * rule.derivative(x)
     assert torch.equal(bits.mask_gradient(grad.clone(), mask, window.outside), expected)
+    assert torch.equal(bits.signs(x), signs)
+    assert torch.equal(bits.clip_gradient(grad.clone(), x, rule), expected)
 
 
 def test_compiled_and_torch_packing_write_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +69,7 @@ def test_compiled_and_torch_packing_write_the_same_bytes(monkeypatch: pytest.Mon
     window = SF.surrogate("clipped").window(x.dtype)
     assert window is not None
     compiled = bits.pack(x, True, window)
-    monkeypatch.setattr(bits, "_compiler", lambda: False)
+    monkeypatch.setattr(bits, "_compiler", lambda: None)
     plain = bits.pack(x, True, window)
     for ours, other in zip(compiled, plain, strict=True):
         assert torch.equal(ours[: -(-x.numel() // 8)], other[: -(-x.numel() // 8)])  # type: ignore[index]
@@ -128,7 +138,11 @@ dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
 maps = st.sampled_from(["sign", "step", None])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.data(), st.integers(0, 5), st.integers(1, 70), st.integers(1, 9), maps, dtypes, st.booleans()
 )
@@ -149,7 +163,11 @@ def test_linear(data: Any, rows: int, k: int, n: int, map: str | None, dtype: An
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.data(), maps, dtypes, st.sampled_from([1, 2, 3]), st.sampled_from([0.0, 1.0, -1.0]))
 def test_convolution(data: Any, map: str | None, dtype: Any, dims: int, pad_value: float) -> None:
     def each(low: int, high: int) -> tuple[int, ...]:
@@ -201,8 +219,8 @@ def test_counted_convolutions(map: str, pad_value: float, groups: int) -> None:
 
 
 def test_saves_one_bit_per_element_and_mask() -> None:
-    x = torch.randn(16, 64, requires_grad=True)
-    weight = torch.nn.Parameter(torch.randn(8, 64))
+    x = torch.randn(64, 1024, requires_grad=True)
+    weight = torch.nn.Parameter(torch.randn(8, 1024))
     spec = OneBitProduct("sign", SF.surrogate("clipped"), SF.surrogate("clipped"))
     saved: list[torch.Tensor] = []
 
@@ -214,7 +232,7 @@ def test_saves_one_bit_per_element_and_mask() -> None:
         one_bit_product(x, weight, None, None, spec)
     own = weight.untyped_storage().data_ptr()
     sizes = [t.nbytes for t in saved if t.untyped_storage().data_ptr() != own]
-    assert sizes == [16 * 64 // 8] * 2
+    assert sizes == [64 * 1024 // 8] * 2
 
 
 def test_nothing_is_kept_without_gradients() -> None:

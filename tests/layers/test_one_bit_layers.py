@@ -93,3 +93,11 @@ def test_unbatched_and_same_padded_convolutions() -> None:
         x = torch.randn(2, 2, 7, 7)
         torch.testing.assert_close(layer(x), plain(layer)(x))
         torch.testing.assert_close(layer(x[0]), layer(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_traced_layers_compute_with_torch_operators() -> None:
+    layer = QuantLinear(600, 64)
+    traced = torch.jit.trace(layer, torch.randn(512, 600))
+    x = torch.randn(512, 600)
+    torch.testing.assert_close(traced(x), layer(x))
