@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 
-__all__ = ["Estimate", "half_point", "power_law", "wilson"]
+__all__ = ["Estimate", "crossing", "half_point", "logistic", "power_law", "wilson"]
 
 _Z95 = 1.959963984540054
 
@@ -91,13 +91,60 @@ def half_point(
     generator = torch.Generator().manual_seed(seed)
     picked = torch.randint(seeds, (replicates, seeds), generator=generator)
     rates = torch.cat([rate[None], success.double()[:, picked].mean(2).T])
-    fits = _logistic(N.log(), rates, seeds).exp()
+    fits = logistic(N.log(), rates, seeds)[0].exp()
     low, high = (float(fits[1:].quantile(q)) for q in (0.025, 0.975))
     return Estimate(float(fits[0]), low, high, fits[1:])
 
 
-def _logistic(x: Tensor, rates: Tensor, trials: int) -> Tensor:
-    """Return where each row of ``rates`` (R, K) crosses one half, by penalized likelihood."""
+def crossing(
+    samples: Sequence[int] | Tensor, share: Tensor, replicates: int = 400, seed: int = 0
+) -> Estimate:
+    """Return the number of samples at which the mean of ``share`` first crosses one half.
+
+    By linear interpolation in log N, for shares of time, whose curve is no logistic one; the
+    interval is the bootstrap's over seeds.
+
+    Args:
+        samples: the K numbers of samples, ascending.
+        share: of every seed at every N, in [0, 1], shape (K, seeds).
+        replicates: bootstrap samples; default 400.
+        seed: of the bootstrap.
+
+    Returns:
+        The crossing with its interval; NaN and a bound where the mean never crosses.
+    """
+    x = torch.as_tensor(samples, dtype=torch.float64).log()
+    mean = share.double().mean(1)
+    none = torch.empty(0, dtype=torch.float64)
+    if mean.max() < 0.5:
+        return Estimate(math.nan, float(x.max().exp()), math.inf, none)
+    if mean[0] > 0.5:
+        return Estimate(math.nan, 0.0, float(x.min().exp()), none)
+    generator = torch.Generator().manual_seed(seed)
+    picked = torch.randint(share.shape[1], (replicates, share.shape[1]), generator=generator)
+    rates = torch.cat([mean[None], share.double()[:, picked].mean(2).T])
+    # Replicates that do not cross within the grid end at its edge.
+    above = (rates >= 0.5).int()
+    place = torch.where(above.any(1), above.argmax(1), len(x) - 1).clamp(min=1)
+    row = torch.arange(len(rates))
+    low, high = rates[row, place - 1], rates[row, place]
+    part = ((0.5 - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    found = (x[place - 1] + part * (x[place] - x[place - 1])).exp()
+    ends = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(found[0]), *ends, found[1:])
+
+
+def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:
+    """Fit 1 / (1 + exp(-(x - centre) / width)) to each row of rates, by penalized likelihood.
+
+    Args:
+        x: places, (K,).
+        rates: observed shares, (R, K).
+        trials: how many trials each share is of.
+
+    Returns:
+        ``centre``, where the curve crosses one half, and ``width``, both (R,).
+    """
     centre, scale = x.mean(), x.std().clamp(min=1e-9)
     t = (x - centre) / scale
     design = torch.stack([torch.ones_like(t), t])
@@ -129,7 +176,8 @@ def _logistic(x: Tensor, rates: Tensor, trials: int) -> Tensor:
     crossing: Tensor = centre - scale * beta[:, 0] / beta[:, 1]
     # A replicate without a trend crosses nowhere; keep it within sight of the data.
     span = x.max() - x.min()
-    return crossing.clamp(x.min() - span, x.max() + span)
+    crossing = crossing.clamp(x.min() - span, x.max() + span)
+    return crossing, (scale / beta[:, 1]).clamp(-span, span)
 
 
 def power_law(n: Sequence[int] | Tensor, values: Sequence[Estimate]) -> Estimate:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.theory.statistics import Estimate, half_point, power_law, wilson
+from ste_lightning.theory.statistics import Estimate, crossing, half_point, power_law, wilson
 
 
 def outcomes(samples, n50, slope, seeds, seed=0):
@@ -53,6 +53,15 @@ def test_half_point_outside_the_grid_is_bounded_not_guessed():
     assert str(always) == "< 10"
     with pytest.raises(ConfigurationError, match="a row for each"):
         half_point([10, 20, 30], torch.zeros(2, 8, dtype=torch.bool))
+
+
+def test_crossing_interpolates_and_bounds():
+    share = torch.tensor([[0.1, 0.3], [0.3, 0.5], [0.5, 0.7]])
+    found = crossing([10, 20, 40], share)
+    assert found.value == pytest.approx(20 * math.sqrt(2))
+    assert found.low < found.value < found.high <= 40
+    assert str(crossing([10, 20], share[:2])) == "> 20"
+    assert str(crossing([10, 20], share[:2] + 0.6)) == "< 10"
 
 
 def test_power_law_recovers_an_exponent():

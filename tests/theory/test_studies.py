@@ -11,10 +11,17 @@ from ste_lightning import study
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures import studies as figures
 from ste_lightning.theory import simulate
+from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.studies import expand, rates, run, store, tables
 from ste_lightning.theory.studies.cells import Cell, label, rule_of
+from ste_lightning.theory.studies.closed_forms import closed_form_rows
 from ste_lightning.theory.studies.measure import measure
-from ste_lightning.theory.studies.noisy import recurrence_rows
+from ste_lightning.theory.studies.noisy import (
+    predicted_samples,
+    recurrence_rows,
+    scaling,
+    scaling_rows,
+)
 
 BASE = {"m": 1, "trials": 16, "steps": 200}
 
@@ -31,7 +38,11 @@ def phase(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
-    cells = expand({**BASE, "n": 8, "burn_in": 20}, {"noise": [0.2, 1.0], "samples": [64, 256]})
+    parts = {
+        "noise": {"noise": [0.2, 1.0], "samples": [64, 256]},
+        "step": {"noise": [1.0], "samples": [256], "lr": [0.1]},
+    }
+    cells = expand({**BASE, "n": 8, "burn_in": 20}, {}, parts)
     return run(cells, tmp_path_factory.mktemp("noisy"), workers=1, show=False)
 
 
@@ -48,7 +59,25 @@ def test_a_grid_becomes_cells():
         expand({"n": 4}, {"noise": [0.1]})
 
 
+def test_parts_are_grids_of_their_own():
+    parts = {"small": {"n": [4], "samples": [8, 16]}, "large": {"n": [8], "samples": [99]}}
+    cells = expand({"m": 1}, {"rule": ["relu", "identity"]}, parts)
+    assert [(c.settings["n"], c.settings["samples"]) for c in cells[::2]] == [
+        (4, 8),
+        (4, 8),
+        (8, 99),
+    ]
+    assert len(cells) == 6
+    with pytest.raises(ConfigurationError, match=r"parts\.large\.n"):
+        expand({"samples": 4}, {}, {"large": {"n": []}})
+    with pytest.raises(ConfigurationError, match="unknown experiment"):
+        expand({"experiment": "simulation"}, {"n": [4]})
+    with pytest.raises(ConfigurationError, match="Did you mean 'bits'"):
+        expand({"experiment": "low_bit", "samples": 4}, {"n": [4], "bit": [1]})
+
+
 def test_rules_and_labels():
+    assert label([0.5, -0.5]) == "(0.5, -0.5)"
     assert label({"rule": "clipped", "width": 0.5}) == "clipped(width=0.5)"
     assert label({"counterexample": "tails"}) == "tails"
     assert label(3) == "3"
@@ -179,7 +208,9 @@ def test_recurrence_rows(noisy):
         ("0.2", "256"),
         ("1.0", "64"),
         ("1.0", "256"),
+        ("1.0", "256"),
     ]
+    assert [row["lr"] for row in rows[3:]] == ["", "0.1"]
     assert float(rows[1]["correlation"]) > 0.7
 
 
@@ -197,6 +228,73 @@ def test_figures_are_drawn(phase, noisy, tmp_path):
         (tmp_path / f"{n}.png").stat().st_size > 1000
         for n in ("phase", "recurrence", "normalization")
     )
+
+
+def test_the_gap_and_windows(tmp_path):
+    grid = {"rule": [{"rule": "clipped", "width": w} for w in (0.2, 0.5)]}
+    parts = {
+        "a": {"n": [8], "samples": [4, 8, 16, 32], "trials": [24]},
+        "b": {"n": [16], "samples": [8, 16, 32, 64], "trials": [12]},
+    }
+    results = run(expand({"m": 4, "steps": 200}, grid, parts), tmp_path, workers=1, show=False)
+    one = [r for r in results if r.settings["rule"]["width"] == 0.5]
+    rows = tables.gap_rows(one)
+    assert [row["n"] for row in rows] == [8, 16]
+    assert rows[0]["exponent last"] == ""
+    assert 0 < float(str(rows[1]["exponent last"]).split()[0]) < 3
+    verdicts = {(row["n"], row["rule"]): row[""] for row in tables.window_rows(results)}
+    assert len(verdicts) == 4
+    assert list(verdicts.values()).count("best") == 2
+    figures.gap_figure(one).savefig(tmp_path / "gap.png")
+    figures.window_figure(results).savefig(tmp_path / "window.png")
+
+
+def test_both_layers_optimizers_and_their_figures(tmp_path):
+    base = {"n": 8, "samples": 200, "trials": 8, "steps": 200}
+    cells = expand(
+        {**base, "m": 1, "train_v": True, "lr_v": 0.2}, {"v_init": ["zeros", "opposite"]}
+    )
+    results = run(cells, tmp_path, workers=1, show=False)
+    rows = rates.outcome_rows(results)
+    assert rows[0]["w*"].startswith("1.00")
+    assert float(rows[1]["-w*"][:4]) > 0
+    figures.outcome_figure(results).savefig(tmp_path / "outcomes.png")
+    parts = {"sgd": {"momentum": [0.0, 0.9]}, "adam": {"optimizer": ["adam"], "lr": [0.1]}}
+    cells = expand({**base, "m": 4, "every": 2}, {}, parts)
+    results = run(cells, tmp_path, workers=1, show=False)
+    rows = rates.optimizer_rows(results)
+    assert [row["reached w*"][:4] for row in rows[:2]] == ["1.00", "1.00"]
+    assert rows[0]["left it"].startswith("0.00")
+    assert float(rows[1]["left it"][:4]) > 0
+    figures.optimizer_figure(results).savefig(tmp_path / "optimizers.png")
+
+
+def test_noise_scaling_meets_its_prediction(tmp_path):
+    base = {"m": 1, "rule": "identity", "trials": 32, "steps": 1500, "burn_in": 200}
+    grid = {"n": [8, 12], "noise": [1.0], "samples": [48, 96, 192, 384, 768, 1536]}
+    results = run(expand(base, grid), tmp_path, workers=1, show=False)
+    for s in scaling(results):
+        assert s.half_time.value == pytest.approx(s.half_time_predicted, rel=0.3)
+        assert s.n50.value < s.half_time.value
+    rows = scaling_rows(results)
+    assert rows[-1]["half the time at w*"].startswith("n^")
+    figures.scaling_figure(results).savefig(tmp_path / "scaling.png")
+    assert predicted_samples(lambda N: N / (N + 100)) == pytest.approx(100, rel=0.02)
+
+
+def test_closed_forms_against_monte_carlo(tmp_path):
+    base = {"experiment": "coarse_gradient", "n": 3, "m": 2, "samples": 20_000}
+    cells = expand(base, {"rule": ["relu", "tanh"], "v": ["teacher", "other"], "angle": [40, 120]})
+    results = run(cells, tmp_path, workers=1, show=False)
+    rows = closed_form_rows(results)
+    assert [(row["rule"], row["quantities"], row["within 4"]) for row in rows] == [
+        ("relu", 16, "1.000"),
+        ("tanh", 16, "1.000"),
+    ]
+    figures.population_figure(results).savefig(tmp_path / "population.png")
+    for wrong in ({"n": 1}, {"samples": 1}, {"v": "none"}):
+        with pytest.raises(ConfigurationError):
+            sample_coarse_gradient(**{"samples": 10, "angle": 30, **wrong})
 
 
 def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):

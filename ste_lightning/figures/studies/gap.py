@@ -95,7 +95,7 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
         )
         slope = f"{_exponent(known):.2f}" if len(known) > 1 else "?"
         axes.annotate(
-            f"{value[-1]:.0f}\nlocally n^{slope}",
+            f"{value[-1]:.0f}\nlocally $n^{{{slope}}}$",
             (n[-1], value[-1]),
             xytext=(7, -6),
             textcoords="offset points",
@@ -110,12 +110,12 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
         axes.plot(sizes, line, linestyle="--" if power == 2 else "-.", color=GREY, linewidth=1)
         inside = int(np.flatnonzero(line < 2 * top)[-1])
         axes.annotate(
-            f"slope n^{power}", (sizes[inside], line[inside]), fontsize=8, color="#555555"
+            f"slope $n^{power}$", (sizes[inside], line[inside]), fontsize=8, color="#555555"
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
-    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 2.6)
+    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 3.4)
     axes.set_ylim(start / 1.6, top * 2)
     axes.set(xlabel="inputs n", ylabel="N50: samples for half of the trials")
     axes.set_title("bounds and measurement", fontsize=11)

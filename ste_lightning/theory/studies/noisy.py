@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ste_lightning.theory.population import Stability, local_stability
-from ste_lightning.theory.statistics import Estimate, half_point, power_law
+from ste_lightning.theory.statistics import Estimate, crossing, half_point, power_law
 from ste_lightning.theory.studies.cells import label, rule_of
 from ste_lightning.theory.studies.runner import Result
 from ste_lightning.theory.studies.tables import varied
@@ -94,7 +94,7 @@ def _scaling(members: Sequence[Result]) -> Scaling:
     return Scaling(
         n,
         noise,
-        half_point(samples, fraction),
+        crossing(samples, fraction),
         predicted_samples(lambda N: at(N).fraction),
         half_point(samples, averaged),
         predicted_samples(lambda N: (1 - at(N).overturned) ** n),
