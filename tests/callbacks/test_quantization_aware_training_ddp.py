@@ -13,14 +13,17 @@ from torch import nn
 
 from ste_lightning.callbacks import QuantizationAwareTraining
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:You defined a .validation_step. but have no",
-    "ignore:.*`isinstance.treespec, LeafSpec.` is deprecated",
-    "ignore:.*use of fork",
-    "ignore:This process .* is multi-threaded",
-    "ignore:.*smaller than the logging interval",
-)
+pytestmark = [
+    pytest.mark.forks,
+    pytest.mark.filterwarnings(
+        "ignore:.*does not have many workers",
+        "ignore:You defined a .validation_step. but have no",
+        "ignore:.*`isinstance.treespec, LeafSpec.` is deprecated",
+        "ignore:.*use of fork",
+        "ignore:This process .* is multi-threaded",
+        "ignore:.*smaller than the logging interval",
+    ),
+]
 
 LSQ = {"map": "lsq", "bits": 4}
 
@@ -42,7 +45,7 @@ def fit(folder: Path, policy: Any, module: Plain, **options: Any) -> list[dict[s
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("calibrate", [0, 2])
+@pytest.mark.parametrize("calibrate", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_ranks_agree_to_the_bit(tmp_path: Path, calibrate: int) -> None:
     inputs = {**LSQ, "signed": False}
     policy = [

@@ -67,6 +67,7 @@ def _work(rank: int, port: int, folder: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.forks
 def test_two_ranks_find_what_one_finds(tmp_path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
