@@ -14,7 +14,7 @@ demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=digits_mlp
 
 test: .venv-test/ready lint types
-	$(TEST) -m pytest --cov --cov-report=term --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(TEST) -m pytest -n auto --cov --cov-report=term --cov-fail-under=95
 	$(MAKE) build
 
 test-slow: .venv-test/ready
