@@ -158,6 +158,7 @@ class Classifier(L.LightningModule):
 
 def _build(spec: Mapping[str, Any]) -> nn.Module:
     require("_target_" in spec, "network", dict(spec), "name its class as _target_")
+    _refuse_other_than_modules(spec)
     try:
         network = hydra.utils.instantiate(dict(spec), _convert_="all")
     except Exception as error:
@@ -173,3 +174,28 @@ def _build(spec: Mapping[str, Any]) -> nn.Module:
     )
     built: nn.Module = network
     return built
+
+
+def _refuse_other_than_modules(spec: Any) -> None:
+    """Let a checkpoint's specification name torch modules only, not any callable.
+
+    A checkpoint may come from anywhere, and ``_target_`` would be called with its arguments.
+    """
+    if isinstance(spec, Mapping):
+        if "_target_" in spec:
+            try:
+                target = hydra.utils.get_object(str(spec["_target_"]))
+            except Exception as error:
+                raise ConfigurationError(
+                    f"network={dict(spec)} cannot be built: {error}"
+                ) from error
+            require(
+                isinstance(target, type) and issubclass(target, nn.Module),
+                "_target_",
+                spec["_target_"],
+                "name a torch module class, or pass network= as a module",
+            )
+        spec = list(spec.values())
+    if isinstance(spec, (list, tuple)):
+        for part in spec:
+            _refuse_other_than_modules(part)

@@ -196,3 +196,12 @@ def test_only_the_inner_layers_are_quantized(network, layer):
 def test_network_sizes_that_cannot_work_are_refused(make, argument):
     with pytest.raises(ConfigurationError, match=argument):
         make()
+
+
+def test_a_checkpoint_cannot_name_any_callable() -> None:
+    for spec in (
+        {"_target_": "os.getcwd"},
+        {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.load", "f": "x"}]},
+    ):
+        with pytest.raises(ConfigurationError, match="torch module class"):
+            Classifier(spec, classes=2)
