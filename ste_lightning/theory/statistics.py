@@ -130,8 +130,8 @@ def crossing(
     low, high = rates[row, place - 1], rates[row, place]
     part = ((0.5 - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
     found = (x[place - 1] + part * (x[place] - x[place - 1])).exp()
-    ends = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
-    return Estimate(float(found[0]), *ends, found[1:])
+    first, last = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(found[0]), first, last, found[1:])
 
 
 def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,14 @@ def population_figure(results: Sequence[Result]) -> Figure:
     figure.supxlabel("angle between w and w* (degrees)", fontsize=10)
     figure.supylabel("expected coarse gradient", fontsize=10)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle("lines: closed form; dots: Monte Carlo, 4 standard errors", fontsize=9)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        title="lines: closed form; dots: Monte Carlo with 4 standard errors",
+        title_fontsize=9,
+    )
     return figure

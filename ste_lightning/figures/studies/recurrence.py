@@ -77,7 +77,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
         xlabel="label noise", ylabel="share of steps at w*", title="dots seen, lines predicted"
     )
     middle.legend(frameon=False, fontsize=8)
-    _step_sizes(middle, everything, usual)
+    _step_sizes(right, everything, usual)
     for r, color in zip(chosen, COLORS, strict=False):
         counts = np.sum(r.columns["return_histogram"], axis=0)
         if counts.sum():
@@ -106,13 +106,13 @@ def _step_sizes(axes: Axes, results: Sequence[Result], usual: float) -> None:
         (r for r in results if (r.settings["noise"], r.settings["samples"]) == place),
         key=lambda r: float(r.settings.get("lr", 1.0)),
     )
-    inset = axes.inset_axes((0.1, 0.12, 0.4, 0.27))
+    inset = axes.inset_axes((0.09, 0.1, 0.3, 0.25))
     share = [np.mean(r.columns["fraction"]) for r in same]
     inset.plot(
         [r.settings.get("lr", 1.0) for r in same], share, "o-", color="#222222", markersize=3
     )
     inset.set_xscale("log")
     inset.set_ylim(0, 1)
-    inset.set_title(f"by step size, noise {place[0]:g}, N = {place[1]}", fontsize=7)
+    inset.set_title(f"time at w* by step size,\nnoise {place[0]:g}", fontsize=7)
     clean(inset)
     inset.tick_params(labelsize=7)
