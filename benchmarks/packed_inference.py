@@ -232,12 +232,12 @@ def conv_rows(seconds: float, top: float) -> None:
 
 
 def bit_rows(seconds: float, top: float) -> None:
-    for bits in (2, 4):
+    for bits in (2, 4, 8):
         size, rows = 4096, 16
         layer = nn.Linear(size, size, bias=False)
         kind = Codes(bits, 1, -(2 ** (bits - 1)))
         codes = torch.randint(0, 2**bits, (size, 1, size), dtype=torch.uint8)
-        w = kernels.prepare(codes, kind, kind, format=kernels.default_format())
+        w = kernels.prepare(codes, kind, kind, format=kernels.best_format(kind, kind))
         x = torch.randn(rows, size)
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 

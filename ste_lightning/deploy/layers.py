@@ -136,10 +136,10 @@ class PackedLayer(nn.Module):
         if self._prepared is None:
             with _lock:
                 if self._prepared is None:
-                    self._prepared = self._prepare(kernels.default_format())
+                    self._prepared = self._prepare()
         return self._prepared
 
-    def _prepare(self, format: str) -> Prepared:
+    def _prepare(self) -> Prepared:
         codes = to_codes(self.weight_bits, self.weight_codes.bits, self.shape)
         scale = self.scale
         if self.input_scale() != 1.0:
@@ -154,7 +154,7 @@ class PackedLayer(nn.Module):
             scale=scale,
             shift=None if isinstance(self.input, TokenInput) else self.bias,
             pad_value=self.pad_level(),
-            format=format,
+            format=kernels.best_format(self.input.codes, self.weight_codes),
         )
 
     def pad_level(self) -> float | None:

@@ -5,7 +5,7 @@ it is missing the same functions compute with torch operators, with equal result
 """
 
 from ste_lightning.kernels.affine import SIGNS, STEPS, Codes
-from ste_lightning.kernels.products import Geometry, convolve, default_format, linear
+from ste_lightning.kernels.products import Geometry, best_format, convolve, default_format, linear
 from ste_lightning.kernels.weights import Prepared, prepare
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Codes",
     "Geometry",
     "Prepared",
+    "best_format",
     "convolve",
     "default_format",
     "linear",

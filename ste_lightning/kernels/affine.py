@@ -59,7 +59,11 @@ class Coefficients:
 
 
 def coefficients(
-    inputs: Codes, weights: Codes, length: int, column_sums: NDArray[np.int64]
+    inputs: Codes,
+    weights: Codes,
+    length: int,
+    column_sums: NDArray[np.int64],
+    from_codes: bool = False,
 ) -> Coefficients:
     """Return the coefficients of a product over ``length`` terms.
 
@@ -67,16 +71,20 @@ def coefficients(
         inputs, weights: the two operands' codes.
         length: number of terms of each sum.
         column_sums: C, the sum of each output's weight codes.
+        from_codes: whether X is sum_k c_x c_w itself instead of counted bits.
     """
     both = inputs.step * weights.step
-    columns = (
-        both * (2**inputs.bits - 1) + 2 * inputs.offset * weights.step
-    ) * column_sums + 2 * length * inputs.offset * weights.offset
+    columns = 2 * inputs.offset * weights.step * column_sums
+    columns = columns + 2 * length * inputs.offset * weights.offset
+    row_slope = 2 * inputs.step * weights.offset
+    if not from_codes:
+        columns = columns + both * (2**inputs.bits - 1) * column_sums
+        row_slope += both * (2**weights.bits - 1)
     limit = np.iinfo(np.int32).max
     largest = 2 * length * both * (2**inputs.bits) * (2**weights.bits)
     require(largest < limit, "length", length, "its integer sums would overflow 32 bits")
     return Coefficients(
-        slope=-both,
-        row_slope=both * (2**weights.bits - 1) + 2 * inputs.step * weights.offset,
+        slope=2 * both if from_codes else -both,
+        row_slope=row_slope,
         columns=columns.astype(np.int32),
     )

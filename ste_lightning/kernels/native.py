@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
+from ste_lightning.kernels.digits import digits_1, digits_2
 from ste_lightning.kernels.epilogue import finish_16, finish_32
 from ste_lightning.kernels.packing import pack_rows
 from ste_lightning.kernels.tiles import tile
@@ -30,7 +31,13 @@ _MOST_UNITS = 8000  # bytes of bits that a 16-bit sum can count
 
 
 @inlined
-def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # type: ignore[no-untyped-def]
+def _rows(fmt):  # type: ignore[no-untyped-def]
+    """Return how many rows the micro-kernel takes."""
+    return 8 if fmt == 2 else (2 if fmt == 3 else 4)
+
+
+@inlined
+def _count(fmt, many, panels, panel, bits, row, stride, units, limit, s16, s32):  # type: ignore[no-untyped-def]
     """Add to the sums of one row, or of as many as the micro-kernel takes."""
     if fmt == 0:
         if many:
@@ -42,6 +49,11 @@ def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # typ
             _bytes_4(panels, panel, bits, row, stride, units, s16)
         else:
             _bytes_1(panels, panel, bits, row, stride, units, s16)
+    elif fmt == 3:
+        if many:
+            digits_2(panels, panel, bits, row, stride, units, limit, s32)
+        else:
+            digits_1(panels, panel, bits, row, stride, units, limit, s32)
     elif many:
         _words_8(panels, panel, bits, row, stride, units, s32)
     else:
@@ -52,8 +64,8 @@ def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # typ
 def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total):  # type: ignore[no-untyped-def]
     """Write X of ``count`` rows times one panel to ``total``, for several planes or long rows."""
     fmt, units = plan[0], plan[8]
-    width = 32 if fmt == 2 else 64
-    unit = 4 if fmt == 2 else 1
+    width = 32 if fmt >= 2 else 64
+    unit = 4 if fmt >= 2 else 1
     row_unit = 2 if fmt == 0 else unit
     used = count * width
     total[:used] = 0
@@ -64,10 +76,22 @@ def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s
                 size = min(units - start, _MOST_UNITS)
                 from_panel = panel + j * plan[9] + start * width * unit
                 from_row = row + i * row_plane + start * row_unit
-                _count(fmt, count > 1, panels, from_panel, bits, from_row, stride, size, s16, s32)
-                if fmt == 2:
+                _count(
+                    fmt,
+                    count > 1,
+                    panels,
+                    from_panel,
+                    bits,
+                    from_row,
+                    stride,
+                    size,
+                    plan[14],
+                    s16,
+                    s32,
+                )
+                if fmt >= 2:
                     for k in range(used):
-                        total[k] += s32[k] << (i + j)
+                        total[k] += s32[k] << (i + j * plan[15])
                 else:
                     for k in range(used):
                         total[k] += np.int32(s16[k]) << (i + j)
@@ -79,9 +103,9 @@ def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, to
     """Count ``count`` rows times one panel; the counts are in ``s16`` if ``short``."""
     fmt, units = plan[0], plan[8]
     if short:
-        _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, s32)
-    elif fmt == 2 and plan[1] * plan[2] == 1:
-        _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, total)
+        _count(fmt, count > 1, panels, panel, bits, row, stride, units, plan[14], s16, s32)
+    elif fmt >= 2 and plan[1] * plan[2] == 1:
+        _count(fmt, count > 1, panels, panel, bits, row, stride, units, plan[14], s16, total)
     else:
         _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
 
@@ -145,13 +169,13 @@ def multiply(  # type: ignore[no-untyped-def]
     """
     fmt, outputs, stride, units = plan[0], plan[4], plan[7], plan[8]
     slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    width = 32 if fmt == 2 else 64
-    step = 8 if fmt == 2 else 4
-    unit = 4 if fmt == 2 else 1
+    width = 32 if fmt >= 2 else 64
+    step = _rows(fmt)
+    unit = 4 if fmt >= 2 else 1
     s16 = np.empty(step * width, np.uint16)
     s32 = np.empty(step * width, np.int32)
     total = np.empty(step * width, np.int32)
-    short = fmt != 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
+    short = fmt < 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
     for p in range(begin, end):
         panel = p * width * units * unit
         column = p * width
@@ -190,7 +214,7 @@ def pack_and_multiply(  # type: ignore[no-untyped-def]
     plan, x, factor, offset, bits, sums, panels, columns, padding, scale, shift, out, rows
 ):
     """Quantize rows of floats to one bit and multiply them with all panels, on one thread."""
-    width = 32 if plan[0] == 2 else 64
+    width = 32 if plan[0] >= 2 else 64
     pack_rows(plan, x, factor, offset, bits, sums, 0, rows)
     end = (plan[4] + width - 1) // width
     multiply(plan, bits, 0, sums, panels, columns, padding, scale, shift, out, 0, rows, 0, end)
@@ -250,13 +274,13 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     fmt, input_bits, groups, outputs, taps = plan[0], plan[1], plan[3], plan[4], plan[5]
     size, units = plan[7], plan[8]
     slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    width = 32 if fmt == 2 else 64
-    step = 8 if fmt == 2 else 4
-    unit = 4 if fmt == 2 else 1
+    width = 32 if fmt >= 2 else 64
+    step = _rows(fmt)
+    unit = 4 if fmt >= 2 else 1
     s16 = np.empty(step * width, np.uint16)
     s32 = np.empty(step * width, np.int32)
     total = np.empty(step * width, np.int32)
-    short = fmt != 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
+    short = fmt < 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
     stride = taps * size
     plane = _BLOCK * stride
     rows = np.zeros(input_bits * plane + 8, np.uint8)

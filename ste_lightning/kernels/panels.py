@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out"]
+__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out", "lay_out_digits"]
 
 Bytes = NDArray[np.uint8]
 
@@ -31,14 +31,15 @@ class Layout:
     rows: int
 
     def units(self, channels: int) -> int:
-        """Return how many units hold one bit for each of ``channels`` channels."""
-        return -(-channels // (8 * self.unit))
+        """Return how many units hold ``channels`` channels: of a bit each, or digits of a byte."""
+        return -(-channels // (4 if self.number == 3 else 8 * self.unit))
 
 
 LAYOUTS = {
     "lookup": Layout(0, 64, 1, 2, 4),
     "bytes": Layout(1, 64, 1, 1, 4),
     "words": Layout(2, 32, 4, 4, 8),
+    "digits": Layout(3, 32, 4, 4, 2),
 }
 
 
@@ -73,6 +74,30 @@ def lay_out(codes: NDArray[np.uint8], bits: int, layout: Layout) -> Bytes:
         packed = np.packbits(plane.reshape(panels, layout.width, -1), axis=2, bitorder="little")
         packed = packed.reshape(panels, layout.width, units, layout.unit)
         planes[bit] = packed[:, order].transpose(0, 2, 1, 3)
+    return out
+
+
+def lay_out_digits(codes: NDArray[np.uint8], digit: int, planes: int, layout: Layout) -> Bytes:
+    """Return the panels of a group's weights, ``digit`` bits of each code in a byte.
+
+    Args:
+        codes: (outputs, taps, channels) unsigned codes.
+        digit: bits in a byte.
+        planes: how many digits a code has, the lowest first.
+        layout: that of the format ``digits``.
+
+    Returns:
+        Flat bytes: (plane, panel, unit, output of the panel, four channels).
+    """
+    outputs, taps, channels = codes.shape
+    per_tap, panels = layout.units(channels), -(-outputs // layout.width)
+    out = aligned(planes * panels * layout.width * taps * per_tap * 4)
+    target = out.reshape(planes, panels, taps * per_tap, layout.width, 4)
+    for plane in range(planes):
+        padded = np.zeros((panels * layout.width, taps, per_tap * 4), np.uint8)
+        padded[:outputs, :, :channels] = (codes >> (plane * digit)) & (2**digit - 1)
+        split = padded.reshape(panels, layout.width, taps * per_tap, 4)
+        target[plane] = split.transpose(0, 2, 1, 3)
     return out
 
 

@@ -16,28 +16,33 @@ __all__ = ["plan_of"]
 def plan_of(w: Prepared) -> NDArray[np.int64]:
     """Return one array instead of a dozen arguments, which each cost time at every call.
 
-    Entries: 0 format, 1 input bits, 2 weight bits, 3 groups, 4 outputs per group, 5 taps,
+    Entries: 0 format, 1 input planes, 2 weight planes, 3 groups, 4 outputs per group, 5 taps,
     6 channels per group, 7 bytes of a packed input row and group, 8 units of an output's
     weights, 9 bytes of a bit plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
-    13 whether binary inputs are steps (x > 0) rather than signs (x >= 0).
+    13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 steps that the
+    16-bit sums of the format ``digits`` hold, 15 bits of the weights in a plane.
     """
+    from ste_lightning.kernels.weights import steps_in_16_bits
+
     group = len(w.panels) // w.groups
     return np.array(
         [
             w.layout.number,
-            w.inputs.bits,
-            w.weights.bits,
+            w.input_planes,
+            w.weight_planes,
             w.groups,
             w.outputs,
             w.taps,
             w.channels,
             w.row_bytes,
             w.units,
-            group // w.weights.bits,
+            group // w.weight_planes,
             group,
             w.coefficients.slope,
             w.coefficients.row_slope,
             not w.inputs.signs,
+            steps_in_16_bits(w.inputs, w.digit),
+            w.digit,
         ],
         np.int64,
     )

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.errors import require
+from ste_lightning.kernels.affine import Codes
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["Geometry", "convolve", "default_format", "linear"]
+__all__ = ["Geometry", "best_format", "convolve", "default_format", "linear"]
 
 _NONE = np.empty(0, np.int32)
 _NO_FLOATS = np.empty(0, np.float32)
@@ -32,6 +33,17 @@ def default_format() -> str:
     from ste_lightning.kernels.target import chosen_format
 
     return chosen_format()
+
+
+def best_format(inputs: Codes, weights: Codes) -> str:
+    """Return the fastest format for operands of these bits on this machine.
+
+    Bit planes cost a pass for every pair of bits, products of bytes one or two passes.
+    """
+    planes = default_format()
+    fewest = 6 if planes == "words" else 4
+    several = min(inputs.bits, weights.bits) > 1 and inputs.bits * weights.bits >= fewest
+    return "digits" if several and planes != "torch" else planes
 
 
 @dataclass(frozen=True)
@@ -161,11 +173,19 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
     from ste_lightning.kernels import packing
 
     rows, size = len(x), w.row_bytes * w.groups
-    bits = _room(rows, size, w.inputs.bits)
+    bits = _room(rows, size, w.input_planes)
     needs_sums = _needs_sums(w)
     sums = np.empty(rows * w.groups, np.int32) if needs_sums else _NONE
     flat = x.numpy().reshape(-1)
     if x.dtype == torch.uint8:
+        if needs_sums:
+            grouped = x.view(rows * w.groups, w.channels)
+            sums = grouped.sum(1, dtype=torch.int32).numpy()
+        if w.format == "digits":
+            target = bits[: rows * size].reshape(rows * w.groups, w.row_bytes)
+            target[:, : w.channels] = flat.reshape(rows * w.groups, w.channels)
+            target[:, w.channels :] = 0
+            return _Packed(bits, rows * size, sums)
         for bit in range(w.inputs.bits):
             at = bit * rows * size
 
@@ -173,9 +193,6 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
                 packing.pack_codes(w.plan, flat, bit, bits, at, first, last)
 
             share(planes, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
-        if needs_sums:
-            grouped = x.view(rows * w.groups, w.channels)
-            sums = grouped.sum(1, dtype=torch.int32).numpy()
         return _Packed(bits, rows * size, sums)
     factor, offset = _affine(scale, shift)
 

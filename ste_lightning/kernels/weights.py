@@ -14,10 +14,10 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import Codes, Coefficients
-from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out
+from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, lay_out_digits
 from ste_lightning.kernels.plan import plan_of
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "digit_bits", "prepare", "steps_in_16_bits"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,37 @@ class Prepared:
         return self.layout.units(self.channels) * self.layout.row_unit
 
     @functools.cached_property
+    def input_planes(self) -> int:
+        """How many planes of bits (or of whole bytes) a packed input has."""
+        return 1 if self.format == "digits" else self.inputs.bits
+
+    @functools.cached_property
+    def digit(self) -> int:
+        """Bits of the weights that one plane holds."""
+        return digit_bits(self.inputs, self.weights) if self.format == "digits" else 1
+
+    @functools.cached_property
+    def weight_planes(self) -> int:
+        """How many planes the weights have."""
+        return -(-self.weights.bits // self.digit)
+
+    @functools.cached_property
     def work(self) -> int:
         """Bytes of bit pairs to count for one row and all outputs of a group."""
-        bits = self.inputs.bits * self.weights.bits
-        return self.units * self.layout.unit * bits * self.outputs
+        planes: int = self.input_planes * self.weight_planes
+        return self.units * self.layout.unit * planes * self.outputs
+
+
+def steps_in_16_bits(inputs: Codes, digit: int) -> int:
+    """Return how many products of two pairs 16 signed bits hold."""
+    largest: int = (2**inputs.bits - 1) * (2**digit - 1)
+    return (2**15 - 1) // (2 * largest)
+
+
+def digit_bits(inputs: Codes, weights: Codes) -> int:
+    """Return how many bits of the weights are multiplied at once: all, if 16 bits allow."""
+    fits = weights.bits < 8 and steps_in_16_bits(inputs, weights.bits) > 0
+    return weights.bits if fits else 4
 
 
 def prepare(
@@ -120,10 +147,13 @@ def prepare(
         values = codes.float() * weights.step + weights.offset
     else:
         layout = LAYOUTS[format]
-        parts = [
-            lay_out(array[g * outputs : (g + 1) * outputs], weights.bits, layout)
-            for g in range(groups)
-        ]
+        split = np.split(array, groups)
+        if format == "digits":
+            digit = digit_bits(inputs, weights)
+            planes = -(-weights.bits // digit)
+            parts = [lay_out_digits(part, digit, planes, layout) for part in split]
+        else:
+            parts = [lay_out(part, weights.bits, layout) for part in split]
         panels = _joined(parts)
     correction = np.zeros((taps, all_outputs), np.float32)
     if pad_value is not None and pad_value != inputs.offset:
@@ -138,7 +168,9 @@ def prepare(
         taps,
         channels,
         panels,
-        affine.coefficients(inputs, weights, taps * channels, tap_sums.sum(axis=1)),
+        affine.coefficients(
+            inputs, weights, taps * channels, tap_sums.sum(axis=1), format == "digits"
+        ),
         correction,
         _floats(scale, all_outputs, 1.0),
         _floats(shift, all_outputs, 0.0),

@@ -52,7 +52,7 @@ def test_linear_of_floats(fmt, rows, outputs, channels, inputs, weights):
     assert torch.equal(y.double(), expected)
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", [*FORMATS, "digits"])
 @given(
     rows=st.integers(1, 9),
     outputs=st.integers(1, 70),
@@ -111,6 +111,21 @@ def test_convolution(
     conv = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
     expected = conv(padded, w, None, stride, 0, dilation, groups)
     assert torch.equal(y.double(), expected)
+
+
+@pytest.mark.parametrize("fmt", ["lookup", "digits", "torch"])
+@pytest.mark.parametrize("bits", [(2, 2), (4, 4), (8, 8), (8, 5), (3, 8)])
+def test_convolution_of_codes(fmt, bits):
+    torch.manual_seed(0)
+    inputs, weights = Codes(bits[0], 1, -1), Codes(bits[1], 1, -(2 ** (bits[1] - 1)))
+    codes = random_codes(weights, 2 * 40, 6, 9)
+    x = random_codes(inputs, 3, 18, 6, 7)
+    geometry = Geometry((3, 2), (1, 2), ((1, 1), (0, 1)), (1, 1))
+    w = prepare(codes, inputs, weights, groups=2, pad_value=0.0, format=fmt)
+    padded = F.pad(values(inputs, x), [0, 1, 1, 1])
+    kernel = values(weights, codes).movedim(1, 2).reshape(80, 9, 3, 2)
+    expected = F.conv2d(padded, kernel, None, (1, 2), groups=2)
+    assert torch.equal(convolve(x, w, geometry).double(), expected)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
