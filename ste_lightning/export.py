@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,10 +9,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from ste_lightning.errors import ConfigurationError
 from ste_lightning.hydra_support import register
 from ste_lightning.paths import CONF
-from ste_lightning.running.failures import readable
+from ste_lightning.running.command import refusing, status_of
 
 __all__ = ["main"]
 
@@ -22,11 +20,14 @@ __all__ = ["main"]
 def _task(cfg: DictConfig) -> None:
     from ste_lightning.running.exporting import run_export
 
-    try:
-        run_export(cfg)
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    refusing(lambda: run_export(cfg))
+
+
+def _prepare() -> None:
+    from ste_lightning.running.exporting import Schema
+
+    register()
+    ConfigStore.instance().store(name="ste_export", node=Schema, provider="ste_lightning")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,22 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 when a setting was refused or the export is not exact.
     """
-    from ste_lightning.running.exporting import Schema
-
-    if arguments is not None:
-        sys.argv[1:] = arguments
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    register()
-    ConfigStore.instance().store(name="ste_export", node=Schema, provider="ste_lightning")
-    try:
-        _task()
-    except Exception as error:
-        message = readable(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    return 0
+    return status_of(_task, arguments, _prepare)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,11 +9,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from ste_lightning.errors import ConfigurationError
 from ste_lightning.hydra_support import RecipeSearchPath, register
 from ste_lightning.paths import CONF, RECIPES
-from ste_lightning.running.failures import readable
-from ste_lightning.train import _config_dir
+from ste_lightning.running.command import config_dir, refusing, status_of
 
 __all__ = ["main"]
 
@@ -23,11 +20,16 @@ __all__ = ["main"]
 def _task(cfg: DictConfig) -> None:
     from ste_lightning.theory.studies.command import study
 
-    try:
-        study(cfg)
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    refusing(lambda: study(cfg))
+
+
+def _prepare() -> None:
+    from ste_lightning.theory.studies.command import Schema
+
+    register(config_dir(sys.argv[1:]))
+    own = [folder for folder in RecipeSearchPath.folders if folder != RECIPES]
+    RecipeSearchPath.folders = [*own, RECIPES / "study"]
+    ConfigStore.instance().store(name="ste_study", node=Schema, provider="ste_lightning")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,27 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 when a setting was refused, 130 after Ctrl-C (cells that are done
         are kept).
     """
-    from ste_lightning.theory.studies.command import Schema
-
-    if arguments is not None:
-        sys.argv[1:] = arguments
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    register(_config_dir(sys.argv[1:]))
-    own = [folder for folder in RecipeSearchPath.folders if folder != RECIPES]
-    RecipeSearchPath.folders = [*own, RECIPES / "study"]
-    ConfigStore.instance().store(name="ste_study", node=Schema, provider="ste_lightning")
     try:
-        _task()
+        return status_of(_task, arguments, _prepare)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-    except Exception as error:
-        message = readable(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from omegaconf import DictConfig
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.hydra_support import register
 from ste_lightning.paths import CONF
-from ste_lightning.running.failures import readable
+from ste_lightning.running.command import complain, config_dir, status_of
 from ste_lightning.running.files import REFUSAL, write_text
 from ste_lightning.running.sweep import Combine
 
@@ -29,7 +28,7 @@ def _task(cfg: DictConfig) -> float | None:
     try:
         return run(cfg)
     except ConfigurationError as error:
-        _complain(str(error))
+        complain(str(error))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # The other runs go on; the combined table will name this one.
             write_text(Path(HydraConfig.get().runtime.output_dir) / REFUSAL, f"{error}\n")
@@ -37,16 +36,9 @@ def _task(cfg: DictConfig) -> float | None:
         raise SystemExit(1) from None
 
 
-def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-
-
-def _config_dir(arguments: Sequence[str]) -> str | None:
-    for index, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            return value if equals else next(iter(arguments[index + 1 :]), None)
-    return None
+def _prepare() -> None:
+    Combine.failed = []
+    register(config_dir(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,21 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 when a setting was refused or a run of a sweep failed.
     """
-    if arguments is not None:
-        sys.argv[1:] = arguments
-    # Hydra then raises instead of printing its own message and a hint about this variable.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    Combine.failed = []
-    register(_config_dir(sys.argv[1:]))
-    try:
-        _task()
-    except Exception as error:
-        message = readable(error)
-        if message is None:
-            raise
-        _complain(message)
-        return 1
-    return 1 if Combine.failed else 0
+    return status_of(_task, arguments, _prepare) or int(bool(Combine.failed))
 
 
 if __name__ == "__main__":
