@@ -10,7 +10,7 @@ from ste_lightning.functional.one_bit import OneBitProduct
 from ste_lightning.functional.surrogate import Surrogate
 from ste_lightning.quantizers import Sign, Step
 
-__all__ = ["is_plain_eager", "one_bit_specification"]
+__all__ = ["compiles_one_bit", "is_plain_eager", "one_bit_specification"]
 
 Inputs = tuple[str | None, Surrogate | None]
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -28,10 +28,18 @@ def is_plain_eager(x: Tensor) -> bool:
     )
 
 
+def compiles_one_bit(x: Tensor) -> bool:
+    """Return whether ``torch.compile`` is at work, and may use operators of ours."""
+    return (
+        torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and not torch.is_autocast_enabled(x.device.type)
+    )
+
+
 def _is_observed(module: nn.Module) -> bool:
     """Return whether somebody must see the calls of the module."""
-    own = vars(module)
-    return any(own[hooks] for hooks in _HOOKS) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+    return any(getattr(module, hooks) for hooks in _HOOKS) or _has_any_global_hook()  # type: ignore[no-untyped-call]
 
 
 def one_bit_specification(
@@ -58,6 +66,7 @@ def one_bit_specification(
     if isinstance(inputs.strength, Tensor):
         return None
     rule = inputs.rule
-    if not OneBitProduct.remembers_bits(rule, dtype):
+    # a compiler cannot look for the window's exact bounds; it asks its operators
+    if not torch.compiler.is_compiling() and not OneBitProduct.remembers_bits(rule, dtype):
         return None
     return weights, (inputs.map_name, rule)

@@ -12,7 +12,15 @@ from ste_lightning.functional.one_bit import (
     OneBitProduct,
     one_bit_product,
 )
-from ste_lightning.layers.one_bit import is_plain_eager, one_bit_specification
+from ste_lightning.functional.one_bit_operators import (
+    compiled_one_bit_product,
+    fits_an_operator,
+)
+from ste_lightning.layers.one_bit import (
+    compiles_one_bit,
+    is_plain_eager,
+    one_bit_specification,
+)
 from ste_lightning.quantizers import QuantizerSpec, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
@@ -129,22 +137,29 @@ class QuantizedLayer(nn.Module):
 
         ``None`` where the plain composition has to do it: for other quantizers than sign
         weights with sign, step or float inputs, backward rules that must remember their input,
-        quantizers with hooks, and inside ``torch.compile``, export, vmap and autocast.
+        quantizers with hooks, and inside export, vmap and autocast.
         """
-        quantizing = self.weight_quantization and self.input_quantization
-        if not quantizing or not is_plain_eager(x):
+        if not (self.weight_quantization and self.input_quantization):
+            return None
+        compiled = compiles_one_bit(x)
+        if not compiled and not is_plain_eager(x):
             return None
         spec = one_bit_specification(self.weight_quantizer, self.input_quantizer, x.dtype)
         if spec is None or self.weight.dtype != x.dtype:
             return None
         weights, (input_map, input_rule) = spec
+        if compiled and (
+            input_rule is None or not fits_an_operator(x, self.weight, input_rule, weights.rule)
+        ):
+            return None
         scale = None
         if weights.scale != "none":
             scale = mean_magnitude(self.weight.detach(), weights.scale, weights.channel_dim)
         product = OneBitProduct(input_map, input_rule, weights.rule, geometry)
         bias = self.bias
         assert bias is None or isinstance(bias, Tensor)
-        return one_bit_product(x, self.weight, scale, bias, product)
+        multiply = compiled_one_bit_product if compiled else one_bit_product
+        return multiply(x, self.weight, scale, bias, product)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line and the two quantizers."""

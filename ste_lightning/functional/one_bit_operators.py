@@ -1,0 +1,212 @@
+"""The one-bit product as operators of torch.library, which ``torch.compile`` keeps whole.
+
+Bits and masks of the input are all that the compiled graph keeps for them; sign(W) is made
+again in the backward pass. The compiler adds scale, bias and the weights' backward rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ste_lightning.functional import bits as packed
+from ste_lightning.functional.counted import counted_product
+from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.surrogate import Surrogate, rule_class, surrogate
+
+__all__ = ["compiled_one_bit_product", "fits_an_operator"]
+
+_LEAST_WEIGHTS = 1 << 13  # smaller layers are faster as part of the compiled graph
+
+
+def fits_an_operator(x: Tensor, weight: Tensor, rule: Surrogate, weight_rule: Surrogate) -> bool:
+    """Return whether the operators can take the product, and are worth it."""
+    values = (*rule.parameters().values(), *weight_rule.parameters().values())
+    describable = all(isinstance(value, (int, float)) for value in values)
+    one_bit = rule.remembers == "nothing" or type(rule).window is not Surrogate.window
+    return (
+        describable
+        and one_bit
+        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == "cpu"
+        and weight.numel() >= _LEAST_WEIGHTS
+    )
+
+
+def _specification(
+    input_map: str,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: float,
+) -> OneBitProduct:
+    geometry = None
+    if len(stride) > 0:
+        geometry = ConvolutionGeometry(
+            tuple(stride), tuple(padding), tuple(dilation), groups, pad_value
+        )
+    identity = surrogate("identity")
+    return OneBitProduct(input_map, identity, identity, geometry)
+
+
+def _rule(name: str, parameters: Sequence[float]) -> Surrogate:
+    return surrogate(name, **dict(zip(rule_class(name).parameter_names, parameters, strict=True)))
+
+
+def _numbers(rule: Surrogate) -> list[float]:
+    return [float(value) for value in rule.parameters().values()]
+
+
+@torch.library.custom_op("ste_lightning::one_bit_product", mutates_args=())
+def _product(
+    x: Tensor,
+    weight: Tensor,
+    input_map: str,
+    rule: str,
+    parameters: Sequence[float],
+    weight_rule: str,
+    weight_parameters: Sequence[float],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    spec = _specification(input_map, stride, padding, dilation, groups, pad_value)
+    x, weight = x.contiguous(), weight.contiguous()
+    bits, mask = packed.pack(x, input_map == "step", _rule(rule, parameters).window(x.dtype))
+    y = counted_product(x, weight, None, None, spec)
+    if y is None:
+        y = spec.multiply(spec.unpacked(bits, x.shape, x.dtype), packed.signs(weight), None)
+    return y.contiguous(), bits, bits.new_empty(0) if mask is None else mask
+
+
+@_product.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    input_map: str,
+    rule: str,
+    parameters: Sequence[float],
+    weight_rule: str,
+    weight_parameters: Sequence[float],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    spec = _specification(input_map, stride, padding, dilation, groups, pad_value)
+    shape = spec.multiply(x, weight, None).shape
+    size = 4 * ((x.numel() + 31) // 32)
+    masked = size if _remembers_a_mask(rule) else 0
+    bits = x.new_empty(size, dtype=torch.uint8)
+    return x.new_empty(shape), bits, x.new_empty(masked, dtype=torch.uint8)
+
+
+def _remembers_a_mask(rule: str) -> bool:
+    return rule_class(rule).window is not Surrogate.window
+
+
+@torch.library.custom_op("ste_lightning::one_bit_product_backward", mutates_args=())
+def _product_backward(
+    grad: Tensor,
+    weight: Tensor,
+    bits: Tensor,
+    mask: Tensor,
+    shape: Sequence[int],
+    input_map: str,
+    rule: str,
+    parameters: Sequence[float],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: float,
+) -> tuple[Tensor, Tensor]:
+    spec = _specification(input_map, stride, padding, dilation, groups, pad_value)
+    values = spec.unpacked(bits, torch.Size(shape), grad.dtype)
+    in_x, in_signs, _ = spec.differentiate(
+        grad.contiguous(), values, packed.signs(weight.contiguous()), (True, True, False)
+    )
+    assert in_x is not None
+    assert in_signs is not None
+    in_x = in_x.contiguous()
+    window = _rule(rule, parameters).window(grad.dtype)
+    if window is not None:
+        in_x = packed.mask_gradient(in_x, mask, window.outside)
+    return in_x, in_signs.contiguous()
+
+
+@_product_backward.register_fake
+def _(
+    grad: Tensor,
+    weight: Tensor,
+    bits: Tensor,
+    mask: Tensor,
+    shape: Sequence[int],
+    input_map: str,
+    rule: str,
+    parameters: Sequence[float],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: float,
+) -> tuple[Tensor, Tensor]:
+    return grad.new_empty(shape), grad.new_empty(weight.shape)
+
+
+def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x, weight, *rest = inputs
+    _, bits, mask = output
+    ctx.save_for_backward(weight, bits, mask)
+    ctx.shape, ctx.rest = x.shape, rest
+
+
+def _differentiate(ctx, grad, *_):  # type: ignore[no-untyped-def]
+    weight, bits, mask = ctx.saved_tensors
+    input_map, rule, parameters, weight_rule, weight_parameters, *place = ctx.rest
+    in_x, in_signs = _product_backward(
+        grad, weight, bits, mask, ctx.shape, input_map, rule, parameters, *place
+    )
+    in_weight = _rule(weight_rule, weight_parameters).coarse_gradient(in_signs, weight)
+    return in_x, in_weight, *[None] * len(ctx.rest)
+
+
+_product.register_autograd(_differentiate, setup_context=_keep)
+
+
+def compiled_one_bit_product(
+    x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, spec: OneBitProduct
+) -> Tensor:
+    """Return what :func:`~ste_lightning.functional.one_bit.one_bit_product` returns.
+
+    Equal to it within rounding. Args: as there, with an input map and a rule that
+    :func:`fits_an_operator`.
+    """
+    rule, g = spec.input_rule, spec.geometry
+    assert spec.input_map is not None
+    assert rule is not None
+    place: list[Any] = [[], [], [], 1, 0.0]
+    if g is not None:
+        place = [list(g.stride), list(g.padding), list(g.dilation), g.groups, g.pad_value]
+    y: Tensor
+    y, _, _ = _product(
+        x,
+        weight,
+        spec.input_map,
+        rule.name,
+        _numbers(rule),
+        spec.weight_rule.name,
+        _numbers(spec.weight_rule),
+        *place,
+    )
+    shape = (-1, *[1] * (0 if g is None else weight.dim() - 2))
+    if scale is not None:
+        y = y * (scale.reshape(shape) if scale.numel() > 1 else scale)
+    return y if bias is None else y + bias.view(shape)

@@ -1,0 +1,76 @@
+"""Under ``torch.compile`` layers keep one bit per activation too, and agree with eager ones."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ste_lightning.layers import QuantConv2d, QuantLinear
+
+pytest.importorskip("numba")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    scaled = {"map": "sign", "rule": "approx", "scale": "channel_mean"}
+    return nn.Sequential(
+        QuantConv2d(16, 64, 3, padding=1, bias=False, input_quantizer="sign"),
+        nn.BatchNorm2d(64),
+        QuantConv2d(
+            64, 16, 3, stride=2, padding=1, pad_value=1.0, bias=False, weight_quantizer=scaled
+        ),
+        nn.BatchNorm2d(16),
+        nn.Flatten(),
+        QuantLinear(256, 64, input_quantizer="step"),
+    )
+
+
+def gradients(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    y = net(x)
+    return [y.detach(), *torch.autograd.grad(y.square().mean(), [x, *net.parameters()])]
+
+
+def test_equals_eager_without_graph_breaks_and_keeps_bits() -> None:
+    net = network()
+    x = torch.randn(8, 16, 8, 8, requires_grad=True)
+    expected = gradients(copy.deepcopy(net), x)
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    for ours, other in zip(gradients(compiled, x), expected, strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+    kept: list[torch.Tensor] = []
+
+    def keep(t: torch.Tensor) -> torch.Tensor:
+        kept.append(t)
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        compiled(x)
+    inputs = 8 * (16 * 64 + 64 * 64 + 256)
+    assert sum(t.nbytes for t in kept if t.dtype == torch.uint8) == 2 * inputs // 8
+
+
+@pytest.mark.parametrize("rule", ["clipped", "identity", "leaky"])
+def test_operators_pass_the_checks_of_torch(rule: str) -> None:
+    x = torch.randn(4, 40, requires_grad=True)
+    weight = torch.randn(6, 40, requires_grad=True)
+    parameters = {"clipped": [1.0], "identity": [], "leaky": [1.0, 0.1]}[rule]
+    torch.library.opcheck(
+        torch.ops.ste_lightning.one_bit_product.default,
+        (x, weight, "sign", rule, parameters, "clipped", [1.0], [], [], [], 1, 0.0),
+        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+    )
+
+
+def test_an_exported_program_has_standard_operators_only() -> None:
+    program = torch.export.export(QuantLinear(256, 64), (torch.randn(4, 256),))
+    assert "ste_lightning" not in str(program.graph)
+
+
+def test_rules_that_remember_their_input_compile_to_the_plain_composition() -> None:
+    layer = QuantLinear(256, 64, input_quantizer={"map": "sign", "rule": "approx"})
+    x = torch.randn(4, 256)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), layer(x))
