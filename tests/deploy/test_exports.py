@@ -49,9 +49,9 @@ CASES = {
 
 
 RUNS = [
-    *[("torch_export", case) for case in CASES],
+    *[("torch_export", case) for case in ("binary", "ternary x 2 bit", "steps")],
     ("onnx", "binary"),
-    ("onnx", "4 x 8 bit"),
+    *[pytest.param(f, "4 x 8 bit", marks=pytest.mark.slow) for f in ("torch_export", "onnx")],
     ("qonnx", "binary"),
     ("qonnx", "ternary x 2 bit"),
 ]

@@ -42,7 +42,7 @@ def floats_with_zeros(*shape: int) -> torch.Tensor:
     inputs=st.sampled_from([SIGNS, STEPS]),
     weights=st.sampled_from(WEIGHTS),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_linear_of_floats(fmt, rows, outputs, channels, inputs, weights):
     torch.manual_seed(rows + outputs + channels)
     codes = random_codes(weights, outputs, 1, channels)
@@ -88,7 +88,7 @@ def test_linear_of_codes(fmt, rows, outputs, channels, bits, offset, weights):
     weights=st.sampled_from([SIGNS, TERNARY]),
     last=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_convolution(
     fmt, dims, images, groups, channels, outputs, kernel, stride, padding, dilation, size,
     pad_value, inputs, weights, last,
