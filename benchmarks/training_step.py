@@ -5,12 +5,13 @@
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
 autograd keeps for the backward pass: bytes of distinct storages, less parameters, buffers and
-the input batch. Peers (bitorch, brevitas, torchao) get a row where they are installed.
+the input batch.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -31,11 +32,13 @@ class HandWritten(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        """Return the signs."""
         ctx.save_for_backward(x)
         return torch.where(x >= 0, 1.0, -1.0)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        """Return the gradient where |x| <= 1."""
         (x,) = ctx.saved_tensors
         return grad * (x.abs() <= 1)
 
@@ -48,6 +51,7 @@ class HandLinear(nn.Linear):
         self.binary_input = binary_input
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the product of the signs."""
         x = HandWritten.apply(x) if self.binary_input else x
         return F.linear(x, HandWritten.apply(self.weight), self.bias)
 
@@ -56,13 +60,14 @@ class HandConv(nn.Conv2d):
     """A convolution around the hand-written estimator."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of the signs."""
         return self._conv_forward(HandWritten.apply(x), HandWritten.apply(self.weight), self.bias)
 
 
 def mlp(first: Layer, later: Layer, widths: tuple[int, ...], float_net: bool) -> nn.Module:
     """784-1024-1024-10 and the like: ReLU between float layers, none before sign inputs."""
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
         layers.append((first if i == 0 else later)(a, b))
         if float_net and i < len(widths) - 2:
             layers.append(nn.ReLU())
@@ -73,7 +78,7 @@ def cnn(conv: Layer, float_net: bool) -> nn.Module:
     """64-64-128-128-256-256, 3x3, BN; first convolution and head float."""
     layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64)]
     channels = (64, 64, 128, 128, 256, 256)
-    for i, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(channels)):
         if float_net:
             layers.append(nn.ReLU())
         layers.append(conv(a, b, 3, padding=1, bias=False))
@@ -144,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--only", default="mlp,cnn,widths")
+    parser.add_argument("--only", default="mlp,cnn,w4a4,widths")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -174,6 +179,22 @@ def main() -> None:
         compare(
             "MLP 784-1024-1024-10, batch 256", mlps(784, 1024, 1024, 10), x, y, arguments.rounds
         )
+    if "w4a4" in wanted:
+        x, y = torch.randn(256, 784), torch.randint(10, (256,))
+        lsq, widths = {"map": "lsq", "bits": 4}, (784, 1024, 1024, 10)
+
+        def first(a: int, b: int) -> nn.Module:
+            return QuantLinear(a, b, weight_quantizer=lsq, input_quantizer=None)
+
+        def later(a: int, b: int) -> nn.Module:
+            return QuantLinear(a, b, weight_quantizer=lsq, input_quantizer=lsq)
+
+        nets = {
+            "float": mlp(nn.Linear, nn.Linear, widths, True),
+            "ours": mlp(first, later, widths, False),
+        }
+        title = "MLP 784-1024-1024-10 in 4 bits with learned steps, batch 256"
+        compare(title, ready(nets), x, y, arguments.rounds)
     if "widths" in wanted:
         for width in (64, 128, 256, 512):
             x, y = torch.randn(64, width), torch.randint(10, (64,))

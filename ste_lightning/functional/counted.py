@@ -13,7 +13,7 @@ from ste_lightning.kernels import SIGNS, STEPS, Geometry, convolve, default_form
 if TYPE_CHECKING:
     from ste_lightning.functional.one_bit import OneBitProduct
 
-__all__ = ["counted_product", "counting_pays"]
+__all__ = ["counted_product", "counting_pays", "counts"]
 
 # Laying out the weights costs about as much as multiplying 64 rows by them; below this many
 # multiplications the calls themselves cost more than they save.
@@ -26,6 +26,19 @@ def counting_pays(rows: int, channels: int, outputs: int) -> bool:
     return rows >= _LEAST_ROWS and rows * channels * outputs >= _LEAST_WORK
 
 
+def counts(x: Tensor, weight: Tensor, spec: OneBitProduct) -> bool:
+    """Return whether :func:`counted_product` can count this product, and it pays."""
+    if spec.input_map is None or x.dtype != torch.float32 or x.device.type != "cpu":
+        return False
+    channels = weight[0].numel() if weight.numel() else 0
+    g = spec.geometry
+    rows = x.numel() // max(x.shape[-1] if g is None else x.shape[1], 1)
+    if g is not None:
+        rows //= math.prod(g.stride)
+    outputs = weight.shape[0] // (1 if g is None else g.groups)
+    return counting_pays(rows, channels, outputs) and default_format() != "torch"
+
+
 def counted_product(
     x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, spec: OneBitProduct
 ) -> Tensor | None:
@@ -33,18 +46,9 @@ def counted_product(
 
     Args: as of :func:`~ste_lightning.functional.one_bit.one_bit_product`.
     """
-    if spec.input_map is None or x.dtype != torch.float32 or x.device.type != "cpu":
+    if not counts(x, weight, spec):
         return None
-    channels = weight[0].numel() if weight.numel() else 0
-    g = spec.geometry
-    rows = x.numel() // max(x.shape[-1] if g is None else x.shape[1], 1)
-    if g is not None:
-        rows //= math.prod(g.stride)
-    if not counting_pays(rows, channels, weight.shape[0] // (1 if g is None else g.groups)):
-        return None
-    format = default_format()
-    if format == "torch":
-        return None
+    format, g = default_format(), spec.geometry
     from ste_lightning.kernels.latent import prepare_signs
 
     inputs = SIGNS if spec.input_map == "sign" else STEPS

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional import bits as packed
-from ste_lightning.functional.counted import counted_product
+from ste_lightning.functional.counted import counted_product, counts
 from ste_lightning.functional.maps import hard_sign, hard_step
 from ste_lightning.functional.surrogate import Surrogate
 
-__all__ = ["ConvolutionGeometry", "OneBitProduct", "one_bit_product"]
+__all__ = ["ConvolutionGeometry", "OneBitProduct", "one_bit_product", "path_of"]
 
 # Up to these numbers of elements a linear layer keeps its operands as they are: the calls that
 # make and read bits would take a noticeable part of its time, to save less than 256 KiB.
@@ -200,6 +200,16 @@ class _Whole(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             in_weight = packed.clip_gradient(grad.t().mm(values), weight, spec.weight_rule)
         return in_x, in_weight, grad.sum(0) if ctx.needs_input_grad[2] else None, None
+
+
+def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> str:
+    """Return what :func:`one_bit_product` does with these operands, for the log."""
+    if _is_small(x, weight, scale, spec):
+        return "small: keeps its operands"
+    if spec.input_map is None:
+        return "keeps its float input"
+    product = "counted" if counts(x, weight, spec) else "float"
+    return f"keeps one bit per input, {product} product"
 
 
 def _is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from ste_lightning.functional.one_bit import (
     ConvolutionGeometry,
     OneBitProduct,
     one_bit_product,
+    path_of,
 )
 from ste_lightning.functional.one_bit_operators import (
     compiled_one_bit_product,
@@ -24,6 +26,8 @@ from ste_lightning.layers.one_bit import (
 from ste_lightning.quantizers import QuantizerSpec, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
+
+_logger = logging.getLogger("ste_lightning")
 
 QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {}
 
@@ -158,8 +162,11 @@ class QuantizedLayer(nn.Module):
         product = OneBitProduct(input_map, input_rule, weights.rule, geometry)
         bias = self.bias
         assert bias is None or isinstance(bias, Tensor)
-        multiply = compiled_one_bit_product if compiled else one_bit_product
-        return multiply(x, self.weight, scale, bias, product)
+        if compiled:
+            return compiled_one_bit_product(x, self.weight, scale, bias, product)
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug("%r: %s", self, path_of(x, self.weight, scale, product))
+        return one_bit_product(x, self.weight, scale, bias, product)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line and the two quantizers."""

@@ -101,3 +101,28 @@ def test_traced_layers_compute_with_torch_operators() -> None:
     traced = torch.jit.trace(layer, torch.randn(512, 600))
     x = torch.randn(512, 600)
     torch.testing.assert_close(traced(x), layer(x))
+
+
+def test_a_layer_says_which_path_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", logger="ste_lightning"):
+        QuantLinear(8, 4)(torch.randn(3, 8))
+        QuantLinear(1024, 4)(torch.randn(256, 1024))
+    assert "small: keeps its operands" in caplog.messages[0]
+    assert "keeps one bit per input, float product" in caplog.messages[1]
+
+
+@pytest.mark.slow
+def test_a_thousand_steps_leave_memory_flat() -> None:
+    resource = pytest.importorskip("resource")
+    net = network()
+    x = torch.randn(32, 3, 6, 6)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            net.zero_grad()
+            net(x).square().mean().backward()
+
+    steps(100)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    steps(1000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10  # KiB

@@ -1,0 +1,85 @@
+"""Where one learned step is quantized by compiled code, and how."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ste_lightning.kernels.threads import share
+
+__all__ = ["Step", "native_step"]
+
+_LEAST = 1 << 18  # elements worth a thread of their own
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    if importlib.util.find_spec("numba") is None:
+        return None
+    from ste_lightning.kernels import learned_steps
+
+    return learned_steps
+
+
+class Step:
+    """One step, its start and its levels, as the numbers that compiled code takes."""
+
+    def __init__(self, step: float, start: float, low: float, high: float) -> None:
+        self.numbers = tuple(np.float32(value) for value in (step, start, low, high))
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the nearest grid values."""
+        kernels = _kernels()
+        assert kernels is not None
+        y = torch.empty(x.shape)
+        source, target = _flat(x), _flat(y)
+        share(lambda a, b: kernels.quantize(source, *self.numbers, target, a, b), x.numel(), _LEAST)
+        return y
+
+    def differentiate(self, grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients in ``x`` and, per element, in the step."""
+        kernels = _kernels()
+        assert kernels is not None
+        by_x, by_step = torch.empty(x.shape), torch.empty(x.shape)
+        arrays = (_flat(grad.contiguous()), _flat(x))
+        outs = (_flat(by_x), _flat(by_step))
+        share(
+            lambda a, b: kernels.differentiate(*arrays, *self.numbers, *outs, a, b),
+            x.numel(),
+            _LEAST,
+        )
+        return by_x, by_step
+
+
+def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return x.detach().numpy().reshape(-1)
+
+
+def native_step(
+    x: Tensor, scale: Tensor, offset: Tensor, low: float, high: float, smallest: float
+) -> Step | None:
+    """Return the step if compiled code can take it; ``None`` inside every transform of torch.
+
+    Args: as of ``learned_scale_quantize``; a scale below ``smallest`` is used as that.
+    """
+    eager = not (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+    if not eager or type(x) not in (Tensor, torch.nn.Parameter):
+        return None
+    same = x.dtype == scale.dtype == offset.dtype == torch.float32
+    if not same or x.device.type != "cpu" or not x.is_contiguous() or _kernels() is None:
+        return None
+    if scale.numel() != 1 or offset.numel() != 1 or scale.dim() > x.dim():
+        return None
+    s = scale.detach().clamp_min(smallest)
+    start = (offset.detach() / s).round() * s
+    return Step(float(s), float(start), low, high)
