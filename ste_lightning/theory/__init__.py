@@ -1,6 +1,7 @@
 """Theory of straight-through training: closed forms, and the engine that simulates it."""
 
 from ste_lightning.theory import population
+from ste_lightning.theory.advice import Advice, required_samples
 from ste_lightning.theory.prediction import (
     RecurrencePrediction,
     predict_recurrence,
@@ -11,10 +12,12 @@ from ste_lightning.theory.simulate import simulate
 from ste_lightning.theory.simulation import Simulation
 
 __all__ = [
+    "Advice",
     "RecurrencePrediction",
     "Simulation",
     "population",
     "predict_recurrence",
+    "required_samples",
     "restoring_drift",
     "simulate",
     "teacher_gradient",
