@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.distributed as dist
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_distributed_is_left_behind() -> Iterator[None]:
+    """A strategy that was refused halfway leaves a process group and its variables."""
+    before = dict(os.environ)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", "RANK"):
+        if name not in before:
+            os.environ.pop(name, None)
 
 
 @pytest.hookimpl(tryfirst=True)
