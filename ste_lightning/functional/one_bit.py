@@ -30,6 +30,7 @@ __all__ = ["ConvolutionGeometry", "OneBitProduct", "one_bit_product", "path_of"]
 # make and read bits would take a noticeable part of its time, to save less than 256 KiB.
 SMALL_INPUT = 1 << 15
 SMALL_WEIGHT = 1 << 18
+SMALL_SIGNS = 1 << 14  # up to here making sign(W) again costs more time than memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +185,8 @@ class _Whole(torch.autograd.Function):
     ) -> Tensor:
         ctx.spec = spec
         values, signs = spec.quantized(x), hard_sign(weight)
-        ctx.save_for_backward(x, weight, values, signs)
+        kept = signs if signs.numel() <= SMALL_SIGNS else None
+        ctx.save_for_backward(x, weight, values, kept)
         return F.linear(values, signs, bias)
 
     @staticmethod
@@ -194,7 +196,7 @@ class _Whole(torch.autograd.Function):
         x, weight, values, signs = ctx.saved_tensors
         in_x = in_weight = None
         if ctx.needs_input_grad[0]:
-            in_x = grad.mm(signs)
+            in_x = grad.mm(hard_sign(weight) if signs is None else signs)
             if spec.input_rule is not None:
                 in_x = packed.clip_gradient(in_x, x, spec.input_rule)
         if ctx.needs_input_grad[1]:
