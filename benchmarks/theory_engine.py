@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning import functional as SF
-from ste_lightning.theory.engine import cpu
 from ste_lightning.kernels.compiling import compiled
+from ste_lightning.theory.engine import cpu
 from ste_lightning.theory.engine.families import family_of
 from ste_lightning.theory.engine.problem import Problem, ProblemLaw
 from ste_lightning.theory.engine.record import Record
