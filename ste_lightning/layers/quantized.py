@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from ste_lightning.errors import require
+from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.functional.one_bit import (
     ConvolutionGeometry,
     OneBitProduct,
@@ -80,17 +80,20 @@ class QuantizedLayer(nn.Module):
             f"{cls.__name__}.from_float takes a {cls.float_class.__name__}",
         )
         built = cls._build(weight_quantizer, input_quantizer)
+        before = type(layer)
         layer.__class__ = cls
         assert isinstance(layer, cls)
-        layer._attach(*built, **options)
+        try:
+            layer._attach(*built, **options)
+        except ConfigurationError:
+            _become(layer, before)
+            raise
         return layer
 
     def to_float(self) -> nn.Module:
         """Turn the layer back into its torch class, in place, latent weights and all."""
         del self.weight_quantizer, self.input_quantizer
-        layer: nn.Module = self
-        layer.__class__ = self.float_class
-        return layer
+        return _become(self, self.float_class)
 
     @classmethod
     def _build(
@@ -174,6 +177,11 @@ class QuantizedLayer(nn.Module):
             f"weight={describe(self.weight_quantizer)}, input={describe(self.input_quantizer)}"
         )
         return f"{super().extra_repr()}, {quantizers}"
+
+
+def _become(layer: nn.Module, cls: type[nn.Module]) -> nn.Module:
+    layer.__class__ = cls
+    return layer
 
 
 def quantizes(float_class: type[nn.Module]) -> Any:

@@ -74,6 +74,11 @@ def test_a_failed_conversion_leaves_the_layer_alone() -> None:
     assert type(layer) is nn.Linear
     with pytest.raises(ConfigurationError, match="takes a Conv2d"):
         QuantConv2d.from_float(layer)
+    circular = nn.Conv2d(2, 2, 3, padding_mode="circular")
+    with pytest.raises(ConfigurationError, match="pad_value"):
+        QuantConv2d.from_float(circular, weight_quantizer="sign", pad_value=1.0)
+    assert type(circular) is nn.Conv2d
+    assert circular(torch.randn(1, 2, 5, 5)).shape == (1, 2, 3, 3)
     with pytest.raises(ConfigurationError, match="indices"):
         QuantEmbedding.from_float(nn.Embedding(3, 2), input_quantizer="sign")
     with pytest.raises(ConfigurationError, match="dense gradient"):
