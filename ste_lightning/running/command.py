@@ -58,6 +58,8 @@ def status_of(
     prepare()
     try:
         task()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
         message = readable(error)
         if message is None:

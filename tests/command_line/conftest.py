@@ -16,10 +16,7 @@ def cli(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("STE_RECIPES", raising=False)
 
     def run(*arguments):
-        try:
-            status = main(arguments)
-        except SystemExit as left:
-            status = left.code
+        status = main(arguments)
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 

@@ -156,3 +156,18 @@ def test_predict_runs_without_the_training_framework(packed, tmp_path):
 def test_help(capsys):
     assert run_predict("--help") == 0
     assert "model=FILE" in capsys.readouterr().out
+
+
+def test_the_export_command_writes_or_says_why_not(checkpoint, tmp_path, capsys, monkeypatch):
+    from ste_lightning import export
+
+    monkeypatch.setattr(sys, "argv", ["export"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.chdir(tmp_path)
+    quick = ["seconds=0.01", "samples=20", "batch_sizes=[1]", "threads=1"]
+    assert (
+        export.main([f"ckpt_path={checkpoint}", f"out={tmp_path / 'a.safetensors'}", *quick]) == 0
+    )
+    assert "0 of 20 predictions differ" in capsys.readouterr().out
+    assert export.main([f"ckpt_path={checkpoint}", "format=onyx", *quick]) == 1
+    assert "Did you mean 'onnx'" in capsys.readouterr().err

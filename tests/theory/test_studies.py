@@ -320,8 +320,6 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert study.main(["+recipe=phase_diagrm"]) == 1
     assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stopped:
-        study.main([])
-    assert stopped.value.code == 1
+    assert study.main([]) == 1
     assert "+recipe=NAME" in capsys.readouterr().err
     torch.set_num_threads(threads)
