@@ -166,7 +166,7 @@ def compare(n: int, samples: int, m: int, trials: int, rounds: int, steps: dict[
 def threads(rounds: int) -> None:
     def run(count: int) -> Callable[[], object]:
         return lambda: simulate(
-            n=32, m=4, samples=256, trials=64, steps=1000, noise=0.5, lazy=False, threads=count
+            n=32, m=4, samples=256, trials=64, steps=10_000, noise=0.5, lazy=False, threads=count
         )
 
     ratios = [
