@@ -26,6 +26,16 @@ def config_dir(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def _flags_first(arguments: Sequence[str]) -> list[str]:
+    """Move overrides behind the flags: Hydra's parser refuses a flag between two overrides."""
+
+    def is_override(argument: str) -> bool:
+        return argument[:1] in ("+", "~") or ("=" in argument and argument[:1] != "-")
+
+    flags = [argument for argument in arguments if not is_override(argument)]
+    return flags + [argument for argument in arguments if is_override(argument)]
+
+
 def refusing(task: Callable[[], object]) -> object:
     """Call ``task``; a refused setting is printed and ends the job with status 1.
 
@@ -51,8 +61,7 @@ def status_of(
     Returns:
         The exit status: 0, or 1 when a setting was refused.
     """
-    if arguments is not None:
-        sys.argv[1:] = arguments
+    sys.argv[1:] = _flags_first(sys.argv[1:] if arguments is None else arguments)
     # Hydra then raises instead of printing its own message and a hint about this variable.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     prepare()

@@ -155,3 +155,13 @@ def test_registering_twice_is_harmless():
     register()
     register()
     assert RecipeSearchPath.folders == [RECIPES]
+
+
+def test_flags_may_stand_between_overrides(cli):
+    for arguments in (
+        ("+recipe=teacher_student", "--cfg", "job", "data.samples=77"),
+        ("--cfg", "job", "+recipe=teacher_student", "data.samples=77"),
+    ):
+        status, printed, _ = cli(*arguments)
+        assert status == 0
+        assert "samples: 77" in printed
