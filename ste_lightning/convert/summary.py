@@ -119,7 +119,7 @@ def _bits(quantizer: nn.Module | None) -> float:
 
 def _storage_bits(part: nn.Module, key: str) -> int | None:
     """Return the whole bits of one stored value, ``None`` for what stays float."""
-    if key not in ("weight", "in_proj_weight") or not isinstance(part, QuantizedLayer):
+    if not isinstance(part, QuantizedLayer) or key != part.latent_key:
         return None
     if part.weight_quantizer is None:
         return None

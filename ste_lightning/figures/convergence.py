@@ -10,10 +10,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from ste_lightning.errors import require
+from ste_lightning.figures.two_layer import BLUE, ORANGE
 
 __all__ = ["convergence_figure"]
-
-BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#9a9a9a"
 
 
 def convergence_figure(result: Mapping[str, Tensor], title: str = "") -> Figure:

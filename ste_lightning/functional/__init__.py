@@ -17,6 +17,7 @@ from ste_lightning.functional.rounding import fake_quantize, round
 from ste_lightning.functional.straight_through import straight_through
 from ste_lightning.functional.surrogate import (
     IndicatorSurrogate,
+    RuleSpec,
     Surrogate,
     antiderivative,
     register,
@@ -28,6 +29,7 @@ from ste_lightning.functional.thresholds import replace_value, threshold_quantiz
 
 __all__ = [
     "IndicatorSurrogate",
+    "RuleSpec",
     "Surrogate",
     "antiderivative",
     "clip_quantize",

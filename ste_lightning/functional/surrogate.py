@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = [
     "IndicatorSurrogate",
+    "RuleSpec",
     "Surrogate",
     "Window",
     "antiderivative",
@@ -63,7 +64,6 @@ class Surrogate:
     parameter_names: ClassVar[tuple[str, ...]] = ()
     equation: ClassVar[str] = ""
     paper: ClassVar[str] = ""
-    maps: ClassVar[frozenset[str]] = frozenset({"sign", "step"})
     operands: ClassVar[frozenset[str]] = frozenset({"weights", "activations"})
     remembers: ClassVar[str] = "input"
     even: ClassVar[bool] = True
@@ -126,6 +126,7 @@ class IndicatorSurrogate(Surrogate):
         return grad * residual
 
 
+RuleSpec = str | Mapping[str, Any] | Surrogate
 R = TypeVar("R", bound=type[Surrogate])
 _RULES: dict[str, type[Surrogate]] = {}
 _ALIASES: dict[str, str] = {}
@@ -189,11 +190,12 @@ def _make(name: str, params: dict[str, Any]) -> Surrogate:
     return rule(**params)
 
 
-def surrogate(rule: str | Surrogate, **params: Any) -> Surrogate:
+def surrogate(rule: RuleSpec, **params: Any) -> Surrogate:
     """Return the backward rule of that name.
 
     Args:
-        rule: a registered name, or a rule, which is returned as it is.
+        rule: a registered name; a mapping ``{"rule": name, **parameters}``, as
+            :meth:`Surrogate.specification` returns it; or a rule, which is returned as it is.
         params: the rule's parameters; those left out take the defaults of its paper.
 
     Returns:
@@ -209,11 +211,15 @@ def surrogate(rule: str | Surrogate, **params: Any) -> Surrogate:
                 f"rule={rule!r} is already built: give its parameters to it, not {params!r} here."
             )
         return rule
+    name: Any = rule
+    if not isinstance(rule, str) and isinstance(rule, Mapping):
+        params = {**rule, **params}
+        name = params.pop("rule", "")
     if not params or all(isinstance(v, (int, float)) for v in params.values()):
         if torch.compiler.is_compiling():
-            return _make(rule, params)
-        return _cached(rule, tuple(sorted(params.items())))
-    return _make(rule, params)
+            return _make(name, params)
+        return _cached(name, tuple(sorted(params.items())))
+    return _make(name, params)
 
 
 def is_positive(value: float | Tensor) -> bool:

@@ -39,9 +39,7 @@ def latents(model: nn.Module) -> list[Latent]:
     found: dict[int, Latent] = {}
     for name, layer in model.named_modules():
         quantizer = getattr(layer, "weight_quantizer", None)
-        weight = getattr(layer, "weight", None)
-        if weight is None:
-            weight = getattr(layer, "in_proj_weight", None)
+        weight = getattr(layer, getattr(layer, "latent_key", "weight"), None)
         if isinstance(quantizer, nn.Module) and isinstance(weight, nn.Parameter):
             plain = name.replace("_orig_mod.", "")
             found.setdefault(id(weight), Latent(plain, weight, quantizer, layer))

@@ -20,15 +20,6 @@ from ste_lightning.models.streams import Stream, normal
 
 __all__ = ["BinaryTwoLayer"]
 
-RuleSpec = str | Mapping[str, Any] | SF.Surrogate
-
-
-def _rule(spec: RuleSpec) -> SF.Surrogate:
-    if isinstance(spec, Mapping):
-        params = dict(spec)
-        return SF.surrogate(params.pop("rule", None), **params)
-    return SF.surrogate(spec)
-
 
 class BinaryTwoLayer(L.LightningModule):
     r"""y = v^T step(Z w) with binary w, trained by the straight-through estimator.
@@ -91,8 +82,8 @@ class BinaryTwoLayer(L.LightningModule):
         n: int,
         m: int,
         trials: int = 1,
-        rule: RuleSpec = "relu",
-        weight_rule: RuleSpec = "identity",
+        rule: SF.RuleSpec = "relu",
+        weight_rule: SF.RuleSpec = "identity",
         v: str = "ones",
         train_v: bool = False,
         v_init: str = "teacher",
@@ -115,7 +106,7 @@ class BinaryTwoLayer(L.LightningModule):
             raise unknown("v", v, ("ones", "gaussian"))
         if v_init not in ("teacher", "zeros", "random"):
             raise unknown("v_init", v_init, ("teacher", "zeros", "random"))
-        self.rule, self.weight_rule = _rule(rule), _rule(weight_rule)
+        self.rule, self.weight_rule = SF.surrogate(rule), SF.surrogate(weight_rule)
         if isinstance(optimizer, Mapping):
             optimizer = dict(optimizer)
         self.n, self.m, self.trials, self.v_init = n, m, trials, v_init

@@ -74,8 +74,7 @@ def train_low_bit(
     require(1 <= bits <= 8, "bits", bits, "use 1 to 8")
     require(steps > 0, "steps", steps, "use a positive integer")
     require(threshold > 0, "threshold", threshold, "use a positive number")
-    params = dict(rule) if isinstance(rule, Mapping) else {"rule": rule}
-    surrogate = SF.surrogate(params.pop("rule", ""), **params)
+    surrogate = SF.surrogate(rule)
     data = TeacherStudent(n, m, samples, trials, seed=seed)
     if init_scale is None:
         init_scale = 0.1 if weights == "binary" else threshold / _THIRD

@@ -20,8 +20,6 @@ from ste_lightning.theory.simulation import Simulation
 
 __all__ = ["cores", "simulate"]
 
-RuleSpec = str | Mapping[str, Any] | SF.Surrogate
-
 
 def simulate(
     *,
@@ -31,8 +29,8 @@ def simulate(
     trials: int = 64,
     steps: int = 2000,
     lr: float = 1.0,
-    rule: RuleSpec = "relu",
-    weight_rule: RuleSpec = "identity",
+    rule: SF.RuleSpec = "relu",
+    weight_rule: SF.RuleSpec = "identity",
     v: str | Tensor = "ones",
     train_v: bool = False,
     v_init: str | Tensor | None = None,
@@ -128,7 +126,7 @@ def simulate(
             require(
                 len(given) == trials, argument, tuple(given.shape), f"give trials={trials} rows"
             )
-    step_rule, sign_rule = _rule(rule), _rule(weight_rule)
+    step_rule, sign_rule = SF.surrogate(rule), SF.surrogate(weight_rule)
     device = torch.device(device)
     families = (family_of(step_rule), family_of(sign_rule))
     obstacle = _obstacle(families, device, batch_size, train_v, optimizer, momentum)
@@ -173,13 +171,6 @@ def simulate(
     record = Record.joined([part for part, _ in parts])
     teacher = torch.cat([signs.cpu() for _, signs in parts])
     return Simulation.from_record(record, teacher, steps, every, burn_in)
-
-
-def _rule(spec: RuleSpec) -> SF.Surrogate:
-    if isinstance(spec, Mapping):
-        params = dict(spec)
-        return SF.surrogate(params.pop("rule", ""), **params)
-    return SF.surrogate(spec)
 
 
 def _obstacle(

@@ -94,6 +94,7 @@ def test_rules_that_cannot_descend_are_refused_with_the_reason(
 def test_aliases_and_specification_round_trip() -> None:
     assert SF.surrogate("hardtanh", width=0.5) == SF.surrogate("clipped", width=0.5)
     spec = SF.surrogate("reste", o=2.0).specification()
+    assert SF.surrogate(spec) == SF.surrogate("reste", o=2.0)
     assert SF.surrogate(spec.pop("rule"), **spec) == SF.surrogate("reste", o=2.0)
 
 

@@ -58,11 +58,8 @@ class Cell:
 
 def rule_of(spec: Any) -> Surrogate:
     """Return the rule of a name, ``{"rule": name, ...}`` or ``{"counterexample": name}``."""
-    if isinstance(spec, Mapping):
-        params = dict(spec)
-        if "counterexample" in params:
-            return counterexample(params["counterexample"])
-        return surrogate(params.pop("rule", ""), **params)
+    if isinstance(spec, Mapping) and "counterexample" in spec:
+        return counterexample(spec["counterexample"])
     return surrogate(spec)
 
 
