@@ -24,7 +24,7 @@ def convert_module(module: L.LightningModule, policy: Policy) -> Report:
     if sample is not None:
         try:
             return quantize_(module, policy, sample)
-        except (RuntimeError, TypeError, NotImplementedError):
+        except (RuntimeError, TypeError):
             pass  # an example for another device, precision or stage than setup's
     return quantize_(module, policy)
 
