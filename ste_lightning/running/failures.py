@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+)
 
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.hydra_support import GROUP, RecipeSearchPath
@@ -49,6 +55,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _group_to_choose(reason: str) -> str:
+    """Return the remedy for a reference into a group of which nothing is chosen."""
+    group = re.search(r"'(\w+)\.", reason)
+    return f" Choose one of its options: {group[1]}=NAME; --help lists them." if group else ""
+
+
 def _composition(error: BaseException) -> str:
     said = str(error).strip().splitlines()[0]
     inner = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
@@ -56,7 +68,7 @@ def _composition(error: BaseException) -> str:
         return str(error).strip()
     reason = str(inner).strip().splitlines()[0]
     parent = inner.parent_node
-    hint = ""
+    hint = _group_to_choose(reason) if isinstance(inner, InterpolationKeyError) else ""
     if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and isinstance(parent, DictConfig):
         close = difflib.get_close_matches(str(inner.key), map(str, parent), n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import ste_lightning
 from ste_lightning.errors import ConfigurationError, require
@@ -58,20 +59,20 @@ def run(cfg: DictConfig) -> float | None:
             it held something before.
         SystemExit: with status 130 after Ctrl-C, when the last checkpoint has been written.
     """
-    settings: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        cfg, resolve=True, throw_on_missing=True
-    )
-    folder = Path(settings["folder"])
+    folder = Path(cfg.folder)
     fresh = files.is_fresh(folder)
     try:
+        settings: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+            cfg, resolve=True, throw_on_missing=True
+        )
         with quiet():
             return _run(settings, folder)
-    except (ConfigurationError, MisconfigurationException) as error:
+    except (ConfigurationError, MisconfigurationException, OmegaConfBaseException) as error:
         if fresh:
             files.discard(folder)
-        if isinstance(error, ConfigurationError):
-            raise
-        raise ConfigurationError(str(error)) from error
+        if isinstance(error, MisconfigurationException):
+            raise ConfigurationError(str(error)) from error
+        raise
 
 
 def _run(settings: dict[str, Any], folder: Path) -> float | None:

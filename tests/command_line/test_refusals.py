@@ -37,6 +37,7 @@ RUN = "+recipe=digits_mlp"
         (["+recipe=teacher_student", "data.batch_size=1000"], "batch_size=1000"),
         (["+recipe=teacher_student", "model.rule=rleu"], "Did you mean 'relu'?"),
         (["+recipe=teacher_student", "model.n=5"], "n"),
+        (["+recipe=teacher_student", "model=mlp"], "quantizer=NAME"),
     ],
 )
 def test_one_readable_message_and_nothing_half_written(cli, tmp_path, arguments, message):
