@@ -48,11 +48,12 @@ def to_codes(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
         f"{packed.numel()} bytes",
         f"{count} codes of {bits} bits take {packed_size(count, bits)}",
     )
-    planes = packed.cpu().contiguous().numpy().reshape(bits, -1)
-    codes = np.zeros(count, np.uint8)
-    for bit in range(bits):
-        codes |= np.unpackbits(planes[bit], count=count, bitorder="little") << bit
-    return torch.from_numpy(codes.reshape(shape))
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    planes = (packed.view(bits, -1, 1) >> places & 1).view(bits, -1)[:, :count]
+    codes = planes[0]
+    for bit in range(1, bits):
+        codes = codes | planes[bit] << bit
+    return codes.reshape(shape)
 
 
 def codes_of(levels: Tensor, declared_bits: float) -> tuple[Tensor, Codes]:

@@ -113,19 +113,12 @@ def _chain(
 
 def _integers(layer: PackedLayer) -> Tensor | None:
     """Return all integers that the layer's sums can be, or None where they are not integers."""
-    inputs, weights = layer.input.codes, layer.weight_codes
-    if inputs is None or layer.input.kind == "token":
+    if layer.input.codes is None or layer.input.kind == "token":
         return None
-    terms = torch.Size(layer.shape[1:]).numel()
-    largest = [
-        max(abs(c.offset), abs(c.offset + c.step * (2**c.bits - 1))) for c in (inputs, weights)
-    ]
-    pad = 0.0
-    if isinstance(layer, PackedConv):
-        pad = layer.pad_level()
-        if pad != int(pad):
-            return None
-    bound = int(terms * max(largest[0], abs(pad)) * largest[1])
+    pad = layer.pad_level() or 0.0
+    if pad != int(pad):
+        return None
+    bound = int(layer.largest_sum())
     if bound > 1 << 22:
         return None
     return torch.arange(-bound, bound + 1, dtype=torch.float32)

@@ -28,6 +28,18 @@ class Input(nn.Module):
 
     codes: Codes | None = None
     kind = ""
+    scale: float = 1.0
+
+    def encode(self, x: Tensor, channel_dim: int) -> Tensor:
+        """Return the uint8 codes of ``x``, whose channels are on an axis."""
+        raise TypeError(f"{type(self).__name__} has no codes")
+
+    def values(self, x: Tensor, channel_dim: int, integers: bool = False) -> Tensor:
+        """Return the quantized ``x`` as floats; as integers where a level shall be worth 1."""
+        if self.codes is None:
+            return x
+        levels = self.encode(x, channel_dim).to(x.dtype) * self.codes.step + self.codes.offset
+        return levels if integers else levels * self.scale
 
     def spec(self) -> dict[str, Any]:
         """Return the plain description from which ``load`` builds the module again."""
@@ -153,6 +165,12 @@ class TokenInput(Input):
         """Return the plain description."""
         assert self.codes is not None
         return {"kind": self.kind, "bits": self.codes.bits, "smallest": self.smallest}
+
+    def values(self, x: Tensor, channel_dim: int, integers: bool = False) -> Tensor:
+        """Return each token on its own grid."""
+        assert self.codes is not None
+        codes, scale = self.encode_tokens(x)
+        return (codes.to(x.dtype) + self.codes.offset) * scale
 
     def encode_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the codes, and the scale of each token."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning import kernels
+from ste_lightning.deploy.anywhere import Placed, computed, place
 from ste_lightning.deploy.bits import packed_size, to_codes
 from ste_lightning.deploy.inputs import BinaryInput, FloatInput, Input, LevelsInput, TokenInput
 from ste_lightning.errors import ConfigurationError, require
@@ -36,6 +39,7 @@ class PackedLayer(nn.Module):
         integers: whether to return the integer sums, whatever an input level is worth.
     """
 
+    has_rows: ClassVar[bool] = True  # an output is a row of the input times one of the weights
     weight_bits: Tensor
     scale: Tensor | None
     bias: Tensor | None
@@ -69,6 +73,7 @@ class PackedLayer(nn.Module):
         self.register_buffer("scale", torch.ones(self.shape[0]) if scaled else None)
         self.register_buffer("bias", torch.zeros(self.shape[0]) if bias else None)
         self._prepared: Prepared | None = None
+        self._placed: Placed | None = None
         self.eval()
 
     def train(self, mode: bool = True) -> Any:
@@ -100,20 +105,11 @@ class PackedLayer(nn.Module):
         weight = self.integer_weight().float()
         if self.scale is None:
             return weight
-        return weight * self.scale.cpu().view(-1, *[1] * (weight.dim() - 1))
+        return weight * self.scale.view(-1, *[1] * (weight.dim() - 1))
 
     def quantized_input(self, x: Tensor) -> Tensor:
         """Return the quantized input in floats, as the trained layer sees it."""
-        if isinstance(self.input, TokenInput):
-            codes, scale = self.input.encode_tokens(x)
-            assert self.input.codes is not None
-            return (codes.to(x.dtype) + self.input.codes.offset) * scale
-        if isinstance(self.input, (BinaryInput, LevelsInput)):
-            assert self.input.codes is not None
-            levels = self.input.encode(x, self.channel_axis(x)).to(x.dtype)
-            integers = levels * self.input.codes.step + self.input.codes.offset
-            return integers * self.input_scale()
-        return x
+        return self.input.values(x, self.channel_axis(x), self.integers)
 
     def channel_axis(self, x: Tensor) -> int:
         """Return the axis of the input channels."""
@@ -121,7 +117,11 @@ class PackedLayer(nn.Module):
 
     def forget(self) -> None:
         """Lay the weights out anew at the next call; needed after changing a buffer."""
-        self._prepared = None
+        self._prepared = self._placed = None
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self.forget()
+        return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.forget()
@@ -129,7 +129,7 @@ class PackedLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the laid-out weights, which depend on the machine."""
-        return {**self.__dict__, "_prepared": None}
+        return {**self.__dict__, "_prepared": None, "_placed": None}
 
     def prepared(self) -> Prepared:
         """Return the weights laid out for this machine's kernel; made once, by one thread."""
@@ -139,19 +139,53 @@ class PackedLayer(nn.Module):
                     self._prepared = self._prepare()
         return self._prepared
 
+    def placed(self) -> Placed:
+        """Return what a call without those kernels needs; made once, by one thread."""
+        if self._placed is None:
+            with _lock:
+                if self._placed is None:
+                    self._placed = place(self)
+        return self._placed
+
+    def result_scale(self) -> Tensor | None:
+        """Return the factor of each output's integer sum, ``None`` for 1."""
+        if self.input_scale() == 1.0:
+            return self.scale
+        scale = self.scale
+        if scale is None:
+            scale = torch.ones(self.shape[0], device=self.weight_bits.device)
+        return scale * self.input_scale()
+
+    def largest_sum(self) -> float:
+        """Return a bound on the size of the integer sums.
+
+        Raises:
+            ConfigurationError: for a float input.
+        """
+        require(self.input.codes is not None, "input", self.input.kind, "its sums are no integers")
+        assert self.input.codes is not None
+        pad = abs(self.pad_level() or 0.0)
+        largest = [
+            max(abs(c.offset), abs(c.offset + c.step * (2**c.bits - 1)))
+            for c in (self.input.codes, self.weight_codes)
+        ]
+        return torch.Size(self.shape[1:]).numel() * max(largest[0], pad) * largest[1]
+
+    @abstractmethod
+    def product(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any
+    ) -> Tensor:
+        """Return the layer's product of floats, ``x`` padded with ``pad``, by torch."""
+
     def _prepare(self) -> Prepared:
         codes = to_codes(self.weight_bits, self.weight_codes.bits, self.shape)
-        scale = self.scale
-        if self.input_scale() != 1.0:
-            ones = torch.ones(self.shape[0]) if scale is None else scale
-            scale = ones * self.input_scale()
         assert self.input.codes is not None
         return kernels.prepare(
             codes.flatten(2).movedim(1, 2) if codes.dim() > 2 else codes.unsqueeze(1),
             self.input.codes,
             self.weight_codes,
             groups=self.groups,
-            scale=scale,
+            scale=self.result_scale(),
             shift=None if isinstance(self.input, TokenInput) else self.bias,
             pad_value=self.pad_level(),
             format=kernels.best_format(self.input.codes, self.weight_codes),
@@ -163,6 +197,11 @@ class PackedLayer(nn.Module):
 
     def _by_kernel(self, x: Tensor) -> bool:
         """Return whether the compiled kernels (or their torch form) take this input."""
+        if x.device != self.weight_bits.device:
+            raise ConfigurationError(
+                f"input on {x.device} cannot be used: the layer is on {self.weight_bits.device}; "
+                "move one of them with .to(device)."
+            )
         return x.device.type == "cpu" and not isinstance(self.input, FloatInput)
 
     def _operand(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -191,9 +230,7 @@ class PackedLinear(PackedLayer):
         outputs, inputs = self.shape
         _input_channels(x, -1, inputs)
         if not self._by_kernel(x):
-            weight = self.float_weight().to(x)
-            bias = None if self.bias is None else self.bias.to(x)
-            return F.linear(self.quantized_input(x), weight, bias)
+            return computed(self, x)
         rows = x.detach().reshape(-1, inputs)
         if isinstance(self.input, TokenInput):
             codes, scale = self.input.encode_tokens(rows.float())
@@ -204,6 +241,12 @@ class PackedLinear(PackedLayer):
             operand, factor, offset = self._operand(rows)
             y = kernels.linear(operand, self.prepared(), factor, offset)
         return y.view(*x.shape[:-1], outputs).to(x.dtype)
+
+    def product(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any
+    ) -> Tensor:
+        """Return x W^T + b."""
+        return F.linear(x, weight, bias)
 
     def extra_repr(self) -> str:
         """Return sizes and bits."""
@@ -252,7 +295,8 @@ class PackedConv(PackedLayer):
         """Return what pads the input, in input levels."""
         return self.pad_value / float(getattr(self.input, "scale", 1.0))
 
-    def _pads(self) -> list[int]:
+    def pads(self) -> list[int]:
+        """Return the padding as torch's pad takes it, the last dimension first."""
         return [p for pair in reversed(self.geometry.padding) for p in pair]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -262,26 +306,31 @@ class PackedConv(PackedLayer):
             return self.forward(x.unsqueeze(0)).squeeze(0)
         require(x.dim() == dims + 2, "input", tuple(x.shape), f"use {dims + 2} dimensions")
         _input_channels(x, 1, self.shape[1] * self.groups)
+        if not self._by_kernel(x) or isinstance(self.input, TokenInput):
+            return computed(self, x)
         geometry = self.geometry
         if self.padding_mode != "zeros":
-            x = F.pad(x, self._pads(), mode=self.padding_mode)
-            geometry = Geometry(
-                geometry.kernel, geometry.stride, ((0, 0),) * dims, geometry.dilation
-            )
-        if not self._by_kernel(x) or isinstance(self.input, TokenInput):
-            return self._by_torch(x, geometry)
+            x = F.pad(x, self.pads(), mode=self.padding_mode)
+            geometry = replace(geometry, padding=((0, 0),) * dims)
         operand, factor, offset = self._operand(x)
         y = kernels.convolve(operand, self.prepared(), geometry, factor, offset)
         return y.to(x.dtype)
 
-    def _by_torch(self, x: Tensor, geometry: Geometry) -> Tensor:
-        q = self.quantized_input(x)
-        pads = [p for pair in reversed(geometry.padding) for p in pair]
-        q = F.pad(q, pads, value=self.pad_level() * self.input_scale())
+    def padded(self, x: Tensor, value: float) -> Tensor:
+        """Return the padded input; ``value`` where the input itself gives none."""
+        if self.padding_mode != "zeros":
+            return F.pad(x, self.pads(), mode=self.padding_mode)
+        return F.pad(x, self.pads(), value=value)
+
+    def product(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any
+    ) -> Tensor:
+        """Return the convolution of the padded input."""
+        geometry = self.geometry
         convolve = (F.conv1d, F.conv2d, F.conv3d)[len(geometry.kernel) - 1]
-        bias = None if self.bias is None else self.bias.to(x)
-        weight = self.float_weight().to(x)
-        y: Tensor = convolve(q, weight, bias, geometry.stride, 0, geometry.dilation, self.groups)
+        y: Tensor = convolve(
+            self.padded(x, pad), weight, bias, geometry.stride, 0, geometry.dilation, self.groups
+        )
         return y
 
     def extra_repr(self) -> str:

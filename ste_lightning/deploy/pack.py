@@ -95,7 +95,10 @@ def _converted(module: nn.Module, name: str) -> nn.Module:
 def _swapped(model: nn.Module, names: list[str]) -> nn.Module:
     copied = copy.deepcopy(model).cpu().eval()
     for name in names:
-        layer = _converted(copied.get_submodule(name), name)
+        module = copied.get_submodule(name)
+        if not isinstance(module, QuantizedLayer):  # a part of a layer that is packed already
+            continue
+        layer = _converted(module, name)
         if not name:
             return layer
         parent, _, child = name.rpartition(".")

@@ -6,15 +6,20 @@ from typing import Any
 
 from torch import nn
 
+from ste_lightning.deploy.attention import PackedAttention
+from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.float_layers import build_float, describe_float
 from ste_lightning.deploy.inputs import BinaryInput, FloatInput, Input, LevelsInput, TokenInput
 from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
 from ste_lightning.deploy.network import PackedNetwork, Ref, Step
+from ste_lightning.deploy.transposed import PackedConvTranspose
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["describe", "rebuild"]
 
+_PACKED = ("PackedLinear", "PackedConv", "PackedConvTranspose", "PackedEmbedding")
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
 _MOST = 1 << 31  # larger numbers in an architecture are nonsense
 _LARGEST_PADDING = 1 << 12
 
@@ -114,10 +119,18 @@ def _decode(value: Any) -> Any:
 
 
 def _layer_spec(layer: nn.Module) -> dict[str, Any]:
+    if isinstance(layer, PackedAttention):
+        parts = {name: _layer_spec(getattr(layer, name)) for name in _PROJECTIONS}
+        scores = layer.scores.spec()
+        settings = {"num_heads": layer.num_heads, "batch_first": layer.batch_first}
+        return {
+            "type": "PackedAttention",
+            "settings": {**settings, "scores": scores, "projections": parts},
+        }
     if not isinstance(layer, PackedLayer):
         return describe_float(layer)
     codes = layer.weight_codes
-    settings: dict[str, Any] = {
+    settings = {
         "input": layer.input.spec(),
         "weight": [codes.bits, codes.step, codes.offset],
         "shape": list(layer.shape),
@@ -126,12 +139,15 @@ def _layer_spec(layer: nn.Module) -> dict[str, Any]:
         "bias": layer.bias is not None,
         "integers": layer.integers,
     }
-    if isinstance(layer, PackedConv):
+    if isinstance(layer, (PackedConv, PackedConvTranspose)):
         settings["geometry"] = {
             "stride": list(layer.geometry.stride),
             "padding": [list(pair) for pair in layer.geometry.padding],
             "dilation": list(layer.geometry.dilation),
         }
+    if isinstance(layer, PackedConvTranspose):
+        settings["output_padding"] = list(layer.output_padding)
+    if isinstance(layer, PackedConv):
         settings["pad_value"] = layer.pad_value
         settings["padding_mode"] = layer.padding_mode
     return {"type": type(layer).__name__, "settings": settings}
@@ -141,7 +157,9 @@ def _build(name: str, spec: Any) -> nn.Module:
     try:
         if not isinstance(spec, dict):
             raise ConfigurationError("its description is not a mapping.")
-        if spec.get("type") in ("PackedLinear", "PackedConv"):
+        if spec.get("type") == "PackedAttention":
+            return _build_attention(dict(_typed(spec, "settings", dict)))
+        if spec.get("type") in _PACKED:
             return _build_packed(spec["type"], dict(_typed(spec, "settings", dict)))
         return build_float(spec)
     except ConfigurationError as error:
@@ -158,6 +176,21 @@ def _integers(values: Any, count: int, low: int) -> tuple[int, ...]:
     ):
         raise ConfigurationError(f"{values!r} are not {count} whole numbers from {low}.")
     return tuple(values)
+
+
+def _build_attention(settings: dict[str, Any]) -> PackedAttention:
+    parts = _typed(settings, "projections", dict)
+    q, k, v, out = (
+        _build_packed("PackedLinear", dict(_typed(_typed(parts, name, dict), "settings", dict)))
+        for name in _PROJECTIONS
+    )
+    assert isinstance(q, PackedLinear)
+    assert isinstance(k, PackedLinear)
+    assert isinstance(v, PackedLinear)
+    assert isinstance(out, PackedLinear)
+    (heads,) = _integers([settings["num_heads"]], 1, 1)
+    scores = _build_input(settings["scores"])
+    return PackedAttention(heads, settings["batch_first"] is True, (q, k, v, out), scores)
 
 
 def _build_packed(kind: str, settings: dict[str, Any]) -> PackedLayer:
@@ -177,6 +210,8 @@ def _build_packed(kind: str, settings: dict[str, Any]) -> PackedLayer:
         if dims != 2 or groups != 1 or settings:
             raise ConfigurationError("a linear layer has a shape of two dimensions, and no groups.")
         return PackedLinear(**common)
+    if kind == "PackedEmbedding":
+        return PackedEmbedding(common["weight"], shape, flags["scaled"])
     geometry = _typed(settings, "geometry", dict)
     pads = geometry["padding"]
     if not isinstance(pads, list) or len(pads) != dims - 2:
@@ -184,15 +219,18 @@ def _build_packed(kind: str, settings: dict[str, Any]) -> PackedLayer:
     padding = tuple(_integers(pair, 2, 0) for pair in pads)
     if max(max(pair) for pair in padding) > _LARGEST_PADDING:
         raise ConfigurationError(f"a padding above {_LARGEST_PADDING} is not plausible.")
+    common["groups"] = groups
+    common["geometry"] = Geometry(
+        shape[2:],
+        _integers(geometry["stride"], dims - 2, 1),
+        tuple((pair[0], pair[1]) for pair in padding),
+        _integers(geometry["dilation"], dims - 2, 1),
+    )
+    if kind == "PackedConvTranspose":
+        growth = _integers(settings["output_padding"], dims - 2, 0)
+        return PackedConvTranspose(**common, output_padding=growth)
     return PackedConv(
         **common,
-        groups=groups,
-        geometry=Geometry(
-            shape[2:],
-            _integers(geometry["stride"], dims - 2, 1),
-            tuple((pair[0], pair[1]) for pair in padding),
-            _integers(geometry["dilation"], dims - 2, 1),
-        ),
         pad_value=float(settings["pad_value"]),
         padding_mode=_mode(settings["padding_mode"]),
     )
