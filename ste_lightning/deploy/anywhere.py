@@ -97,7 +97,7 @@ def computed(layer: PackedLayer, x: Tensor, **options: Any) -> Tensor:
 def _floats(layer: PackedLayer, x: Tensor, options: dict[str, Any]) -> Tensor:
     """Return the product of a float input."""
     placed = layer.placed()
-    if placed.words is not None and len(layer.shape) == 2 and not x.dtype == torch.float64:
+    if placed.words is not None and len(layer.shape) == 2 and x.dtype != torch.float64:
         from ste_lightning.kernels import gpu
 
         rows = x.reshape(-1, layer.shape[1])
@@ -155,8 +155,9 @@ def by_words(
         rows = values.reshape(-1, layer.shape[1])
         y = gpu.multiply(rows, words, center, scale, shift)
         return y.view(*codes.shape[:-1], layer.shape[0])
-    geometry = layer.geometry  # type: ignore[attr-defined]
-    padded = layer.padded(values, pad - center)  # type: ignore[attr-defined]
+    conv: Any = layer
+    geometry = conv.geometry
+    padded = conv.padded(values, pad - center)
     read = gpu.patches(padded, geometry.kernel, geometry.stride, geometry.dilation)
     y = gpu.multiply(read.flatten(0, -2), words, center, scale, shift)
     return y.view(*read.shape[:-1], layer.shape[0]).movedim(-1, 1)

@@ -84,7 +84,7 @@ def _packed(layer: Any) -> nn.Module:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Codes of weights, outputs first; what they stand for; and the scale per output, None for 1."""
+    """Codes of weights, outputs first; what they stand for; the scale per output, None for 1."""
 
     codes: Tensor
     kind: Codes

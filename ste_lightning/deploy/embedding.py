@@ -47,7 +47,7 @@ class PackedEmbedding(PackedLayer):
         )
         if index.device.type == "cpu" and index.numel():
             low, high = (int(v) for v in index.aminmax())
-            require(0 <= low and high < rows, "index", (low, high), f"the table has {rows} rows")
+            require(low >= 0 and high < rows, "index", (low, high), f"the table has {rows} rows")
         codes = self._codes(index.long().reshape(-1, 1) * width)
         y = (codes.float() * self.weight_codes.step + self.weight_codes.offset).view(
             *index.shape, width

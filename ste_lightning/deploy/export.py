@@ -17,7 +17,9 @@ from ste_lightning.deploy import tensor_file
 from ste_lightning.deploy.layers import PackedLayer
 from ste_lightning.deploy.network import PackedNetwork
 from ste_lightning.deploy.plain import plain_network
+from ste_lightning.deploy.report import parts
 from ste_lightning.deploy.save import save
+from ste_lightning.deploy.transposed import PackedConvTranspose, outputs_first
 from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = ["FORMATS", "export", "integer_state_dict"]
@@ -60,21 +62,29 @@ def integer_state_dict(network: PackedNetwork) -> dict[str, Tensor]:
     """Return every weight as plain tensors: integers of the packed layers as int8 (or int16).
 
     Keys are those of the trained network: ``NAME.weight`` (integers), ``NAME.scale``,
-    ``NAME.bias``, and whatever float layers have.
+    ``NAME.bias``, and whatever float layers have; attention has ``NAME.q_proj.weight``,
+    ``k_proj``, ``v_proj`` and ``out_proj``.
     """
     found: dict[str, Tensor] = {}
     for name in network.layer_names():
         layer = network.layer(name)
-        if not isinstance(layer, PackedLayer):
-            found |= {f"{name}.{key}": value for key, value in layer.state_dict().items()}
-            continue
-        weight = layer.integer_weight()
-        small = int(weight.min()) >= -128 and int(weight.max()) < 128
-        found[f"{name}.weight"] = weight.to(torch.int8) if small else weight
-        for key, value in layer.state_dict().items():
-            if key != "weight_bits":
-                found[f"{name}.{key}"] = value
+        for part_name, part in parts(layer):
+            full = f"{name}.{part_name}" if part_name else name
+            state = part.state_dict()
+            if isinstance(part, PackedLayer):
+                del state["weight_bits"]
+                found[f"{full}.weight"] = _integers(part)
+            found |= {f"{full}.{key}": value for key, value in state.items()}
     return found
+
+
+def _integers(layer: PackedLayer) -> Tensor:
+    """Return the integer weights in the layout of the torch layer."""
+    weight = layer.integer_weight()
+    if isinstance(layer, PackedConvTranspose):
+        weight = outputs_first(weight, layer.groups).contiguous()
+    small = int(weight.min()) >= -128 and int(weight.max()) < 128
+    return weight.to(torch.int8) if small else weight
 
 
 def _example(network: PackedNetwork, example: Tensor) -> Tensor:

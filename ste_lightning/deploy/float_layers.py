@@ -20,10 +20,21 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv1d: (*_CONV, "padding_mode"),
     nn.Conv2d: (*_CONV, "padding_mode"),
     nn.Conv3d: (*_CONV, "padding_mode"),
+    nn.ConvTranspose1d: (*_CONV, "output_padding"),
+    nn.ConvTranspose2d: (*_CONV, "output_padding"),
+    nn.MultiheadAttention: (
+        "embed_dim",
+        "num_heads",
+        "add_zero_attn",
+        "kdim",
+        "vdim",
+        "batch_first",
+    ),
     nn.BatchNorm1d: _NORM,
     nn.BatchNorm2d: _NORM,
     nn.BatchNorm3d: _NORM,
     nn.LayerNorm: ("normalized_shape", "eps"),
+    nn.RMSNorm: ("normalized_shape", "eps", "elementwise_affine"),
     nn.GroupNorm: ("num_groups", "num_channels", "eps"),
     nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
     nn.MaxPool1d: (*_POOL, "dilation"),
@@ -33,6 +44,12 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.AdaptiveAvgPool1d: ("output_size",),
     nn.AdaptiveAvgPool2d: ("output_size",),
     nn.AdaptiveMaxPool2d: ("output_size",),
+    nn.MaxPool3d: (*_POOL, "dilation"),
+    nn.AvgPool3d: (*_POOL, "count_include_pad"),
+    nn.AdaptiveAvgPool3d: ("output_size",),
+    nn.Upsample: ("size", "scale_factor", "mode", "align_corners"),
+    nn.PixelShuffle: ("upscale_factor",),
+    nn.ZeroPad2d: ("padding",),
     nn.Flatten: ("start_dim", "end_dim"),
     nn.ReLU: (),
     nn.ReLU6: (),
@@ -44,6 +61,9 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.SiLU: (),
     nn.GELU: ("approximate",),
     nn.ELU: ("alpha",),
+    nn.Softplus: ("beta", "threshold"),
+    nn.Mish: (),
+    nn.Hardsigmoid: (),
     nn.Hardswish: (),
     nn.Softmax: ("dim",),
     nn.LogSoftmax: ("dim",),
@@ -51,6 +71,9 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     RSign: (),
     RPReLU: (),
 }
+_WITH_BIAS = (
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d),
+)
 _BY_NAME = {cls.__name__: cls for cls in _SETTINGS}
 
 
@@ -69,7 +92,10 @@ def describe_float(module: nn.Module) -> dict[str, Any]:
     if cls not in _SETTINGS:
         raise unknown("float layer", cls.__name__, _BY_NAME)
     settings = {name: getattr(module, name) for name in _SETTINGS[cls]}
-    if cls in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
+    if cls is nn.MultiheadAttention:
+        settings["bias"] = module.in_proj_bias is not None
+        settings["add_bias_kv"] = module.bias_k is not None
+    elif cls in _WITH_BIAS:
         settings["bias"] = module.bias is not None
     elif cls in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
         settings["affine"] = module.weight is not None

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.deploy.inputs import BinaryInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.layers import PackedLayer
 from ste_lightning.deploy.network import Ref, Step, references
 from ste_lightning.layers import RPReLU, RSign
 
@@ -167,6 +167,8 @@ def _rewired(step: Step, gone: dict[str, object]) -> Step:
     def follow(value: object) -> object:
         while isinstance(value, Ref) and value.name in gone:
             value = gone[value.name]
+        if isinstance(value, slice):
+            return slice(*(follow(part) for part in (value.start, value.stop, value.step)))
         if isinstance(value, (list, tuple)):
             return type(value)(follow(item) for item in value)
         return value

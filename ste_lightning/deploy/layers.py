@@ -119,9 +119,9 @@ class PackedLayer(nn.Module):
         """Lay the weights out anew at the next call; needed after changing a buffer."""
         self._prepared = self._placed = None
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self.forget()
-        return super()._apply(*args, **kwargs)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.forget()
@@ -169,7 +169,7 @@ class PackedLayer(nn.Module):
             max(abs(c.offset), abs(c.offset + c.step * (2**c.bits - 1)))
             for c in (self.input.codes, self.weight_codes)
         ]
-        return torch.Size(self.shape[1:]).numel() * max(largest[0], pad) * largest[1]
+        return float(torch.Size(self.shape[1:]).numel() * max(largest[0], pad) * largest[1])
 
     @abstractmethod
     def product(

@@ -63,6 +63,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floordiv": lambda a, b: a // b,
     "neg": lambda a: -a,
     "matmul": torch.matmul,
+    "scaled_dot_product_attention": F.scaled_dot_product_attention,
+    "interpolate": F.interpolate,
+    "pixel_shuffle": F.pixel_shuffle,
+    "pad": F.pad,
     "getitem": lambda a, i: a[i],
     "getattr": lambda a, name: tuple(a.shape) if name == "shape" else a.ndim,
     "flatten": torch.flatten,
@@ -100,6 +104,8 @@ def references(value: Any) -> list[str]:
     """Return the names of the results that a step's argument refers to."""
     if isinstance(value, Ref):
         return [value.name]
+    if isinstance(value, slice):
+        return references((value.start, value.stop, value.step))
     if isinstance(value, Mapping):
         return [name for item in value.values() for name in references(item)]
     if isinstance(value, (list, tuple)):
@@ -110,6 +116,8 @@ def references(value: Any) -> list[str]:
 def _filled(value: Any, results: Mapping[str, Any]) -> Any:
     if isinstance(value, Ref):
         return results[value.name]
+    if isinstance(value, slice):
+        return slice(*(_filled(part, results) for part in (value.start, value.stop, value.step)))
     if isinstance(value, (list, tuple)):
         return type(value)(_filled(item, results) for item in value)
     return value

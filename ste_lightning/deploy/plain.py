@@ -13,81 +13,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ste_lightning.deploy.inputs import BinaryInput, LevelsInput, TokenInput
+from ste_lightning.deploy.attention import PackedAttention
+from ste_lightning.deploy.embedding import PackedEmbedding
+from ste_lightning.deploy.inputs import BinaryInput, Input, LevelsInput, TokenInput
 from ste_lightning.deploy.layers import PackedConv, PackedLayer
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.transposed import PackedConvTranspose
+from ste_lightning.layers.attention import AttentionForward
 
-__all__ = ["PlainLayer", "plain_network"]
+__all__ = ["plain_network"]
 
 
-class PlainLayer(nn.Module):
-    """A packed layer as torch operators, or with the operators of QONNX.
+class PlainInput(nn.Module):
+    """How a packed layer quantizes, in torch operators.
 
     Args:
-        layer: the packed layer.
-        qonnx: whether to write BipolarQuant, Quant and MultiThreshold nodes.
+        quantizer: the packed layer's.
+        qonnx: whether to write BipolarQuant and MultiThreshold nodes.
     """
 
-    weight: Tensor
-    scale: Tensor | None
-    bias: Tensor | None
     factor: Tensor | None
     offset: Tensor | None
     thresholds: Tensor | None
 
-    def __init__(self, layer: PackedLayer, qonnx: bool) -> None:
+    def __init__(self, quantizer: Input, qonnx: bool) -> None:
         super().__init__()
         self.qonnx = qonnx
-        self.input = layer.input
-        self.codes = layer.weight_codes
-        self.input_scale = layer.input_scale()
-        self.groups = layer.groups
-        self.geometry = layer.geometry if isinstance(layer, PackedConv) else None
-        self.padding_mode = getattr(layer, "padding_mode", "zeros")
-        self.pad_level = layer.pad_level() or 0.0
-        weight = layer.integer_weight()
-        # Signed integers of b bits are -2^(b-1) .. 2^(b-1) - 1.
-        largest = max(-int(weight.min()), int(weight.max()) + 1)
-        self.signed_bits = float((largest - 1).bit_length() + 1)
-        small = not qonnx and largest <= 128
-        self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
-        self.register_buffer("scale", _copied(layer.scale))
-        self.register_buffer("bias", _copied(layer.bias))
-        binary = layer.input if isinstance(layer.input, BinaryInput) else None
+        self.quantizer = quantizer
+        binary = quantizer if isinstance(quantizer, BinaryInput) else None
         self.register_buffer("factor", _copied(binary.factor if binary else None))
         self.register_buffer("offset", _copied(binary.offset if binary else None))
-        levels = layer.input if isinstance(layer.input, LevelsInput) else None
+        levels = quantizer if isinstance(quantizer, LevelsInput) else None
         self.register_buffer("thresholds", _copied(levels.thresholds if levels else None))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the packed layer returns."""
-        geometry = self.geometry
-        dims = 0 if geometry is None else len(geometry.kernel)
-        axis = x.dim() - 1 - dims
-        pads = [] if geometry is None else [p for q in reversed(geometry.padding) for p in q]
-        if any(pads) and self.padding_mode != "zeros":
-            x, pads = F.pad(x, pads, mode=self.padding_mode), []
-        levels, token_scale = self._levels(x, axis)
-        weight = self._weight()
-        if geometry is None:
-            y = F.linear(levels, weight)
-        else:
-            if any(pads):
-                levels = F.pad(levels, pads, value=self.pad_level)
-            convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-            y = convolve(levels, weight, None, geometry.stride, 0, geometry.dilation, self.groups)
-        shape = [-1, *[1] * dims]
-        if self.scale is not None:
-            y = y * (self.scale * self.input_scale).view(shape)
-        elif self.input_scale != 1.0:
-            y = y * self.input_scale
-        if token_scale is not None:
-            y = y * token_scale
-        return y if self.bias is None else y + self.bias.view(shape)
+    def values(self, x: Tensor, axis: int) -> Tensor:
+        """Return the quantized values."""
+        levels, scale = self.levels(x, axis)
+        return levels * (self.quantizer.scale if scale is None else scale)
 
-    def _levels(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
+    def levels(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
         """Return the input's integer levels as floats, and the scale of each token."""
-        quantizer = self.input
+        quantizer = self.quantizer
         if isinstance(quantizer, TokenInput):
             assert quantizer.codes is not None
             low = quantizer.codes.offset
@@ -132,6 +98,56 @@ class PlainLayer(nn.Module):
             code = torch.where(x >= padded[above - 1], above, code)
         return code.to(x.dtype)
 
+
+class PlainLayer(nn.Module):
+    """A packed layer as torch operators, or with the operators of QONNX.
+
+    Args:
+        layer: the packed layer.
+        qonnx: whether to write BipolarQuant, Quant and MultiThreshold nodes.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self, layer: PackedLayer, qonnx: bool) -> None:
+        super().__init__()
+        self.qonnx = qonnx
+        self.input = PlainInput(layer.input, qonnx)
+        self.codes = layer.weight_codes
+        self.input_scale = layer.input_scale()
+        self.groups = layer.groups
+        self.pad_level = layer.pad_level() or 0.0
+        weight = layer.integer_weight()
+        # Signed integers of b bits are -2^(b-1) .. 2^(b-1) - 1.
+        largest = max(-int(weight.min()), int(weight.max()) + 1)
+        self.signed_bits = float((largest - 1).bit_length() + 1)
+        small = not qonnx and largest <= 128
+        self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
+        self.register_buffer("scale", _copied(layer.scale))
+        self.register_buffer("bias", _copied(layer.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the packed layer returns."""
+        dims = self.weight.dim() - 2
+        levels, token_scale = self.input.levels(x, x.dim() - 1 - dims)
+        if token_scale is not None and dims:  # a convolution mixes tokens
+            levels, token_scale = levels * token_scale, None
+        y = self.product(levels, self._weight())
+        shape = [-1, *[1] * dims]
+        if self.scale is not None:
+            y = y * (self.scale * self.input_scale).view(shape)
+        elif self.input_scale != 1.0:
+            y = y * self.input_scale
+        if token_scale is not None:
+            y = y * token_scale
+        return y if self.bias is None else y + self.bias.view(shape)
+
+    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
+        """Return the product of the integers."""
+        return F.linear(levels, weight)
+
     def _weight(self) -> Tensor:
         if not self.qonnx:
             return self.weight.float()
@@ -141,6 +157,89 @@ class PlainLayer(nn.Module):
         attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
         operands = (self.weight, one, torch.zeros(()), torch.tensor(self.signed_bits))
         return _symbolic("Quant", operands, self.weight, attributes)
+
+
+class PlainConv(PlainLayer):
+    """A packed convolution."""
+
+    def __init__(self, layer: PackedConv, qonnx: bool) -> None:
+        super().__init__(layer, qonnx)
+        self.geometry = layer.geometry
+        self.pads = layer.pads()
+        self.padding_mode = layer.padding_mode
+
+    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution of the padded integers."""
+        g = self.geometry
+        if any(self.pads):
+            mode = {"zeros": "constant"}.get(self.padding_mode, self.padding_mode)
+            value = self.pad_level if mode == "constant" else None
+            levels = F.pad(levels, self.pads, mode=mode, value=value)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(g.kernel) - 1]
+        y: Tensor = convolve(levels, weight, None, g.stride, 0, g.dilation, self.groups)
+        return y
+
+
+class PlainConvTranspose(PlainLayer):
+    """A packed transposed convolution."""
+
+    def __init__(self, layer: PackedConvTranspose, qonnx: bool) -> None:
+        super().__init__(layer, qonnx)
+        self.layer_product = layer.product
+        self.output_padding = layer.output_padding
+
+    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
+        """Return the transposed convolution of the integers."""
+        return self.layer_product(levels, weight, None, 0.0, output_padding=self.output_padding)
+
+
+class PlainEmbedding(PlainLayer):
+    """A packed embedding table, as integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rows at the indices ``x``."""
+        rows = F.embedding(x, self._weight())
+        return rows if self.scale is None else rows * F.embedding(x, self.scale.unsqueeze(-1))
+
+
+class PlainAttention(AttentionForward):
+    """Packed attention with plain projections."""
+
+    def __init__(self, layer: PackedAttention, qonnx: bool) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj = (
+            plain_layer(layer.q_proj, qonnx),
+            plain_layer(layer.k_proj, qonnx),
+        )
+        self.v_proj, self.out_proj = (
+            plain_layer(layer.v_proj, qonnx),
+            plain_layer(layer.out_proj, qonnx),
+        )
+        self.scores = PlainInput(layer.scores, qonnx)
+        self.num_heads, self.head_dim = layer.num_heads, layer.head_dim
+        self.batch_first, self.dropout = layer.batch_first, 0.0
+        self.eval()
+
+    def projections(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """Return the products."""
+        return self.q_proj(query), self.k_proj(key), self.v_proj(value)
+
+    def quantized_scores(self, scores: Tensor) -> Tensor:
+        """Return the scores on their grid."""
+        return self.scores.values(scores, scores.dim() - 1)
+
+
+def plain_layer(layer: nn.Module, qonnx: bool) -> nn.Module:
+    """Return a packed layer in torch operators, and a copy of any other."""
+    if isinstance(layer, PackedAttention):
+        return PlainAttention(layer, qonnx)
+    if isinstance(layer, PackedConv):
+        return PlainConv(layer, qonnx)
+    if isinstance(layer, PackedConvTranspose):
+        return PlainConvTranspose(layer, qonnx)
+    if isinstance(layer, PackedEmbedding):
+        return PlainEmbedding(layer, qonnx)
+    return PlainLayer(layer, qonnx) if isinstance(layer, PackedLayer) else copy.deepcopy(layer)
 
 
 def _copied(tensor: Tensor | None) -> Tensor | None:
@@ -168,8 +267,5 @@ def plain_network(network: PackedNetwork, qonnx: bool = False) -> PackedNetwork:
         network: a packed network.
         qonnx: whether to write quantizers as nodes of QONNX.
     """
-    layers = {
-        name: PlainLayer(layer, qonnx) if isinstance(layer, PackedLayer) else copy.deepcopy(layer)
-        for name, layer in ((name, network.layer(name)) for name in network.layer_names())
-    }
+    layers = {name: plain_layer(network.layer(name), qonnx) for name in network.layer_names()}
     return PackedNetwork(layers, network.steps, network.inputs, network.output, network.info)

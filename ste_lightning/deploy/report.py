@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.inputs import FloatInput, TokenInput
 from ste_lightning.deploy.layers import PackedLayer
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.transposed import PackedConvTranspose
 
-__all__ = ["LayerRow", "interleaved_latency", "layer_rows"]
+__all__ = ["LayerRow", "interleaved_latency", "layer_rows", "parts"]
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,35 @@ def layer_rows(network: PackedNetwork, example: Tensor) -> list[LayerRow]:
     positions: dict[nn.Module, int] = {}
 
     def count(module: nn.Module, args: Any, output: Tensor) -> None:
-        positions[module] = positions.get(module, 0) + output[0].numel()
+        if isinstance(module, PackedConvTranspose):  # every input meets every kernel position
+            size, outputs = args[0].numel() // len(args[0]), module.shape[0]
+            positions[module] = size * outputs // (module.shape[1] * module.groups)
+            return
+        if isinstance(output, Tensor):
+            positions[module] = positions.get(module, 0) + output[0].numel()
 
-    layers = [network.layer(name) for name in network.layer_names()]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+    named = [
+        (".".join(filter(None, (name, part_name))), part)
+        for name in network.layer_names()
+        for part_name, part in parts(network.layer(name))
+    ]
+    hooks = [part.register_forward_hook(count) for _, part in named]
     try:
         network(example[:1])
     finally:
         for hook in hooks:
             hook.remove()
-    rows = []
-    for name in network.layer_names():
-        layer = network.layer(name)
-        if any(True for _ in layer.state_dict()):
-            rows.append(_row(name, layer, positions.get(layer, 0)))
-    return rows
+    return [
+        _row(name, part, positions.get(part, 0)) for name, part in named if len(part.state_dict())
+    ]
+
+
+def parts(layer: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return what a layer of a packed network consists of, by name: itself, or its packed parts."""
+    packed: list[tuple[str, nn.Module]] = [
+        (n, m) for n, m in layer.named_modules() if isinstance(m, PackedLayer)
+    ]
+    return packed or [("", layer)]
 
 
 def _row(name: str, layer: nn.Module, outputs: int) -> LayerRow:
@@ -79,7 +95,7 @@ def _row(name: str, layer: nn.Module, outputs: int) -> LayerRow:
     terms = torch.Size(layer.shape[1:]).numel()
     others = stored - layer.weight_bits.numel()
     before = 4 * torch.Size(layer.shape).numel() + others
-    products = outputs * terms
+    products = 0 if isinstance(layer, PackedEmbedding) else outputs * terms
     bits = layer.weight_codes.bits
     kind = type(layer).__name__
     if isinstance(layer.input, FloatInput):

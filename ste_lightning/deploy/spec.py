@@ -93,6 +93,10 @@ def _check_numbers(value: Any) -> None:
 def _encode(value: Any) -> Any:
     if isinstance(value, Ref):
         return {"ref": value.name}
+    if value is Ellipsis:
+        return {"slice": []}
+    if isinstance(value, slice):
+        return {"slice": [_encode(part) for part in (value.start, value.stop, value.step)]}
     if isinstance(value, tuple):
         return {"tuple": [_encode(item) for item in value]}
     if isinstance(value, list):
@@ -113,6 +117,8 @@ def _decode(value: Any) -> Any:
             return Ref(content)
         if kind == "tuple" and isinstance(content, list):
             return tuple(_decode(item) for item in content)
+        if kind == "slice" and isinstance(content, list) and len(content) in (0, 3):
+            return slice(*map(_decode, content)) if content else Ellipsis
         if kind == "dict" and isinstance(content, dict):
             return {key: _decode(item) for key, item in content.items()}
     raise ConfigurationError(f"the argument {value!r} is not known.")
@@ -122,11 +128,9 @@ def _layer_spec(layer: nn.Module) -> dict[str, Any]:
     if isinstance(layer, PackedAttention):
         parts = {name: _layer_spec(getattr(layer, name)) for name in _PROJECTIONS}
         scores = layer.scores.spec()
-        settings = {"num_heads": layer.num_heads, "batch_first": layer.batch_first}
-        return {
-            "type": "PackedAttention",
-            "settings": {**settings, "scores": scores, "projections": parts},
-        }
+        shape = {"num_heads": layer.num_heads, "batch_first": layer.batch_first}
+        settings: dict[str, Any] = {**shape, "scores": scores, "projections": parts}
+        return {"type": "PackedAttention", "settings": settings}
     if not isinstance(layer, PackedLayer):
         return describe_float(layer)
     codes = layer.weight_codes

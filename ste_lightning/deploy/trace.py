@@ -74,8 +74,8 @@ def _steps(model: nn.Module, graph: torch.fx.Graph) -> Traced:
         if isinstance(value, (list, tuple)):
             return type(value)(plain(item) for item in value)
         if isinstance(value, slice):
-            raise ConfigurationError("slices cannot be packed; use chunk, split or select")
-        if value is None or isinstance(value, (bool, int, float, str)):
+            return slice(plain(value.start), plain(value.stop), plain(value.step))
+        if value is Ellipsis or value is None or isinstance(value, (bool, int, float, str)):
             return value
         raise ConfigurationError(f"the constant {value!r} cannot be packed")
 

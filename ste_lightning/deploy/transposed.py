@@ -27,7 +27,7 @@ def outputs_first(weight: Tensor, groups: int) -> Tensor:
 
 
 class PackedConvTranspose(PackedLayer):
-    """y = scale conv_transpose(q(x), W) + bias with packed integer weights, in one or two dimensions.
+    """y = scale conv_transpose(q(x), W) + bias with packed integers W, in one or two dimensions.
 
     The integers are multiplied by torch, exactly; there is no kernel of bits for it.
 

@@ -8,7 +8,7 @@ cores multiply it, 8 x 8 -> 32 bits. Both compute the integers that the CPU's ke
 apply scale and shift in the same order without fusing them, so the results are equal in every bit.
 """
 
-from ste_lightning.kernels.gpu.products import multiply, multiply_floats, patches
+from ste_lightning.kernels.gpu.products import FEW_ROWS, multiply, multiply_floats, patches
 from ste_lightning.kernels.gpu.words import DeviceWeights, on_device
 
-__all__ = ["DeviceWeights", "multiply", "multiply_floats", "on_device", "patches"]
+__all__ = ["FEW_ROWS", "DeviceWeights", "multiply", "multiply_floats", "on_device", "patches"]

@@ -1,4 +1,5 @@
 """The two kernels, in Triton."""
+# mypy: disable-error-code="untyped-decorator, no-untyped-def, no-untyped-call"
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ __all__ = ["many_rows", "single_rows"]
 
 
 @triton.jit
-def _stored(data, rows, inside, first, length, width, plane, PLANES: tl.constexpr, ROWS: tl.constexpr, WORDS: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip # noqa: E501
+def _stored(data, rows, inside, first, length, width, plane, PLANES: tl.constexpr, ROWS: tl.constexpr, WORDS: tl.constexpr):  # fmt: skip # noqa: E501
     """Return stored weights as int32 (ROWS, 32 * WORDS), from column ``32 * first`` on.
 
     Args: ``rows`` the outputs, ``inside`` which of them exist, ``length`` columns of a row,
@@ -34,7 +35,7 @@ def _stored(data, rows, inside, first, length, width, plane, PLANES: tl.constexp
 
 
 @triton.jit
-def single_rows(x, data, sums, scale, shift, out, outputs, length, width, plane, step, zero, center, FLOATS: tl.constexpr, PLANES: tl.constexpr, OUTPUTS: tl.constexpr, WORDS: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip # noqa: E501
+def single_rows(x, data, sums, scale, shift, out, outputs, length, width, plane, step, zero, center, FLOATS: tl.constexpr, PLANES: tl.constexpr, OUTPUTS: tl.constexpr, WORDS: tl.constexpr):  # fmt: skip # noqa: E501
     """One row of x times OUTPUTS rows of weights per program; x int8 or floats.
 
     The weights are read once per row of x, from memory or the cache.
@@ -42,10 +43,7 @@ def single_rows(x, data, sums, scale, shift, out, outputs, length, width, plane,
     channel = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
     row = tl.program_id(1).to(tl.int64)
     inside = channel < outputs
-    if FLOATS:
-        total = tl.zeros((OUTPUTS,), tl.float32)
-    else:
-        total = tl.zeros((OUTPUTS,), tl.int32)
+    total = tl.zeros((OUTPUTS,), tl.float32 if FLOATS else tl.int32)
     for first in range(0, width, WORDS):
         columns = first * 32 + tl.arange(0, 32 * WORDS)
         values = tl.load(x + row * length + columns, mask=columns < length, other=0)
@@ -63,7 +61,7 @@ def single_rows(x, data, sums, scale, shift, out, outputs, length, width, plane,
 
 
 @triton.jit
-def many_rows(x, data, sums, scale, shift, out, rows, outputs, length, width, plane, step, zero, center, PLANES: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, WORDS: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip # noqa: E501
+def many_rows(x, data, sums, scale, shift, out, rows, outputs, length, width, plane, step, zero, center, PLANES: tl.constexpr, ROWS: tl.constexpr, OUTPUTS: tl.constexpr, WORDS: tl.constexpr):  # fmt: skip # noqa: E501
     """ROWS rows of x (int8) times OUTPUTS rows of weights per program, on the tensor cores."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
