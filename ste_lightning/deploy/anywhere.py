@@ -146,7 +146,8 @@ def by_words(
 
     kind, pad = layer.input.codes, layer.pad_level() or 0.0
     assert kind is not None
-    center = 128 if kind.offset + kind.step * (2**kind.bits - 1) > 127 else 0
+    low, high = kind.offset, kind.offset + kind.step * (2**kind.bits - 1)
+    center = high - 127 if high > 127 else min(low + 128, 0)  # what makes them fit into int8
     mode = getattr(layer, "padding_mode", "zeros")
     if mode != "zeros" or pad != int(pad) or not -128 <= int(pad) - center <= 127:
         return None

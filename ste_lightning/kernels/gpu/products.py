@@ -25,7 +25,7 @@ def multiply(x: Tensor, w: DeviceWeights, center: int, scale: Tensor, shift: Ten
     Args:
         x: int8 (rows, length), the inputs' integers less ``center``.
         w: weights on the same device.
-        center: 128 for inputs that only fit into unsigned bytes, else 0.
+        center: what the inputs have been reduced by to fit, 0 where they do anyway.
         scale, shift: float32, one per output.
     """
     rows = len(x)
