@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +35,8 @@ def export(network: PackedNetwork, path: str | Path, format: str, example: Tenso
         path: where to write; the parent folder is made.
         format: ``"packed"`` (:func:`~ste_lightning.deploy.save`), ``"onnx"`` (standard
             operators), ``"qonnx"`` (BipolarQuant, Quant and MultiThreshold nodes, for FPGA
-            flows), ``"torch_export"`` (``torch.export.load``, AOTInductor) or ``"state_dict"``
+            flows), ``"torch_export"`` (``torch.export.load``), ``"aoti"`` (compiled for this
+            kind of machine by AOTInductor; needs a C++ compiler) or ``"state_dict"``
             (safetensors of the integer weights).
         example: a batch of inputs; the batch size stays free.
 
@@ -42,7 +45,7 @@ def export(network: PackedNetwork, path: str | Path, format: str, example: Tenso
 
     Raises:
         ConfigurationError: for an unknown format, a network of several inputs where only one is
-            possible, or a missing package, with the command that installs it.
+            possible, a missing compiler or a missing package, with the command that installs it.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -145,18 +148,37 @@ def _qonnx(network: PackedNetwork, path: Path, example: Tensor) -> None:
     _to_onnx(network, path, example, qonnx=True)
 
 
+def _program(network: PackedNetwork, example: Tensor) -> torch.export.ExportedProgram:
+    program = torch.export.export(
+        plain_network(network),
+        (_example(network, example),),
+        dynamic_shapes={"inputs": ({0: torch.export.Dim("batch", min=1)},)},
+    )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
 def _torch_export(network: PackedNetwork, path: Path, example: Tensor) -> None:
-    batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad(), _quiet():
-        program = torch.export.export(
-            plain_network(network),
-            (_example(network, example),),
-            dynamic_shapes={"inputs": ({0: batch},)},
-        )
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)
-        with path.open("wb") as file:
-            torch.export.save(program, file)
+    with torch.no_grad(), _quiet(), path.open("wb") as file:
+        torch.export.save(_program(network, example), file)
+
+
+def _aoti(network: PackedNetwork, path: Path, example: Tensor) -> None:
+    from torch._inductor import aoti_compile_and_package
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise ConfigurationError(
+            "format='aoti' needs a C++ compiler: install g++ or clang++, or use 'torch_export'."
+        ) from error
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), _quiet():
+        program = _program(network, example)
+        made = aoti_compile_and_package(program, package_path=f"{folder}/network.pt2")
+        shutil.copyfile(made, path)
 
 
 def _state_dict(network: PackedNetwork, path: Path, example: Tensor) -> None:
@@ -172,5 +194,6 @@ FORMATS: dict[str, Callable[[PackedNetwork, Path, Tensor], Any]] = {
     "onnx": _onnx,
     "qonnx": _qonnx,
     "torch_export": _torch_export,
+    "aoti": _aoti,
     "state_dict": _state_dict,
 }

@@ -90,10 +90,23 @@ def _torch_export(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def _aoti(path: Path) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled: Callable[[Tensor], Tensor] = torch._inductor.aoti_load_package(str(path))
+
+    def run(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return compiled(x)
+
+    return run
+
+
 RUNTIMES: dict[str, Callable[[Path], Callable[[Tensor], Tensor]] | None] = {
     "packed": _packed,
     "onnx": _onnx,
     "qonnx": _qonnx,
     "torch_export": _torch_export,
+    "aoti": _aoti,
     "state_dict": None,
 }

@@ -47,6 +47,7 @@ _ENDINGS = {
     "onnx": "onnx",
     "qonnx": "qonnx.onnx",
     "torch_export": "pt2",
+    "aoti": "aoti.pt2",
     "state_dict": "integers.safetensors",
 }
 

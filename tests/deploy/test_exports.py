@@ -1,5 +1,7 @@
 """Every exported network predicts in its runtime what the packed one predicts here."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -52,6 +54,7 @@ RUNS = [
     *[("torch_export", case) for case in ("binary", "ternary x 2 bit", "steps")],
     ("onnx", "binary"),
     *[pytest.param(f, "4 x 8 bit", marks=pytest.mark.slow) for f in ("torch_export", "onnx")],
+    *[pytest.param("aoti", case, marks=pytest.mark.slow) for case in ("binary", "ternary x 2 bit")],
     ("qonnx", "binary"),
     ("qonnx", "ternary x 2 bit"),
 ]
@@ -62,11 +65,14 @@ def test_runtimes_agree(format, case, tmp_path):
     needed = {"onnx": ["onnxscript", "onnxruntime"], "qonnx": ["onnxscript", "qonnx"]}
     for package in needed.get(format, []):
         pytest.importorskip(package)
+    if format == "aoti" and not any(map(shutil.which, ("g++", "clang++"))):
+        pytest.skip("needs a C++ compiler")
     packed = deploy.pack(CASES[case]())
     x = torch.randn(7, 1, 8, 8)
     expected = packed(x)
     path = export(packed, tmp_path / "net", format, x[:1])
-    assert b"site-packages" not in path.read_bytes()  # nothing about the machine
+    if format != "aoti":  # compiled code names its headers
+        assert b"site-packages" not in path.read_bytes()  # nothing about the machine
     run = runtime(path, format)
     for batch in (x, x[:1]):
         assert torch.allclose(run(batch), expected[: len(batch)], rtol=0, atol=1e-5)
@@ -98,6 +104,15 @@ def test_integer_state_dict():
     assert found["2.weight"].dtype == torch.int8
     assert torch.equal(found["2.weight"].float(), net[2].quantized_weight().detach())
     assert torch.equal(found["0.weight"], net[0].weight)
+
+
+def test_without_a_compiler_aoti_says_so(tmp_path, monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(ConfigurationError, match="needs a C\\+\\+ compiler"):
+        export(deploy.pack(network()), tmp_path / "a", "aoti", torch.zeros(1, 1, 8, 8))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_exports_are_refused(tmp_path):
