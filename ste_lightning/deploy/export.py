@@ -22,6 +22,7 @@ from ste_lightning.deploy.plain import plain_network
 from ste_lightning.deploy.report import parts
 from ste_lightning.deploy.save import save
 from ste_lightning.deploy.transposed import PackedConvTranspose, outputs_first
+from ste_lightning.deploy.whole_file import written_whole
 from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = ["FORMATS", "export", "integer_state_dict"]
@@ -32,7 +33,7 @@ def export(network: PackedNetwork, path: str | Path, format: str, example: Tenso
 
     Args:
         network: what :func:`~ste_lightning.deploy.pack` returned.
-        path: where to write; the parent folder is made.
+        path: where to write, whole or not at all; the parent folder is made.
         format: ``"packed"`` (:func:`~ste_lightning.deploy.save`), ``"onnx"`` (standard
             operators), ``"qonnx"`` (BipolarQuant, Quant and MultiThreshold nodes, for FPGA
             flows), ``"torch_export"`` (``torch.export.load``), ``"aoti"`` (compiled for this
@@ -55,10 +56,9 @@ def export(network: PackedNetwork, path: str | Path, format: str, example: Tenso
         type(network).__name__,
         "export what pack() could trace",
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    FORMATS[format](network, target, example)
-    return target
+    with written_whole(path) as temporary:
+        FORMATS[format](network, temporary, example)
+    return Path(path)
 
 
 def integer_state_dict(network: PackedNetwork) -> dict[str, Tensor]:

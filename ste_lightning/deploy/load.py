@@ -41,7 +41,9 @@ def load(path: str | Path) -> PackedNetwork:
 
 def _network(tensors: dict[str, Tensor], metadata: dict[str, str]) -> PackedNetwork:
     if metadata.get("format") != FORMAT:
-        raise ConfigurationError("it is not a packed network of ste_lightning.")
+        raise ConfigurationError(
+            "it is not a packed network; export with format=packed, or use deploy.save."
+        )
     version = metadata.get("version", "")
     if not version.isdecimal() or len(version) > 9 or int(version) < 1:
         raise ConfigurationError(f"its version is {version!r}.")

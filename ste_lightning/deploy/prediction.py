@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +12,7 @@ from torch import Tensor
 
 from ste_lightning.deploy.load import load
 from ste_lightning.deploy.sample_files import open_samples
+from ste_lightning.deploy.whole_file import written_whole
 from ste_lightning.errors import ConfigurationError, require
 
 __all__ = ["KEYS", "predict_files"]
@@ -52,8 +50,8 @@ def predict_files(
         x = batch if scaling is None else (batch - scaling[0]) / scaling[1]
         rows += _lines(part, _outputs(network, x), names)
         _progress(len(rows), len(samples))
-    _write(Path(out), rows, names)
-    print(f"{len(rows)} predictions in {out}")
+    _write(out, rows, names)
+    print(f"{len(rows)} prediction{'' if len(rows) == 1 else 's'} in {out}")
 
 
 def _positive(key: str, value: str) -> int:
@@ -127,18 +125,14 @@ def _progress(done: int, total: int) -> None:
         print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total}", end=end, file=sys.stderr)
 
 
-def _write(path: Path, rows: Sequence[Sequence[str]], classes: Any) -> None:
+def _write(path: str, rows: Sequence[Sequence[str]], classes: Any) -> None:
     named = bool(rows) and isinstance(classes, list) and len(rows[0]) == 3
     outputs = [f"output_{i}" for i in range(len(rows[0]) - 1)] if rows else []
     header = ["sample", "prediction", "confidence"] if named else ["sample", *outputs]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(rows)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with (
+        written_whole(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -82,6 +82,8 @@ def open_samples(path: str, shape: Sequence[int] | None) -> Samples:
 
 def _array(source: Path, suffix: str) -> NDArray[Any]:
     if suffix == ".csv":
+        if not source.read_bytes().strip():
+            raise ValueError("it is empty")
         text = np.genfromtxt(source, delimiter=",", dtype=np.float64, ndmin=2)
         # A line of column names is read as one of no numbers.
         return text[1:] if len(text) and bool(np.isnan(text[0]).all()) else text

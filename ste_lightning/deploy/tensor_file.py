@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ste_lightning.deploy.whole_file import written_whole
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["read", "write"]
@@ -64,27 +63,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         at += _size(tensor)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
     text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for _, tensor in ordered:
-                flat = tensor.detach().cpu().contiguous().reshape(-1)
-                file.write(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
-        mode = 0o666 & ~_umask()
-        os.chmod(temporary, mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for _, tensor in ordered:
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -111,11 +95,16 @@ def _wrong(reason: str) -> ConfigurationError:
 
 
 def _parse(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if data[:4] == b"PK\x03\x04":
+        raise ConfigurationError(
+            "it is a zip archive, perhaps a checkpoint: pack it with "
+            "python -m ste_lightning.export ckpt_path=FILE."
+        )
     if len(data) < 8:
         raise _wrong(f"it has {len(data)} bytes")
     length = int.from_bytes(data[:8], "little")
     if length > min(len(data) - 8, _LONGEST_HEADER):
-        raise _wrong(f"its header claims {length} bytes")
+        raise _wrong(f"its header would have {length:.3g} bytes")
     try:
         header = json.loads(data[8 : 8 + length].decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ from ste_lightning.deploy.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.deploy.runtimes import runtime
+from ste_lightning.deploy.whole_file import written_whole
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.running.build import build
 from ste_lightning.running.checkpoints import explained, loadable
@@ -57,8 +58,8 @@ def run_export(cfg: DictConfig) -> None:
 
     Raises:
         ConfigurationError: for settings that cannot work.
-        SystemExit: with status 1 if the exported file does not predict as the model does; the
-            file is then removed.
+        SystemExit: with status 1 if the exported file does not predict as the model does; no
+            file is then written.
     """
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if settings["format"] not in FORMATS:
@@ -77,14 +78,14 @@ def run_export(cfg: DictConfig) -> None:
         raise ConfigurationError(f"{type(model).__name__} cannot be exported: see the warning.")
     ending = _ENDINGS[settings["format"]]
     out = Path(settings["out"] or checkpoint.with_suffix("").as_posix() + f".{ending}")
-    export(network, out, settings["format"], samples)
-    run = runtime(out, settings["format"])
     console = Console()
-    _print_layers(console, out, layer_rows(network, samples))
-    if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
-        out.unlink()
-        raise SystemExit(1)
-    _print_latency(console, model, network, samples, settings)
+    with written_whole(out) as temporary:  # an earlier file stays unless this one is right
+        export(network, temporary, settings["format"], samples)
+        run = runtime(temporary, settings["format"])
+        _print_layers(console, out, temporary.stat().st_size, layer_rows(network, samples))
+        if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
+            raise SystemExit(1)
+    _print_latency(console, model, network, run, samples, settings)
 
 
 def _restored(checkpoint: Path, config: str | None) -> tuple[L.LightningModule, Any]:
@@ -143,7 +144,7 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _print_layers(console: Console, out: Path, rows: list[LayerRow]) -> None:
+def _print_layers(console: Console, out: Path, size: int, rows: list[LayerRow]) -> None:
     kinds = {"binary": "bit MACs", "integer": "int MACs", "float": "float MACs"}
     used = [key for key in kinds if any(getattr(row, key) for row in rows)]
     columns = ("layer", "kind", "bits", "float32", "packed", *(kinds[key] for key in used))
@@ -160,7 +161,6 @@ def _print_layers(console: Console, out: Path, rows: list[LayerRow]) -> None:
     table.add_row("all", "", "", *(f"{value:,}" for value in (*total, *macs)))
     console.print()
     console.print(table)
-    size = out.stat().st_size
     console.print(f"file: {size:,} bytes; the same tensors in float32: {total[0]:,}")
 
 
@@ -201,13 +201,15 @@ def _print_latency(
     console: Console,
     model: nn.Module,
     network: PackedNetwork,
+    run: Any,
     samples: Tensor,
     settings: dict[str, Any],
 ) -> None:
     threads = torch.get_num_threads()
+    other = [] if run is None or settings["format"] == "packed" else [settings["format"]]
     table = _table(
         f"time of a batch, {threads} thread{'s' if threads > 1 else ''}",
-        *("batch", "trained model", "packed", "faster by"),
+        *("batch", "trained model", "packed", "faster by", *other),
     )
     for size in settings["batch_sizes"]:
         require(size > 0, "batch_sizes", size, "use positive integers")
@@ -220,9 +222,12 @@ def _print_latency(
         def packed(batch: Tensor = batch) -> None:
             network(batch)
 
-        before, after = interleaved_latency((trained, packed), settings["seconds"])
-        table.add_row(
-            str(size), f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"
-        )
+        def exported(batch: Tensor = batch) -> None:
+            run(batch)
+
+        functions = (trained, packed, exported) if other else (trained, packed)
+        before, after, *rest = interleaved_latency(functions, settings["seconds"])
+        times = [f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"]
+        table.add_row(str(size), *times, *(f"{time * 1e3:.3f} ms" for time in rest))
     console.print()
     console.print(table)

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 
 from ste_lightning import predict
+from ste_lightning.deploy import tensor_file
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running.exporting import Schema, run_export
 
@@ -123,15 +124,25 @@ WRONG = {
     "not finite": ["input={nan}"],
     "cannot be read": ["input={pickled}"],
     "give images": ["input={text}"],
+    "it is empty": ["input={empty}"],
+    "name a file": ["input={array}", "out=."],
+    "cannot be written": ["input={array}", "out=text.txt/predictions.csv"],
+    "ste_lightning.export": ["input={array}", "model={checkpoint}"],
+    "format=packed": ["input={array}", "model={foreign}"],
+    "Is a directory": ["input={array}", "model=."],
 }
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_predict_refuses(message, packed, tmp_path, capsys, monkeypatch):
+def test_predict_refuses(message, checkpoint, packed, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = {key: tmp_path / f"{key}.npy" for key in ("array", "short", "nan", "pickled")}
     files["text"] = tmp_path / "text.txt"
     files["text"].write_text("hello")
+    files["empty"] = tmp_path / "empty.csv"
+    files["empty"].write_text("")
+    files |= {"checkpoint": checkpoint, "foreign": tmp_path / "foreign"}
+    tensor_file.write(files["foreign"], {"a": torch.zeros(1)}, {})
     np.save(files["array"], np.zeros((2, 1, 8, 8)))
     np.save(files["short"], np.zeros((2, 7)))
     np.save(files["nan"], np.full((2, 64), np.nan))
