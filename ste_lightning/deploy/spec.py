@@ -86,7 +86,7 @@ def _check_numbers(value: Any) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_numbers(item)
-    elif isinstance(value, int) and abs(value) > _MOST:
+    elif isinstance(value, (int, float)) and not abs(value) <= _MOST:  # nor not a number
         raise ConfigurationError(f"the architecture holds the number {value}.")
 
 

@@ -106,7 +106,7 @@ def _parse(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if length > min(len(data) - 8, _LONGEST_HEADER):
         raise _wrong(f"its header would have {length:.3g} bytes")
     try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"))
+        header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise _wrong("its header is not JSON") from error
     if not isinstance(header, dict):
@@ -126,6 +126,14 @@ def _parse(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if at != len(body):
         raise _wrong(f"{len(body) - at} bytes belong to no tensor")
     return tensors, metadata
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a mapping; readers that take the first or the last of two equal keys would differ."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _wrong("its header has a key twice")
+    return made
 
 
 def _tensor(
