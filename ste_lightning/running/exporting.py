@@ -65,6 +65,8 @@ def run_export(cfg: DictConfig) -> None:
     if settings["format"] not in FORMATS:
         raise unknown("format", settings["format"], FORMATS)
     require(settings["samples"] > 0, "samples", settings["samples"], "use a positive integer")
+    sizes = settings["batch_sizes"]
+    require(all(size > 0 for size in sizes), "batch_sizes", sizes, "use positive integers")
     require(settings["ckpt_path"] is not None, "ckpt_path", None, "name the checkpoint to export")
     if settings["threads"] is not None:
         require(settings["threads"] > 0, "threads", settings["threads"], "use a positive integer")
@@ -212,7 +214,6 @@ def _print_latency(
         *("batch", "trained model", "packed", "faster by", *other),
     )
     for size in settings["batch_sizes"]:
-        require(size > 0, "batch_sizes", size, "use positive integers")
         batch = samples.repeat(-(-size // len(samples)), *[1] * (samples.dim() - 1))[:size]
 
         def trained(batch: Tensor = batch) -> None:

@@ -75,6 +75,8 @@ def test_export_reports_layers_exactness_and_times(checkpoint, capsys, tmp_path)
 def test_wrong_settings_are_refused(checkpoint, tmp_path):
     with pytest.raises(ConfigurationError, match="format"):
         run_export(settings(checkpoint, format="onx"))
+    with pytest.raises(ConfigurationError, match="batch_sizes"):
+        run_export(OmegaConf.merge(settings(checkpoint), {"batch_sizes": [0]}))
     with pytest.raises(ConfigurationError, match="no such file"):
         run_export(settings(tmp_path / "missing.ckpt"))
     with pytest.raises(ConfigurationError, match="ckpt_path"):

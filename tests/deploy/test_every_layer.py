@@ -157,14 +157,10 @@ def test_integers_have_the_layout_of_the_torch_layer():
     assert torch.equal(whole.float(), net[0].first.quantized_weight().detach())
 
 
+FORMATS = ("torch_export", "onnx")
 EXPORTS = [
-    *[
-        (format, layer)
-        for format in ("torch_export", "onnx")
-        for layer in ("embedding", "transposed2d")
-    ],
-    ("torch_export", "attention"),
-    pytest.param("onnx", "attention", marks=pytest.mark.slow),
+    *[(format, layer) for format in FORMATS for layer in ("embedding", "transposed2d")],
+    *[pytest.param(format, "attention", marks=pytest.mark.slow) for format in FORMATS],
 ]
 
 
