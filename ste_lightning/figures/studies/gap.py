@@ -43,10 +43,13 @@ def gap_figure(results: Sequence[Result]) -> Figure:
     axes[0].set_ylabel("trials that recover w*")
     axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     _growth(axes[-1], found)
-    settings = results[0].settings
+    settings = {"m": 4, "rule": "relu", "steps": 2000}
+    if results[0].settings.get("experiment") == "large":
+        settings |= {"m": 1, "rule": "identity"}
+    settings |= results[0].settings
     figure.suptitle(
-        f"The price of the last iterate (m = {settings.get('m', 4)}, "
-        f"{settings.get('rule', 'relu')}, T = {settings.get('steps', 2000)}, no label noise)",
+        f"The price of the last iterate (m = {settings['m']}, "
+        f"{settings['rule']}, T = {settings['steps']}, no label noise)",
         fontsize=12,
     )
     return figure
