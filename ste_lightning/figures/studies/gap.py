@@ -75,7 +75,10 @@ def _recovery(axes: Axes, t: tables.Threshold, trials: int) -> None:
         )
     axes.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
     axes.set_xscale("log")
-    ticks = t.samples[:: max(1, len(t.samples) // 4)]
+    ticks = t.samples[:1]
+    for N in t.samples[1:]:  # far enough from each other to be read
+        if N / ticks[-1] >= (t.samples[-1] / t.samples[0]) ** 0.2:
+            ticks.append(N)
     axes.set_xticks(ticks, [str(N) for N in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
