@@ -75,7 +75,7 @@ def train_deep(
     scale = torch.cat([torch.full((n,), n**-0.5), torch.full((m,), m**-0.5)])
 
     def forward(rows: Tensor, signs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        w, u = (signs * scale).split([n, m], 1)
+        w, u = (signs * scale)[:, :n], (signs * scale)[:, n:]
         a = torch.bmm(rows, w[:, :, None]).view(len(w), samples, m)
         hidden = SF.hard_sign(a)
         return a, hidden, (torch.bmm(hidden, u[:, :, None])[..., 0] > 0).float()
