@@ -2,12 +2,13 @@
 #   make demo   an environment of its own, then the main job: a binary two-layer network learns
 #               its teacher, then a binary network learns handwritten digits
 #   make test   an environment of its own, then linter, type checker, tests, wheel and sdist
+#   make studies-small   every study of the theory in its small version, under outputs/study-small
 PYTHON ?= python3
 DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint types build clean
+.PHONY: demo test test-slow studies-small lint types build clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -19,6 +20,12 @@ test: .venv-test/ready lint types
 
 test-slow: .venv-test/ready
 	$(TEST) -m pytest -m slow
+
+studies-small: .venv-test/ready
+	for recipe in $(basename $(notdir $(wildcard recipes/study/*.yaml))); do \
+	  $(TEST) -m ste_lightning.study +recipe=$$recipe small=true \
+	    hydra.run.dir=outputs/study-small/$$recipe || exit 1; \
+	done
 
 lint: .venv-test/ready
 	$(TEST) -m ruff check .

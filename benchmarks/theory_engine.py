@@ -8,7 +8,7 @@ the two threads, which need wall time. Times are of training alone; the data are
 
 The ceiling is what reading the data must cost: once per step from the cache level that holds
 them, and once more, block by block, from the first level; both bandwidths are measured here by
-the kernel's own read loop.
+the kernel's own read loop. Where CUDA finds a GPU, the batched backend's rate there follows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ste_lightning import functional as SF
 from ste_lightning.kernels.compiling import compiled
-from ste_lightning.theory.engine import cpu
+from ste_lightning.theory.engine import batched, cpu
 from ste_lightning.theory.engine.families import family_of
 from ste_lightning.theory.engine.problem import Problem, ProblemLaw
 from ste_lightning.theory.engine.record import Record
@@ -176,6 +176,44 @@ def threads(rounds: int) -> None:
     print(f"\ntwo threads x one (wall time, with the making of the data): {spread(ratios)}")
 
 
+def accelerator(device: torch.device, rounds: int, trials: int, steps: int = 200) -> None:
+    """Print the batched backend's rate on ``device``, beside the kernel's and the bandwidth.
+
+    Batched matrix products read the data twice a step: for Z w and for the gradient.
+    """
+
+    def finished(run: Callable[[], object]) -> float:
+        def waited() -> None:
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        waited()
+        return min(seconds(waited, time.perf_counter) for _ in range(rounds))
+
+    n, samples, m = 32, 256, 4
+    law = ProblemLaw(n, m, samples, "gaussian", "none", 0.5, "ones", "teacher", 0.1, seed=0)
+    drawn = law.draw(0, trials)
+    there = Problem(*(t.to(device) for t in vars(drawn).values()))
+    rules = SF.surrogate("relu"), SF.surrogate("identity")
+
+    def run() -> None:
+        record = Record.empty(there.latent, there.v, steps, steps, 512)
+        batched.run(
+            there, record, steps=steps, lr=1.0, rule=rules[0], weight_rule=rules[1], every=steps
+        )
+
+    rate = trials * steps / finished(run)
+    few = law.draw(0, 16)
+    cores = 2 * 16 * 1000 / finished(lambda: engine(few, 1000, False))
+    numbers = there.inputs.numel()
+    read = 4 * numbers / finished(lambda: there.inputs.sum())
+    share = rate * 2 * 4 * samples * m * n / read
+    print(f"\n{device}: n={n} N={samples} m={m}, {trials} trials, {4 * numbers / 2**30:.2f} GiB")
+    print(f"  trial-steps/s {rate:.4g}, x twice one core of the CPU {rate / cores:.1f}")
+    print(f"  share of the bandwidth ({read / 1e9:.0f} GB/s, two reads a step) {share:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -188,6 +226,8 @@ def main() -> None:
     compare(32, 256, 4, 16, rounds, steps)
     compare(128, 2048, 4, 2, rounds, {"ordinary": 100, "engine": 500, "lazy": 2000})
     threads(rounds)
+    if torch.cuda.is_available():
+        accelerator(torch.device("cuda"), rounds, trials=16384)
 
 
 if __name__ == "__main__":

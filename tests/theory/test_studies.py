@@ -13,7 +13,7 @@ from ste_lightning.figures import studies as figures
 from ste_lightning.theory import simulate
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.studies import expand, rates, run, store, tables
-from ste_lightning.theory.studies.cells import Cell, label, rule_of
+from ste_lightning.theory.studies.cells import Cell, label, rule_of, shrink
 from ste_lightning.theory.studies.closed_forms import closed_form_rows
 from ste_lightning.theory.studies.measure import measure
 from ste_lightning.theory.studies.noisy import (
@@ -74,6 +74,14 @@ def test_parts_are_grids_of_their_own():
         expand({"experiment": "simulation"}, {"n": [4]})
     with pytest.raises(ConfigurationError, match="Did you mean 'bits'"):
         expand({"experiment": "low_bit", "samples": 4}, {"n": [4], "bit": [1]})
+
+
+def test_a_small_version_has_fewer_trials_and_no_large_n():
+    cells = shrink(expand({**BASE, "trials": 96}, {"n": [8, 32, 64], "samples": [4, 8]}))
+    assert {(c.settings["n"], c.settings["trials"]) for c in cells} == {(8, 12), (32, 12)}
+    assert shrink(expand({"n": 8, "samples": 4}, {}))[0].settings["trials"] == 8
+    cells = shrink(expand({"samples": 4}, {"n": [64, 128]}))
+    assert [c.settings["n"] for c in cells] == [64]
 
 
 def test_rules_and_labels():
@@ -163,6 +171,7 @@ def test_ray_gets_one_task_per_cell(tmp_path, monkeypatch):
         remote=remote,
         wait=lambda refs, num_returns: (refs[:1], refs[1:]),
         get=lambda ref: ref[1](by_samples[ref[2]].settings),
+        exceptions=types.SimpleNamespace(RayTaskError=RuntimeError),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
     results = run(list(by_samples.values()), tmp_path, launcher="ray", show=False)
@@ -170,10 +179,31 @@ def test_ray_gets_one_task_per_cell(tmp_path, monkeypatch):
     local = run(list(by_samples.values()), tmp_path / "local", show=False)
     assert repr([r.columns for r in results]) == repr([r.columns for r in local])
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigurationError, match="pip install ray"):
+    with pytest.raises(ConfigurationError, match=r"ste-lightning\[ray\]"):
         run(list(by_samples.values()), tmp_path / "other", launcher="ray", show=False)
     with pytest.raises(ConfigurationError, match="unknown launcher"):
         run(list(by_samples.values()), tmp_path, launcher="slurm", show=False)
+
+
+def test_a_ray_cluster_gives_what_threads_give(tmp_path):
+    ray = pytest.importorskip("ray")
+    cells = expand({**BASE, "n": 8}, {"samples": [8, 16, 32]})
+    bad = Cell({**BASE, "n": 8, "samples": 8, "lr": -1.0})
+    ray.init(num_cpus=2, include_dashboard=False)
+    try:
+        with pytest.raises(ConfigurationError, match=r"lr=-1\.0"):
+            run([bad, *cells[:2]], tmp_path, workers=2, launcher="ray", show=False)
+        made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+        assert made  # what was in work beside the failure is kept
+        results = run(cells, tmp_path, launcher="ray", show=False)
+        assert all(path.stat().st_mtime_ns == time for path, time in made.items())
+    finally:
+        ray.shutdown()
+    again = run(cells, tmp_path, launcher="ray", show=False)  # all is done: no cluster needed
+    assert not ray.is_initialized()
+    local = run(cells, tmp_path / "local", show=False)
+    assert repr([r.columns for r in results]) == repr([r.columns for r in local])
+    assert repr([r.columns for r in again]) == repr([r.columns for r in local])
 
 
 def test_thresholds_exponents_and_rows(phase):

@@ -43,10 +43,13 @@ def gap_figure(results: Sequence[Result]) -> Figure:
     axes[0].set_ylabel("trials that recover w*")
     axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     _growth(axes[-1], found)
-    settings = results[0].settings
+    settings = {"m": 4, "rule": "relu", "steps": 2000}
+    if results[0].settings.get("experiment") == "large":
+        settings |= {"m": 1, "rule": "identity"}
+    settings |= results[0].settings
     figure.suptitle(
-        f"The price of the last iterate (m = {settings.get('m', 4)}, "
-        f"{settings.get('rule', 'relu')}, T = {settings.get('steps', 2000)}, no label noise)",
+        f"The price of the last iterate (m = {settings['m']}, "
+        f"{settings['rule']}, T = {settings['steps']}, no label noise)",
         fontsize=12,
     )
     return figure
@@ -72,7 +75,10 @@ def _recovery(axes: Axes, t: tables.Threshold, trials: int) -> None:
         )
     axes.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
     axes.set_xscale("log")
-    ticks = t.samples[:: max(1, len(t.samples) // 4)]
+    ticks = t.samples[:1]
+    for N in t.samples[1:]:  # far enough from each other to be read
+        if N / ticks[-1] >= (t.samples[-1] / t.samples[0]) ** 0.2:
+            ticks.append(N)
     axes.set_xticks(ticks, [str(N) for N in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -13,17 +13,21 @@ from typing import Any
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import Surrogate, surrogate
 from ste_lightning.theory.counterexamples import counterexample
+from ste_lightning.theory.deep import train_deep
+from ste_lightning.theory.large import train_large
 from ste_lightning.theory.low_bit import train_low_bit
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.simulate import simulate
 
-__all__ = ["EXPERIMENTS", "Cell", "expand", "label", "rule_of"]
+__all__ = ["EXPERIMENTS", "Cell", "expand", "label", "rule_of", "shrink"]
 
 # Raise it when the engine's numbers change: stored cells of another number are not reused.
 NUMBERS = 2
 
 EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
+    "deep": train_deep,
+    "large": train_large,
     "low_bit": train_low_bit,
     "coarse_gradient": sample_coarse_gradient,
 }
@@ -106,6 +110,26 @@ def expand(
         for cell in _product(base, {**grid, **part}, path):
             cells.setdefault(cell.key, cell)
     return list(cells.values())
+
+
+def shrink(cells: Sequence[Cell]) -> list[Cell]:
+    """Return a small version of a study: n up to 32 and an eighth of the trials, at least 8.
+
+    Where all n are larger, the smallest stays. Intervals are wide, and what only larger n show
+    is not in it.
+    """
+    small: dict[str, Cell] = {}
+    largest = max(32, min(cell.settings["n"] for cell in cells))
+    for cell in cells:
+        settings = dict(cell.settings)
+        experiment = EXPERIMENTS[settings.get("experiment", "simulate")]
+        parameter = inspect.signature(experiment).parameters.get("trials")
+        if parameter is not None:
+            settings["trials"] = max(8, settings.get("trials", parameter.default) // 8)
+        if settings["n"] <= largest:
+            shrunk = Cell(settings)
+            small.setdefault(shrunk.key, shrunk)
+    return list(small.values())
 
 
 def _product(

@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from ste_lightning.errors import require
 from ste_lightning.running import files, report
 from ste_lightning.running.build import build
-from ste_lightning.theory.studies.cells import expand
+from ste_lightning.theory.studies.cells import expand, shrink
 from ste_lightning.theory.studies.runner import run
 
 __all__ = ["Schema", "study"]
@@ -33,6 +33,7 @@ class Schema:
         figure: function of the results that returns the figure; None: no figure.
         workers: cells in work at once; None: the cores this process may use.
         launcher: ``local`` or ``ray``.
+        small: run a version for a first look, see :func:`shrink`; give it a folder of its own.
     """
 
     name: str = MISSING
@@ -44,6 +45,7 @@ class Schema:
     figure: dict[str, Any] | None = None
     workers: int | None = None
     launcher: str = "local"
+    small: bool = False
 
 
 def study(cfg: DictConfig) -> None:
@@ -63,12 +65,10 @@ def study(cfg: DictConfig) -> None:
             folder.rmdir()  # Hydra made it; it stays if something is in it
     require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
     torch.set_num_threads(1)  # the cells are what runs side by side
-    results = run(
-        expand(settings["base"], settings["grid"], settings["parts"]),
-        folder,
-        settings["workers"],
-        settings["launcher"],
-    )
+    cells = expand(settings["base"], settings["grid"], settings["parts"])
+    if settings["small"]:
+        cells = shrink(cells)
+    results = run(cells, folder, settings["workers"], settings["launcher"])
     files.write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
     if settings["table"]:

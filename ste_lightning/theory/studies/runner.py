@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -58,7 +59,8 @@ def run(
     Args:
         cells: the grid.
         folder: where ``cells/KEY.parquet`` and ``results.parquet``, all cells in one table, are.
-        workers: cells in work at once; default the cores this process may use.
+        workers: cells in work at once; default the cores this process may use, or with Ray as
+            many as the cluster has cores.
         launcher: ``local`` (threads of this process; the kernel needs no GIL) or ``ray``.
         show: whether to show progress and the time left.
 
@@ -86,7 +88,7 @@ def run(
     with progress:
         # The bar is in units of work, so that the time left means something.
         task = progress.add_task(f"{len(todo)} of {len(cells)} cells", total=100)
-        for cell, columns, provenance in launchers[launcher](todo, workers or cores()):
+        for cell, columns, provenance in launchers[launcher](todo, workers):
             store.write(files[cell.key], columns, provenance)
             progress.advance(task, 100 * cell.cost / total)
     results = []
@@ -98,8 +100,8 @@ def run(
     return results
 
 
-def _local(cells: Sequence[Cell], workers: int) -> Iterator[Measured]:
-    pool = ThreadPoolExecutor(workers)
+def _local(cells: Sequence[Cell], workers: int | None) -> Iterator[Measured]:
+    pool = ThreadPoolExecutor(workers or cores())
     waiting: dict[Future[tuple[store.Columns, dict[str, Any]]], Cell] = {
         pool.submit(measure, cell.settings): cell for cell in cells
     }
@@ -114,18 +116,35 @@ def _local(cells: Sequence[Cell], workers: int) -> Iterator[Measured]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ray(cells: Sequence[Cell], workers: int) -> Iterator[Measured]:
+def _ray(cells: Sequence[Cell], workers: int | None) -> Iterator[Measured]:
     """Give every cell to the cluster as a task of one core; only results travel back."""
+    if not cells:
+        return
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise ConfigurationError(
-            "launcher='ray' needs Ray, which is not installed: pip install ray."
+            "launcher='ray' needs Ray, which is not installed: pip install 'ste-lightning[ray]'."
         ) from error
     ray.init(ignore_reinit_error=True)
     task = ray.remote(num_cpus=1)(measure)
-    waiting = {task.remote(cell.settings): cell for cell in cells}
-    while waiting:
+    queue = iter(cells)
+    waiting: dict[Any, Cell] = {}
+    failure: BaseException | None = None
+    while True:
+        room = (workers or len(cells)) - len(waiting)
+        for cell in itertools.islice(queue, 0 if failure else room):
+            waiting[task.remote(cell.settings)] = cell
+        if not waiting:
+            break
         done, _ = ray.wait(list(waiting), num_returns=1)
-        for reference in done:
-            yield (waiting.pop(reference), *ray.get(reference))
+        cell = waiting.pop(done[0])
+        try:
+            measured = ray.get(done[0])
+        except ray.exceptions.RayTaskError as error:
+            # What else is in work is stored before a failure ends the study.
+            failure = failure or error.cause
+            continue
+        yield (cell, *measured)
+    if failure:
+        raise failure
