@@ -147,13 +147,22 @@ class _Packed:
 
 
 def _room(rows: int, size: int, planes: int) -> NDArray[np.uint8]:
-    """Return bytes for packed rows, readable seven rows and eight bytes past the end."""
-    return np.empty(planes * rows * size + 7 * size + 8, np.uint8)
+    """Return bytes for packed rows, with zeros for seven rows and eight bytes past the end.
+
+    A micro-kernel reads there for rows that do not exist; where a row holds offsets into a table,
+    it must not find anything else.
+    """
+    bits = np.empty(planes * rows * size + 7 * size + 8, np.uint8)
+    bits[planes * rows * size :] = 0
+    return bits
 
 
-@functools.cache
-def _native() -> Any:
-    """Return the compiled products, importing numba at the first call."""
+def _native(w: Prepared) -> Any:
+    """Return the compiled products of a format; the first call imports numba."""
+    if w.layout.of_products:
+        from ste_lightning.kernels import integers
+
+        return integers
     from ste_lightning.kernels import native
 
     return native
@@ -177,15 +186,20 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
     needs_sums = _needs_sums(w)
     sums = np.empty(rows * w.groups, np.int32) if needs_sums else _NONE
     flat = x.numpy().reshape(-1)
+    if w.layout.of_products:
+        from ste_lightning.kernels import code_rows
+
+        flat = (x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)).numpy().reshape(-1)
+
+        def digits(first: int, last: int) -> None:
+            code_rows.pack_digits(w.plan, flat, bits, rows * size, sums, first, last)
+
+        share(digits, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
+        return _Packed(bits, rows * size, sums)
     if x.dtype == torch.uint8:
         if needs_sums:
             grouped = x.view(rows * w.groups, w.channels)
             sums = grouped.sum(1, dtype=torch.int32).numpy()
-        if w.format == "digits":
-            target = bits[: rows * size].reshape(rows * w.groups, w.row_bytes)
-            target[:, : w.channels] = flat.reshape(rows * w.groups, w.channels)
-            target[:, w.channels :] = 0
-            return _Packed(bits, rows * size, sums)
         for bit in range(w.inputs.bits):
             at = bit * rows * size
 
@@ -211,14 +225,17 @@ def _affine(
     return scale.numpy(), shift.numpy()
 
 
-def _torch_values(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    """Return the integers that the inputs stand for, as float32 (x with channels last)."""
-    if x.dtype == torch.uint8:
-        return x.float() * w.inputs.step + w.inputs.offset
+def _bits(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Return the codes of floats (channels last) that are quantized to one bit."""
     if scale is not None and shift is not None:
         x = x * scale + shift
-    bits = (x > 0) if not w.inputs.signs else ~(x < 0)
-    return bits.float() * w.inputs.step + w.inputs.offset
+    return ((x > 0) if not w.inputs.signs else ~(x < 0)).to(torch.uint8)
+
+
+def _torch_values(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Return the integers that the inputs stand for, as float32 (x with channels last)."""
+    codes = x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)
+    return codes.float() * w.inputs.step + w.inputs.offset
 
 
 def linear(
@@ -240,14 +257,14 @@ def linear(
         values = _torch_values(x, w, scale, shift)
         y = values @ w.values[:, 0, :].T
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
-    native = _native()
+    native = _native(w)
     x = x.contiguous()
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
     flat = out.numpy().reshape(-1)
     no_padding = _zeros(w.outputs)
-    if x.dtype != torch.uint8 and w.work * rows < 2 * _LEAST_WORK:
+    if x.dtype != torch.uint8 and not w.layout.of_products and w.work * rows < 2 * _LEAST_WORK:
         native.pack_and_multiply(
             w.plan,
             x.numpy().reshape(-1),
@@ -319,7 +336,7 @@ def convolve(
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
     images, outputs = len(x), w.groups * w.outputs
     index, padding = _at_borders(w, geometry, tuple(x.shape[2:]))
-    native = _native()
+    native = _native(w)
     packed = _pack_images(x, w, scale, shift)
     out = torch.empty(images, *index.output, outputs)
     if out.numel() > 0:
@@ -356,6 +373,7 @@ def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | N
     last = x.movedim(1, -1)
     pixels = math.prod(x.shape[2:])
     planar = x.dtype != torch.uint8 and x.is_contiguous() and not _needs_sums(w)
+    planar = planar and not w.layout.of_products
     if last.is_contiguous() or not planar:
         rows = last.contiguous().view(images * pixels, channels)
         return _pack(rows, w, scale, shift)

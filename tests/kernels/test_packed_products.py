@@ -10,6 +10,7 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import SIGNS, STEPS, Codes, Geometry, convolve, linear, prepare
 
 FORMATS = ["lookup", "bytes", "words", "torch"]
+CODES = ["digits", "wide_digits", "lookup_2x1", "lookup_2x2"]
 TERNARY = Codes(2, 1, -1)
 WEIGHTS = [SIGNS, STEPS, TERNARY, Codes(3, 2, -7), Codes(8, 1, -128)]
 
@@ -52,7 +53,7 @@ def test_linear_of_floats(fmt, rows, outputs, channels, inputs, weights):
     assert torch.equal(y.double(), expected)
 
 
-@pytest.mark.parametrize("fmt", [*FORMATS, "digits"])
+@pytest.mark.parametrize("fmt", [*FORMATS, *CODES])
 @given(
     rows=st.integers(1, 9),
     outputs=st.integers(1, 70),
@@ -113,7 +114,7 @@ def test_convolution(
     assert torch.equal(y.double(), expected)
 
 
-@pytest.mark.parametrize("fmt", ["lookup", "digits", "torch"])
+@pytest.mark.parametrize("fmt", ["lookup", "torch", *CODES])
 @pytest.mark.parametrize("bits", [(2, 2), (4, 4), (8, 8), (8, 5), (3, 8)])
 def test_convolution_of_codes(fmt, bits):
     torch.manual_seed(0)
