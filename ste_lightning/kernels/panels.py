@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out", "lay_out_digits"]
+__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out", "lay_out_depthwise", "lay_out_digits"]
 
 Bytes = NDArray[np.uint8]
 
@@ -61,6 +61,7 @@ LAYOUTS = {
     "wide_digits": Layout(4, 32, 2, 4, 32, 2, 8, 8, 512),
     "lookup_2x1": Layout(5, 64, 1, 4, 32, 8, 1, 2, 250),
     "lookup_2x2": Layout(6, 64, 1, 2, 32, 4, 2, 2, 252),
+    "depthwise": Layout(7, 32, 1, 1, 1, 1, 8, 8),
 }
 
 
@@ -119,6 +120,28 @@ def lay_out_digits(values: NDArray[np.int8], layout: Layout) -> Bytes:
     split = padded.reshape(panels, 2, 16, units, size)
     target = out.view(np.int8).reshape(panels, 2, units, 16, size)
     target[:] = split.transpose(0, 1, 3, 2, 4)
+    return out
+
+
+def lay_out_depthwise(values: NDArray[np.int8]) -> Bytes:
+    """Return the weights of groups with few channels; the lanes are all groups' outputs.
+
+    Args:
+        values: (all outputs, taps, channels) integers.
+
+    Returns:
+        Flat bytes: (32 outputs, pair of taps, half, 16 outputs, the two taps); the first half has
+        outputs 0-7 and 16-23. Channels are further taps.
+    """
+    outputs = len(values)
+    terms = values.reshape(outputs, -1)
+    pairs, blocks = -(-terms.shape[1] // 2), -(-outputs // 32)
+    padded = np.zeros((blocks * 32, 2 * pairs), np.int8)
+    padded[:outputs, : terms.shape[1]] = terms
+    out = aligned(padded.size)
+    # (block, upper 16, half, eight outputs, pair, tap)
+    split = padded.reshape(blocks, 2, 2, 8, pairs, 2)
+    out.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)[:] = split.transpose(0, 4, 2, 1, 3, 5)
     return out
 
 

@@ -336,9 +336,13 @@ def convolve(
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
     images, outputs = len(x), w.groups * w.outputs
     index, padding = _at_borders(w, geometry, tuple(x.shape[2:]))
+    out = torch.empty(images, *index.output, outputs)
+    if w.format == "depthwise":
+        if out.numel() > 0:
+            _convolve_depthwise(x, w, index, padding, scale, shift, out)
+        return out.movedim(-1, 1)
     native = _native(w)
     packed = _pack_images(x, w, scale, shift)
-    out = torch.empty(images, *index.output, outputs)
     if out.numel() > 0:
         flat = out.numpy().reshape(-1)
 
@@ -365,6 +369,85 @@ def convolve(
         least = 1 + _LEAST_WORK // (w.work * w.groups)
         share(part, images * index.positions, least, 16)
     return out.movedim(-1, 1)
+
+
+def _convolve_depthwise(
+    x: Tensor,
+    w: Prepared,
+    index: _Index,
+    padding: NDArray[np.float32],
+    scale: Tensor | None,
+    shift: Tensor | None,
+    out: Tensor,
+) -> None:
+    """Write to ``out`` the convolution of groups of few channels."""
+    from ste_lightning.kernels import depthwise
+
+    pixels = len(x) * index.inputs
+    outputs, channels = w.groups * w.outputs, w.groups * w.channels
+    lanes = -(-outputs // 32) * 32
+    plane = pixels * lanes
+    bits = np.zeros(w.channels * plane + lanes, np.uint8)
+    alone = w.channels == w.outputs == 1  # then codes need not be copied to their lanes
+    least = 1 + (1 << 17) // channels
+    last = x.movedim(1, -1)
+    codes, size = (bits, lanes) if alone else (np.empty(pixels * channels, np.uint8), channels)
+    strict = not w.inputs.signs
+    factor, offset = _affine(scale, shift)
+    if x.dtype == torch.uint8:
+        codes = last.contiguous().numpy().reshape(-1)
+        alone = False
+    elif alone and index.inputs >= 32 and x.is_contiguous() and not last.is_contiguous():
+        flat = x.numpy().reshape(-1)
+
+        def images(a: int, b: int) -> None:
+            depthwise.binary_planar(
+                flat, channels, index.inputs, strict, factor, offset, codes, size, a, b
+            )
+
+        share(images, len(x), 1 + least // index.inputs)
+    else:
+        flat = last.contiguous().numpy().reshape(-1)
+        share(
+            lambda a, b: depthwise.binary_rows(
+                flat, channels, strict, factor, offset, codes, size, a, b
+            ),
+            pixels,
+            least,
+        )
+    if not alone:
+        share(
+            lambda a, b: depthwise.spread_codes(
+                codes, w.channels, w.groups, w.outputs, bits, lanes, plane, a, b
+            ),
+            pixels,
+            least,
+        )
+    share(
+        lambda a, b: depthwise.convolve(
+            bits,
+            lanes,
+            plane,
+            w.channels,
+            w.in_16_bits,
+            w.coefficients.slope,
+            index.inputs,
+            index.pixels,
+            index.border,
+            index.positions,
+            w.taps,
+            w.panels,
+            w.coefficients.columns,
+            padding,
+            w.scale,
+            w.shift,
+            out.numpy().reshape(-1),
+            a,
+            b,
+        ),
+        len(x) * index.positions,
+        1 + (1 << 19) // (w.taps * w.channels * lanes),
+    )
 
 
 def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> _Packed:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import Codes, Coefficients
-from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, lay_out_digits
+from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, lay_out_depthwise, lay_out_digits
 from ste_lightning.kernels.plan import plan_of
 
 __all__ = ["Prepared", "prepare"]
@@ -87,6 +87,12 @@ class Prepared:
         return min(self.layout.block, _steps_in_16_bits(self.inputs, _stored(self.weights)))
 
     @functools.cached_property
+    def in_16_bits(self) -> bool:
+        """Whether 16 signed bits hold the sums of products with stored bytes."""
+        steps = _steps_in_16_bits(self.inputs, _stored(self.weights))
+        return 2 * steps >= self.taps * self.channels
+
+    @functools.cached_property
     def work(self) -> int:
         """Bytes of bit pairs to count for one row and all outputs of a group."""
         planes: int = self.input_planes * self.weight_planes
@@ -134,6 +140,10 @@ def _fitting(format: str, inputs: Codes, weights: Codes) -> str:
 
     Widening the 16-bit sums at every step costs as much as products of words.
     """
+    if format == "depthwise":
+        if _stored(weights).codes.offset == 0:
+            return format
+        format = "digits"  # its lanes have no sums of the inputs
     narrow = format == "digits" and _steps_in_16_bits(inputs, _stored(weights)) < 2
     return "wide_digits" if narrow else format
 
@@ -190,7 +200,10 @@ def prepare(
             kind = stored.codes
             array = (array.astype(np.int16) * stored.step + stored.offset).astype(np.int8)
             kind_sums = array.sum(axis=(1, 2), dtype=np.int64)
-            parts = [lay_out_digits(part, layout) for part in np.split(array, groups)]
+            if format == "depthwise":
+                parts = [lay_out_depthwise(array)]
+            else:
+                parts = [lay_out_digits(part, layout) for part in np.split(array, groups)]
         else:
             parts = [lay_out(part, weights.bits, layout) for part in np.split(array, groups)]
         panels = _joined(parts)
