@@ -18,7 +18,7 @@ from numba.core import cgutils
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.digits import multiply_bytes, multiply_words
 from ste_lightning.kernels.integers import finish
-from ste_lightning.kernels.packing import octets
+from ste_lightning.kernels.packing import octets_of
 from ste_lightning.kernels.vectors import compare, compare_affine, store_64
 
 __all__ = ["binary_planar", "binary_rows", "convolve", "spread_codes"]
@@ -234,7 +234,7 @@ def binary_planar(x, channels, pixels, strict, scale, shift, out, lanes, first, 
             plane = (image * channels + c) * pixels
             for block in range(0, pixels, 32):
                 start = min(block, pixels - 32)
-                octets(x, plane + start, pixels, count, strict, affine, scale, shift, c, part)
+                octets_of(x, plane + start, pixels, count, strict, affine, scale, shift, c, part)
                 at = (image * pixels + start) * lanes + c
                 for i in range(32):
                     chosen = np.uint64(part[i]) * np.uint64(0x0101010101010101)

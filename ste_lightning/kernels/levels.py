@@ -48,13 +48,21 @@ def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: in
     compare = count <= _MOST_COMPARED
     table = thresholds.detach().to(torch.float32)
     table = table.T if compare else functional.pad(table, (0, 256 - count), value=math.inf)
-    table = table.reshape(-1).numpy()
+    flat_table = table.reshape(-1).numpy()
     scale = (ones if factor is None else factor.detach().float().expand(channels)).contiguous()
     work = staircase.count_rows if compare else staircase.search
 
     def part(first: int, end: int, source: Tensor, target: Tensor, width: int) -> None:
         work(
-            source.numpy(), scale.numpy(), table, channels, count, width, target.numpy(), first, end
+            source.numpy(),
+            scale.numpy(),
+            flat_table,
+            channels,
+            count,
+            width,
+            target.numpy(),
+            first,
+            end,
         )
 
     size = channels * inner

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out", "lay_out_depthwise", "lay_out_digits"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "aligned",
+    "lane_order",
+    "lay_out",
+    "lay_out_depthwise",
+    "lay_out_digits",
+]
 
 Bytes = NDArray[np.uint8]
 

@@ -56,7 +56,9 @@ def _count_32(
                 scaled = builder.fmul(values, read(pointer(2, factor_, first_)))
                 with cgutils.for_range(builder, count_) as loop:
                     at = builder.add(first_, builder.mul(loop.index, step_))
-                    reached = builder.fcmp_unordered(">=", scaled, read(pointer(3, thresholds_, at)))
+                    reached = builder.fcmp_unordered(
+                        ">=", scaled, read(pointer(3, thresholds_, at))
+                    )
                     more = builder.sext(reached, _COUNTS)
                     builder.store(builder.sub(builder.load(cell), more), cell)
         codes = builder.trunc(builder.load(cell), _CODES)

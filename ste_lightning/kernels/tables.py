@@ -117,9 +117,7 @@ def _emit(
             for half, weights in enumerate(halves):
                 place = b.gep(at, [_index(half * offset_size)])
                 offset = b.zext(_load(b, place, offset_kind), _I64)
-                for cell, found in zip(
-                    row_cells, _look_up(b, table, offset, weights), strict=True
-                ):
+                for cell, found in zip(row_cells, _look_up(b, table, offset, weights), strict=True):
                     b.store(b.add(b.load(cell), found), cell)
     for r in range(len(rows)):
         for v in range(_VECTORS):

@@ -122,7 +122,7 @@ def _stored(weights: Codes) -> _Stored:
     """
     ends = (weights.offset, weights.offset + weights.step * (2**weights.bits - 1))
     largest = max(abs(end) for end in ends)
-    if largest <= 2**weights.bits and -128 <= ends[0] and ends[1] <= 127:
+    if largest <= 2**weights.bits and ends[0] >= -128 and ends[1] <= 127:
         return _Stored(Codes(weights.bits, 1, 0), weights.step, weights.offset, largest)
     half = 2 ** (weights.bits - 1)
     moved = Codes(weights.bits, weights.step, weights.offset + weights.step * half)
@@ -220,9 +220,7 @@ def prepare(
         taps,
         channels,
         panels,
-        affine.coefficients(
-            inputs, kind, taps * channels, kind_sums, products
-        ),
+        affine.coefficients(inputs, kind, taps * channels, kind_sums, products),
         correction,
         _floats(scale, all_outputs, 1.0),
         _floats(shift, all_outputs, 0.0),
