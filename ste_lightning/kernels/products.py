@@ -65,7 +65,7 @@ def best_format(
     return "lookup_2x1" if weights.bits <= 2 and passes <= 4 else "digits"
 
 
-_FEW = 2  # channels and outputs of a group, up to which lanes of outputs beat panels
+_FEW = 4  # channels and outputs of a group; then lanes of outputs take a third of the time
 
 
 @dataclass(frozen=True)
