@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.maps import hard_sign
+from ste_lightning.functional.hard_maps import hard_sign
 
 __all__ = ["soft_sign"]
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import math
 from types import ModuleType
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.maps import hard_sign
+from ste_lightning.functional.hard_maps import hard_sign
 from ste_lightning.functional.rules.windows import Clipped
 from ste_lightning.functional.surrogate import Surrogate, Window
 from ste_lightning.kernels.threads import share
@@ -25,7 +23,6 @@ __all__ = ["clip_gradient", "mask_gradient", "pack", "signs", "unpack"]
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
-_ONE_PASS = 1 << 18  # elements that outgrow the cache: torch's three passes are slower there
 
 
 @functools.cache
@@ -39,18 +36,7 @@ def _compiler() -> ModuleType | None:
 
 
 def _native(x: Tensor) -> ModuleType | None:
-    if x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous():
-        return _compiler()
-    return None
-
-
-@functools.lru_cache(maxsize=64)
-def _numbers(*values: float) -> tuple[np.float32, ...]:
-    return tuple(np.float32(value) for value in values)
-
-
-def _size(elements: int) -> int:
-    return 4 * math.ceil(elements / 32)
+    return _compiler() if x.is_cpu and x.dtype is torch.float32 and x.is_contiguous() else None
 
 
 def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor | None]:
@@ -66,17 +52,16 @@ def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor
     """
     native = _native(x)
     if native is not None:
-        size = _size(x.numel())
-        bits = torch.empty(size, dtype=torch.uint8)
-        mask = None if window is None else torch.empty(size, dtype=torch.uint8)
-        flat, words = _flat(x), _words(bits)
-        masked = words if mask is None else _words(mask)
-        low, high = _numbers(0.0, 0.0) if window is None else _numbers(window.low, window.high)
+        count, words = x.numel(), _words(x)
+        bits = torch.empty(4 * words, dtype=torch.uint8)
+        mask = None if window is None else torch.empty(4 * words, dtype=torch.uint8)
+        low, high, _ = window or (0.0, 0.0, 0.0)
+        source, to, masked = x.data_ptr(), bits.data_ptr(), 0 if mask is None else mask.data_ptr()
 
         def part(first: int, last: int) -> None:
-            native.pack(flat, strict, mask is not None, low, high, words, masked, first, last)
+            native.pack(source, count, strict, mask is not None, low, high, to, masked, first, last)
 
-        share(part, size // 4, _LEAST)
+        share(part, words, _LEAST)
         return bits, mask
     positive = x > 0 if strict else ~(x < 0)
     if window is None:
@@ -89,8 +74,8 @@ def unpack(bits: Tensor, shape: torch.Size, low: float, dtype: torch.dtype) -> T
     native = _compiler() if bits.device.type == "cpu" and dtype == torch.float32 else None
     if native is not None:
         out = torch.empty(shape, dtype=dtype)
-        flat, words, (zero, one) = _flat(out), _words(bits), _numbers(low, 1.0)
-        share(lambda a, b: native.unpack(words, zero, one, flat, a, b), len(words), _LEAST)
+        source, to, count = bits.data_ptr(), out.data_ptr(), out.numel()
+        share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
         return out
     table = _table(low, dtype, bits.device)
     return table.index_select(0, bits.int()).view(-1)[: shape.numel()].view(shape)
@@ -103,22 +88,29 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
     """
     native = _native(grad)
     if native is not None:
-        flat, words, (factor,) = _flat(grad), _words(mask), _numbers(outside)
-        share(lambda a, b: native.mask_(flat, words, factor, a, b), len(words), _LEAST)
+        to, inside, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
+        share(lambda a, b: native.mask_(to, inside, outside, count, a, b), _words(grad), _LEAST)
         return grad
     inside = unpack(mask, grad.shape, 0.0, grad.dtype)
     return grad * (inside if outside == 0 else outside + (1 - outside) * inside)
 
 
-def signs(weight: Tensor) -> Tensor:
-    """Return +1 where ``weight`` >= 0 (or NaN) and -1 elsewhere, as a new tensor."""
-    native = _native(weight) if weight.numel() >= _ONE_PASS else None
+def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return +1 where ``weight`` >= 0 (or NaN) and -1 elsewhere, in ``out`` if given.
+
+    Args:
+        weight: real tensor.
+        out: contiguous, of its shape and dtype; may be ``weight`` itself.
+    """
+    native = _native(weight)
     if native is None:
-        return hard_sign(weight)
-    out = torch.empty(weight.shape, dtype=weight.dtype)
-    flat, written, values = _flat(weight), _flat(out), _numbers(-1.0, 1.0)
-    words = math.ceil(len(flat) / 32)
-    share(lambda a, b: native.signs(flat, *values, written, a, b), words, _LEAST)
+        return hard_sign(weight) if out is None else out.copy_(weight).sign_().add_(0.5).sign_()
+    out = torch.empty_like(weight) if out is None else out
+    source, to, count = weight.data_ptr(), out.data_ptr(), weight.numel()
+    if count < _LEAST:
+        native.signs(source, to, count, 0, (count + 31) // 32)
+        return out
+    share(lambda a, b: native.signs(source, to, count, a, b), _words(weight), _LEAST)
     return out
 
 
@@ -141,17 +133,13 @@ def _is_wide(*tensors: Tensor) -> bool:
     return all(t.dtype in (torch.float32, torch.float64) for t in tensors)
 
 
-def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    return x.detach().numpy().reshape(-1)
-
-
-def _words(data: Tensor) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
-    return data.numpy().view(np.uint32)
+def _words(x: Tensor) -> int:
+    return (x.numel() + 31) // 32
 
 
 def _pack_torch(ones: Tensor) -> Tensor:
     flat = ones.reshape(-1)
-    room = 8 * _size(flat.numel())
+    room = 32 * _words(flat)
     if room != flat.numel():
         flat = torch.nn.functional.pad(flat, (0, room - flat.numel()))
     octets = flat.contiguous().view(torch.uint8).view(torch.int64)

@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Parameter
 
 from ste_lightning.errors import require
+from ste_lightning.functional import bits
+from ste_lightning.functional.hard_maps import hard_sign, hard_step
+from ste_lightning.functional.native_nodes import borrowed_node
 from ste_lightning.functional.straight_through import straight_through
 from ste_lightning.functional.surrogate import Surrogate, surrogate
 
-__all__ = ["hard_sign", "hard_step", "sign", "step"]
-
-
-def hard_sign(x: Tensor) -> Tensor:
-    """Return +1 where x >= 0 (also -0.0) and -1 elsewhere, without a gradient rule.
-
-    Two in-place passes after ``torch.sign`` are several times cheaper than ``torch.where``.
-    """
-    return x.sign().add_(0.5).sign_()
-
-
-def hard_step(x: Tensor) -> Tensor:
-    """Return 1 where x > 0 and 0 elsewhere, without a gradient rule."""
-    return x.sign().clamp_min_(0)
+__all__ = ["hard_sign", "hard_step", "sign", "sign_with", "step", "step_with"]
 
 
 def sign(x: Tensor, rule: str | Surrogate = "clipped", **params: Any) -> Tensor:
@@ -44,7 +35,9 @@ def sign(x: Tensor, rule: str | Surrogate = "clipped", **params: Any) -> Tensor:
     Source: Hubara et al. 2016, arXiv 1602.02830.
     """
     require(x.is_floating_point(), "x.dtype", x.dtype, "quantizers take floating-point tensors")
-    return straight_through(x, hard_sign, surrogate(rule, **params))
+    rule = surrogate(rule, **params)
+    # an activation is not kept whole where a mask of it will do; a parameter is kept anyway
+    return sign_with(x, rule) if type(x) is Parameter else straight_through(x, hard_sign, rule)
 
 
 def step(x: Tensor, rule: str | Surrogate = "relu", **params: Any) -> Tensor:
@@ -66,3 +59,22 @@ def step(x: Tensor, rule: str | Surrogate = "relu", **params: Any) -> Tensor:
     """
     require(x.is_floating_point(), "x.dtype", x.dtype, "quantizers take floating-point tensors")
     return straight_through(x, hard_step, surrogate(rule, **params))
+
+
+def sign_with(x: Tensor, rule: Surrogate) -> Tensor:
+    """Return :func:`sign` of a floating-point tensor, which may be kept whole if it is small."""
+    y = borrowed_node(x, rule)
+    if y is None:
+        return straight_through(x, hard_sign, rule)
+    values = y.data  # autograd need not know: the node does not read them
+    bits.signs(values, out=values)
+    return y
+
+
+def step_with(x: Tensor, rule: Surrogate) -> Tensor:
+    """Return :func:`step` of a floating-point tensor, which may be kept whole if it is small."""
+    y = borrowed_node(x, rule)
+    if y is None:
+        return straight_through(x, hard_step, rule)
+    y.data.sign_().clamp_min_(0)
+    return y

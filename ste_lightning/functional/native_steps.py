@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ste_lightning.functional.eager import is_plain_eager
 from ste_lightning.kernels.threads import share
 
 __all__ = ["Step", "native_step"]
@@ -67,13 +68,7 @@ def native_step(
 
     Args: as of ``learned_scale_quantize``; a scale below ``smallest`` is used as that.
     """
-    eager = not (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
-    if not eager or type(x) not in (Tensor, torch.nn.Parameter):
+    if type(x) not in (Tensor, torch.nn.Parameter) or not is_plain_eager(x):
         return None
     same = x.dtype == scale.dtype == offset.dtype == torch.float32
     if not same or x.device.type != "cpu" or not x.is_contiguous() or _kernels() is None:

@@ -11,8 +11,7 @@ do for integers, that is without scale and bias, and to rounding with them.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,20 +20,18 @@ from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counted_product, counts
-from ste_lightning.functional.maps import hard_sign, hard_step
+from ste_lightning.functional.maps import hard_sign, hard_step, sign_with, step_with
+from ste_lightning.functional.native_nodes import SMALL_INPUT
 from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["ConvolutionGeometry", "OneBitProduct", "one_bit_product", "path_of"]
 
-# Up to these numbers of elements a linear layer keeps its operands as they are: the calls that
-# make and read bits would take a noticeable part of its time, to save less than 256 KiB.
-SMALL_INPUT = 1 << 15
-SMALL_WEIGHT = 1 << 18
-SMALL_SIGNS = 1 << 14  # up to here making sign(W) again costs more time than memory
+# Up to this many weights a linear layer with a small input is computed by torch's own nodes: the
+# calls that make and read bits would take a noticeable part of its time.
+SMALL_WEIGHT = 1 << 16
 
 
-@dataclasses.dataclass(frozen=True)
-class ConvolutionGeometry:
+class ConvolutionGeometry(NamedTuple):
     """A convolution's geometry per spatial dimension, and what pads the quantized input."""
 
     stride: tuple[int, ...]
@@ -44,8 +41,7 @@ class ConvolutionGeometry:
     pad_value: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class OneBitProduct:
+class OneBitProduct(NamedTuple):
     """What is multiplied, and how it is differentiated.
 
     Attributes:
@@ -88,15 +84,19 @@ class OneBitProduct:
     def differentiate(
         self, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Return the gradients in the quantized input, the quantized weight and the bias."""
+        """Return the gradients in the quantized input, the quantized weight and the bias.
+
+        ``weight`` must be the caller's own: its gradient may overwrite it.
+        """
         g = self.geometry
         if g is None:
             flat = grad.reshape(-1, grad.shape[-1])
-            return (
-                (flat.mm(weight)).view(x.shape) if wanted[0] else None,
-                flat.t().mm(x.reshape(-1, x.shape[-1])) if wanted[1] else None,
-                flat.sum(0) if wanted[2] else None,
-            )
+            in_x = in_weight = None
+            if wanted[0]:
+                in_x = flat.mm(weight).view(x.shape)
+            if wanted[1]:  # no memory of its own: fresh pages would cost more than the pass
+                in_weight = torch.mm(flat.t(), x.reshape(-1, x.shape[-1]), out=weight)
+            return in_x, in_weight, flat.sum(0) if wanted[2] else None
         pads = self._pads()
         padding = [0] * len(g.padding) if any(pads) else list(g.padding)
         in_x, in_weight, in_bias = torch.ops.aten.convolution_backward(
@@ -163,7 +163,11 @@ class _OneBit(torch.autograd.Function):
         if x is None:
             x = spec.unpacked(bits, ctx.shape, ctx.dtype)
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
-        in_x, in_weight, in_bias = spec.differentiate(grad, x, _weight(weight, scale), wanted)
+        if spec.geometry is None and not wanted[0]:
+            values = torch.empty_like(weight)
+        else:
+            values = _weight(weight, scale)
+        in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted)
         if in_x is not None and mask is not None:
             assert spec.input_rule is not None
             window = spec.input_rule.window(ctx.dtype)
@@ -174,34 +178,6 @@ class _OneBit(torch.autograd.Function):
                 in_weight.mul_(scale)
             in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
         return in_x, in_weight, None, in_bias, None
-
-
-class _Whole(torch.autograd.Function):
-    """The same product for small linear layers, whose operands are kept as they are."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitProduct
-    ) -> Tensor:
-        ctx.spec = spec
-        values, signs = spec.quantized(x), hard_sign(weight)
-        kept = signs if signs.numel() <= SMALL_SIGNS else None
-        ctx.save_for_backward(x, weight, values, kept)
-        return F.linear(values, signs, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        spec: OneBitProduct = ctx.spec
-        x, weight, values, signs = ctx.saved_tensors
-        in_x = in_weight = None
-        if ctx.needs_input_grad[0]:
-            in_x = grad.mm(hard_sign(weight) if signs is None else signs)
-            if spec.input_rule is not None:
-                in_x = packed.clip_gradient(in_x, x, spec.input_rule)
-        if ctx.needs_input_grad[1]:
-            in_weight = packed.clip_gradient(grad.t().mm(values), weight, spec.weight_rule)
-        return in_x, in_weight, grad.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> str:
@@ -217,12 +193,10 @@ def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct
 def _is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:
     """Return whether making and reading bits would take longer than it is worth."""
     return (
-        x.dim() == 2
-        and x.numel() <= SMALL_INPUT
-        and weight.numel() <= SMALL_WEIGHT
+        spec.geometry is None
         and scale is None
-        and spec.geometry is None
-        and x.dtype in (torch.float32, torch.float64)
+        and weight.numel() <= SMALL_WEIGHT
+        and x.numel() <= SMALL_INPUT
     )
 
 
@@ -248,7 +222,9 @@ def one_bit_product(
         The product in the dtype of ``x``. It can be differentiated once.
     """
     if _is_small(x, weight, scale, spec):
-        whole: Tensor = _Whole.apply(x, weight, bias, spec)  # type: ignore[no-untyped-call]
-        return whole
+        values = x
+        if spec.input_rule is not None:
+            values = (sign_with if spec.input_map == "sign" else step_with)(x, spec.input_rule)
+        return F.linear(values, sign_with(weight, spec.weight_rule), bias)
     y: Tensor = _OneBit.apply(x, weight, scale, bias, spec)  # type: ignore[no-untyped-call]
     return y

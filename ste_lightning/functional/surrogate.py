@@ -93,6 +93,18 @@ class Surrogate:
         """Return the rule as a window on numbers of ``dtype``; ``None`` where it is not one."""
         return None
 
+    def node(self, x: Tensor) -> Tensor | None:
+        """Return the torch function of ``x`` whose derivative is the rule, as a new tensor.
+
+        Args:
+            x: float32 or float64; torch compares narrower numbers in another precision.
+
+        Returns:
+            A tensor whose backward pass does not read it, except for its being positive where
+            the rule asks that of ``x``; ``None`` where torch has no such function.
+        """
+        return None
+
     def parameters(self) -> dict[str, Any]:
         """Return the rule's parameters by name."""
         return {name: getattr(self, name) for name in self.parameter_names}

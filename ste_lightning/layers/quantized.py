@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.functional.eager import is_plain_eager
 from ste_lightning.functional.one_bit import (
     ConvolutionGeometry,
     OneBitProduct,
@@ -18,11 +19,7 @@ from ste_lightning.functional.one_bit_operators import (
     compiled_one_bit_product,
     fits_an_operator,
 )
-from ste_lightning.layers.one_bit import (
-    compiles_one_bit,
-    is_plain_eager,
-    one_bit_specification,
-)
+from ste_lightning.layers.one_bit import compiles_one_bit, one_bit_specification
 from ste_lightning.quantizers import QuantizerSpec, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
@@ -151,25 +148,33 @@ class QuantizedLayer(nn.Module):
         compiled = compiles_one_bit(x)
         if not compiled and not is_plain_eager(x):
             return None
-        spec = one_bit_specification(self.weight_quantizer, self.input_quantizer, x.dtype)
-        if spec is None or self.weight.dtype != x.dtype:
+        # nn.Module's own lookup of these costs as much as a small tensor operation
+        modules, parameters = self._modules, self._parameters
+        spec = one_bit_specification(
+            modules.get("weight_quantizer"), modules.get("input_quantizer"), x.dtype
+        )
+        weight = parameters.get("weight")
+        if weight is None:  # parametrized or pruned
+            weight = self.weight
+        if spec is None or weight.dtype is not x.dtype:
             return None
         weights, (input_map, input_rule) = spec
+        weight_rule = weights.rule
         if compiled and (
-            input_rule is None or not fits_an_operator(x, self.weight, input_rule, weights.rule)
+            input_rule is None or not fits_an_operator(x, weight, input_rule, weight_rule)
         ):
             return None
         scale = None
         if weights.scale != "none":
-            scale = mean_magnitude(self.weight.detach(), weights.scale, weights.channel_dim)
-        product = OneBitProduct(input_map, input_rule, weights.rule, geometry)
+            scale = mean_magnitude(weight.detach(), weights.scale, weights.channel_dim)
+        product = OneBitProduct(input_map, input_rule, weight_rule, geometry)
         bias = self.bias
         assert bias is None or isinstance(bias, Tensor)
         if compiled:
-            return compiled_one_bit_product(x, self.weight, scale, bias, product)
+            return compiled_one_bit_product(x, weight, scale, bias, product)
         if _logger.isEnabledFor(logging.DEBUG):
-            _logger.debug("%r: %s", self, path_of(x, self.weight, scale, product))
-        return one_bit_product(x, self.weight, scale, bias, product)
+            _logger.debug("%r: %s", self, path_of(x, weight, scale, product))
+        return one_bit_product(x, weight, scale, bias, product)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line and the two quantizers."""

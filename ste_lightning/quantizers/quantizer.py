@@ -71,6 +71,8 @@ class Quantizer(nn.Module):
     @property
     def rule(self) -> Surrogate:
         """The backward rule, with the present values of its scheduled parameters."""
+        if not self._buffers:
+            return self._rule
         driven = [n for n in self._rule.parameter_names if f"rule_{n}" in self._buffers]
         if not driven:
             return self._rule

@@ -61,6 +61,10 @@ class Identity(Surrogate):
         """Return ``grad`` itself."""
         return grad
 
+    def node(self, x: Tensor) -> Tensor | None:
+        """Return a copy."""
+        return x.clone() if type(self) is Identity else None
+
 
 @register("clipped", "hardtanh", "clipped_identity", "ste_sign")
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +96,13 @@ class Clipped(IndicatorSurrogate):
         masked: Tensor = torch.ops.aten.hardtanh_backward(grad, x, -bound, bound)
         return masked
 
+    def node(self, x: Tensor) -> Tensor | None:
+        """Return hardtanh, whose derivative excludes its bounds: they are the next numbers."""
+        if type(self) is not Clipped or isinstance(self.width, Tensor):
+            return None
+        bound = _next(self.width, math.inf, x.dtype)
+        return torch._C._nn.hardtanh(x, -bound, bound)
+
     def window(self, dtype: torch.dtype) -> Window | None:
         """Return -width <= x <= width."""
         return _centered(self.width, 0.0, dtype)
@@ -114,6 +125,10 @@ class ReLU(IndicatorSurrogate):
     def virtual(self, x: Tensor) -> Tensor:
         """Return max(x, 0)."""
         return x.clamp_min(0)
+
+    def node(self, x: Tensor) -> Tensor | None:
+        """Return ReLU."""
+        return x.relu() if type(self) is ReLU else None
 
     def window(self, dtype: torch.dtype) -> Window | None:
         """Return x > 0."""
@@ -141,6 +156,12 @@ class ClippedReLU(IndicatorSurrogate):
     def virtual(self, x: Tensor) -> Tensor:
         """Return x clipped to [0, upper]."""
         return x.clamp(0, self.upper)
+
+    def node(self, x: Tensor) -> Tensor | None:
+        """Return hardtanh between 0 and ``upper``."""
+        if type(self) is not ClippedReLU or isinstance(self.upper, Tensor):
+            return None
+        return torch._C._nn.hardtanh(x, 0.0, self.upper)
 
     def window(self, dtype: torch.dtype) -> Window | None:
         """Return 0 < x < upper."""

@@ -1,0 +1,42 @@
+"""Compiled functions that take addresses: calling them costs a microsecond, with arrays ten."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba import types
+
+__all__ = ["FLAG", "FLOAT", "FLOATS", "SIZE", "WORDS", "addressed"]
+
+FLAG, FLOAT, SIZE = types.boolean, types.float32, types.int64
+FLOATS, WORDS = types.CPointer(types.float32), types.CPointer(types.uint32)
+_IN_C = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
+
+
+def addressed(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: compile a function of these arguments; tensors are given by ``data_ptr()``.
+
+    Calls do not hold the GIL. The code is cached on disk where the disk allows it, as in
+    :func:`~ste_lightning.kernels.compiling.compiled`. Who calls must keep the tensors alive, and
+    is trusted with their sizes.
+
+    Args:
+        arguments: ``FLOATS`` and ``WORDS`` for addresses of float32 and uint32, ``SIZE``,
+            ``FLOAT`` and ``FLAG`` for numbers.
+    """
+    signature = types.void(*arguments)
+    kinds = [_IN_C.get(kind, ctypes.c_void_p) for kind in arguments]
+
+    def compile_(function: Callable[..., None]) -> Callable[..., None]:
+        try:
+            native: Any = numba.cfunc(signature, cache=True, error_model="numpy")(function)
+        except RuntimeError:
+            native = numba.cfunc(signature, error_model="numpy")(function)
+        call: Any = ctypes.CFUNCTYPE(None, *kinds)(native.address)
+        call.code = native  # lives as long as who may call it
+        return call  # type: ignore[no-any-return]
+
+    return compile_
