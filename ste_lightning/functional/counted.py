@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ste_lightning.kernels import SIGNS, STEPS, Geometry, convolve, default_format, linear
+from ste_lightning.kernels import (
+    SIGNS,
+    STEPS,
+    Geometry,
+    Prepared,
+    convolve,
+    default_format,
+    linear,
+)
+from ste_lightning.kernels.threads import share
 
 if TYPE_CHECKING:
     from ste_lightning.functional.one_bit import OneBitProduct
@@ -19,6 +28,7 @@ __all__ = ["counted_product", "counting_pays", "counts"]
 # multiplications the calls themselves cost more than they save.
 _LEAST_ROWS = 48
 _LEAST_WORK = 1 << 23
+_PART = 1 << 20  # elements of a convolution that are counted before they are moved
 
 
 def counting_pays(rows: int, channels: int, outputs: int) -> bool:
@@ -62,8 +72,32 @@ def counted_product(
         )
         padding = tuple((p, p) for p in g.padding)
         geometry = Geometry(tuple(weight.shape[2:]), g.stride, padding, g.dilation)
-        y = convolve(x, prepared, geometry).contiguous()
+        y = _convolve(x, prepared, geometry)
     shape = (-1, *[1] * (0 if g is None else y.dim() - 2))
     if scale is not None:
         y.mul_(scale.reshape(shape) if scale.numel() > 1 else scale)
     return y if bias is None else y.add_(bias.detach().view(shape))
+
+
+def _convolve(x: Tensor, weights: Prepared, geometry: Geometry) -> Tensor:
+    """Return the convolution with its channels first, as torch's own keeps a contiguous input's.
+
+    It is counted with the channels last, a few images at a time, which stay in the cache.
+    """
+    from ste_lightning.kernels.planar import to_planar
+
+    size = geometry.output(x.shape[2:])
+    outputs, pixels = weights.groups * weights.outputs, math.prod(size)
+    y = x.new_empty(len(x), outputs, *size)
+    image = outputs * pixels
+    several = max(_PART // max(image, 1), 1)
+    for first in range(0, len(x), several):
+        part = convolve(x[first : first + several], weights, geometry)
+        source, to = part.data_ptr(), y[first:].data_ptr()
+
+        def move(start: int, end: int, source: int = source, to: int = to) -> None:
+            at = 4 * start * image
+            to_planar(source + at, to + at, end - start, pixels, outputs)
+
+        share(move, len(part), 1 + (1 << 18) // max(image, 1))
+    return y
