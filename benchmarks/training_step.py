@@ -1,30 +1,54 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
     python benchmarks/training_step.py [--rounds 15] [--compile] [--only mlp,cnn,w4a4,widths]
+                                       [--out FILE]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
 autograd keeps for the backward pass: bytes of distinct storages, less parameters, buffers and
-the input batch.
+the input batch. Other packages have rows where they are installed (the extra ``peers``).
+``--out`` writes every round's seconds and the saved bytes as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
+import json
+import pathlib
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from training_peers import PlainLSQ, peer_convolutions, peer_layers
 
+from ste_lightning.functional import bits, counted
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 Layer = Callable[..., nn.Module]
+TORCH_ONLY = "ours, without numba"
+measured: dict[str, dict[str, object]] = {}
+
+
+@contextlib.contextmanager
+def conditions(name: str) -> Iterator[None]:
+    """Hide the compiled code from the row that is to run without it."""
+    if not name.startswith(TORCH_ONLY):
+        yield
+        return
+    with (
+        mock.patch.object(bits, "_compiler", lambda: None),
+        mock.patch.object(counted, "default_format", lambda: "torch"),
+    ):
+        yield
 
 
 class HandWritten(torch.autograd.Function):
@@ -122,14 +146,18 @@ def stepper(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], float]:
 
 def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds: int) -> None:
     """Print time and saved bytes of every network beside the first, the float one."""
-    saved = {name: saved_bytes(net, x, y) for name, net in nets.items()}
+    saved = {}
+    for name, net in nets.items():
+        with conditions(name):
+            saved[name] = saved_bytes(net, x, y)
     steps = {name: stepper(net, x, y) for name, net in nets.items()}
-    for step in steps.values():
-        step(), step()
     times: dict[str, list[float]] = {name: [] for name in nets}
-    for _ in range(rounds):
+    for _ in range(rounds + 2):
         for name, step in steps.items():
-            times[name].append(step())
+            with conditions(name):
+                times[name].append(step())
+    times = {name: values[2:] for name, values in times.items()}  # two to warm up
+    measured[title] = {n: {"seconds": times[n], "saved bytes": saved[n]} for n in nets}
     reference, base = next(iter(nets)), saved[next(iter(nets))]
     table = Table("network", "ms", "time / float", "saved MiB", "float / saved", title=title)
     for name in nets:
@@ -150,6 +178,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--only", default="mlp,cnn,w4a4,widths")
+    parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -164,15 +193,19 @@ def main() -> None:
         def first(a: int, b: int) -> nn.Module:
             return QuantLinear(a, b, input_quantizer=None)
 
-        return ready(
-            {
-                "float": mlp(nn.Linear, nn.Linear, widths, True),
-                "ours": mlp(first, QuantLinear, widths, False),
-                "hand-written": mlp(
-                    lambda a, b: HandLinear(a, b, binary_input=False), HandLinear, widths, False
-                ),
-            }
-        )
+        rows = {
+            "float": mlp(nn.Linear, nn.Linear, widths, True),
+            "ours": mlp(first, QuantLinear, widths, False),
+            TORCH_ONLY: mlp(first, QuantLinear, widths, False),
+            "hand-written": mlp(
+                lambda a, b: HandLinear(a, b, binary_input=False), HandLinear, widths, False
+            ),
+        }
+        if arguments.compile:
+            del rows[TORCH_ONLY]  # compiled code was chosen when it was traced
+        for name, (plain, quantized) in peer_layers().items():
+            rows[name] = mlp(plain, quantized, widths, False)
+        return ready(rows)
 
     if "mlp" in wanted:
         x, y = torch.randn(256, 784), torch.randint(10, (256,))
@@ -192,7 +225,13 @@ def main() -> None:
         nets = {
             "float": mlp(nn.Linear, nn.Linear, widths, True),
             "ours": mlp(first, later, widths, False),
+            "hand-written": mlp(
+                lambda a, b: PlainLSQ(a, b, quantizes_input=False), PlainLSQ, widths, False
+            ),
         }
+        for name, (plain, quantized) in peer_layers().items():
+            if "4 bits" in name:
+                nets[name] = mlp(plain, quantized, widths, False)
         title = "MLP 784-1024-1024-10 in 4 bits with learned steps, batch 256"
         compare(title, ready(nets), x, y, arguments.rounds)
     if "widths" in wanted:
@@ -206,8 +245,12 @@ def main() -> None:
             "float": cnn(nn.Conv2d, True),
             "ours": cnn(QuantConv2d, False),
             "hand-written": cnn(HandConv, False),
+            **{name: cnn(conv, False) for name, conv in peer_convolutions().items()},
         }
         compare("CNN 64-64-128-128-256-256, batch 64", ready(nets), x, y, arguments.rounds)
+    if arguments.out is not None:
+        machine = {"torch": torch.__version__, "machine": platform.processor() or "unknown"}
+        arguments.out.write_text(json.dumps({**machine, "tables": measured}, indent=1))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,12 @@ def _constant(count: int, value: float) -> NDArray[np.float32]:
     return np.full(count, value, np.float32)
 
 
+@functools.lru_cache(maxsize=64)
+def _without_sums(length: int, outputs: int) -> affine.Coefficients:
+    """Return the coefficients of signs with signs, in which the weights' sums cancel."""
+    return affine.coefficients(SIGNS, SIGNS, length, np.zeros(outputs, np.int64))
+
+
 @emitted
 def _popcount(typing: Any, word: Any) -> Any:
     """Return how many bits are set."""
@@ -128,6 +134,11 @@ def prepare_signs(
     if pad_value is not None and pad_value != inputs.offset:
         values = 2 * tap_sums - channels
         padding = ((pad_value - inputs.offset) * values.T).astype(np.float32)
+    length = taps * channels
+    if inputs == SIGNS:  # the constant of the sums cancels
+        fixed = _without_sums(length, all_outputs)
+    else:
+        fixed = affine.coefficients(inputs, SIGNS, length, tap_sums.sum(axis=1))
     prepared = Prepared(
         format,
         inputs,
@@ -137,7 +148,7 @@ def prepare_signs(
         taps,
         channels,
         panels,
-        affine.coefficients(inputs, SIGNS, taps * channels, tap_sums.sum(axis=1)),
+        fixed,
         padding,
         _constant(all_outputs, 1.0),
         _constant(all_outputs, 0.0),
