@@ -114,6 +114,7 @@ def cnn(conv: Layer, float_net: bool) -> nn.Module:
 
 def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
     """Return the bytes that autograd keeps between forward and backward."""
+    net(x)  # learned steps take their first values from a first batch
     own = {t.untyped_storage().data_ptr() for t in (*net.parameters(), *net.buffers(), x, y)}
     storages: dict[int, int] = {}
     kept: list[Tensor] = []

@@ -31,7 +31,9 @@ def _exchange(builder: Any, rows: list[Any], d: int) -> list[Any]:
 
 
 @emitted
-def _transpose(typing: Any, x: Any, at: Any, stride: Any, out: Any, to: Any, out_stride: Any) -> Any:
+def _transpose(
+    typing: Any, x: Any, at: Any, stride: Any, out: Any, to: Any, out_stride: Any
+) -> Any:
     """Write out[to + i * out_stride + j] = x[at + j * stride + i] for i and j below 8."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -52,7 +52,7 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of the quantized input with the quantized weights."""
         geometry = self._geometry(input)
-        y = None if geometry is None else self.one_bit_product(input, geometry)
+        y = None if geometry is None else self.lean_product(input, geometry)
         if y is not None:
             return y
         x = self.quantized_input(input)

@@ -46,7 +46,7 @@ class QuantLinear(QuantizedLayer, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the product of the quantized input with the quantized weights."""
-        y = self.one_bit_product(input)
+        y = self.lean_product(input)
         if y is not None:
             return y
         return F.linear(self.quantized_input(input), self.quantized_weight(), self.bias)

@@ -10,7 +10,7 @@ from ste_lightning.functional.one_bit import OneBitProduct
 from ste_lightning.functional.surrogate import Surrogate
 from ste_lightning.quantizers import Sign, Step
 
-__all__ = ["compiles_one_bit", "one_bit_specification"]
+__all__ = ["compiles_one_bit", "is_observed", "one_bit_specification"]
 
 Inputs = tuple[str | None, Surrogate | None]
 
@@ -24,13 +24,14 @@ def compiles_one_bit(x: Tensor) -> bool:
     )
 
 
-def _is_observed(module: nn.Module) -> bool:
+def is_observed(module: nn.Module) -> bool:
     """Return whether somebody must see the calls of the module."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
+        or _has_any_global_hook()  # type: ignore[no-untyped-call]
     )
 
 
@@ -44,11 +45,9 @@ def one_bit_specification(
         inputs: its input quantizer, or ``None`` for float inputs.
         dtype: the input's dtype.
     """
-    if type(weights) is not Sign or _is_observed(weights) or "strength" in weights._buffers:
+    if type(weights) is not Sign or is_observed(weights) or "strength" in weights._buffers:
         return None
     if weights.scale != "none" and not weights.detach_scale:
-        return None
-    if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return None
     if inputs is None:
         return weights, (None, None)
@@ -57,7 +56,7 @@ def one_bit_specification(
             return None
     elif type(inputs) is not Step:
         return None
-    if _is_observed(inputs) or "strength" in inputs._buffers:
+    if is_observed(inputs) or "strength" in inputs._buffers:
         return None
     rule = inputs.rule
     # a compiler cannot look for the window's exact bounds; it asks its operators

@@ -19,6 +19,7 @@ from ste_lightning.functional.one_bit_operators import (
     compiled_one_bit_product,
     fits_an_operator,
 )
+from ste_lightning.layers.learned import learned_layer_product
 from ste_lightning.layers.one_bit import compiles_one_bit, one_bit_specification
 from ste_lightning.quantizers import QuantizerSpec, build, describe, mean_magnitude
 
@@ -134,13 +135,12 @@ class QuantizedLayer(nn.Module):
         quantized: Tensor = self.input_quantizer(x)
         return quantized
 
-    def one_bit_product(
-        self, x: Tensor, geometry: ConvolutionGeometry | None = None
-    ) -> Tensor | None:
-        """Return the layer's output by the product that keeps one bit per activation.
+    def lean_product(self, x: Tensor, geometry: ConvolutionGeometry | None = None) -> Tensor | None:
+        """Return the layer's output by a product that keeps less than the plain composition.
 
-        ``None`` where the plain composition has to do it: for other quantizers than sign
-        weights with sign, step or float inputs, backward rules that must remember their input,
+        For sign weights with sign, step or float inputs that is one bit per activation, for
+        learned steps (``lsq``) the float operands alone. ``None`` where the plain composition
+        has to do it: for other quantizers, backward rules that must remember their input,
         quantizers with hooks, and inside export, vmap and autocast.
         """
         if not (self.weight_quantization and self.input_quantization):
@@ -150,14 +150,19 @@ class QuantizedLayer(nn.Module):
             return None
         # nn.Module's own lookup of these costs as much as a small tensor operation
         modules, parameters = self._modules, self._parameters
-        spec = one_bit_specification(
-            modules.get("weight_quantizer"), modules.get("input_quantizer"), x.dtype
-        )
+        quantizers = modules.get("weight_quantizer"), modules.get("input_quantizer")
+        spec = one_bit_specification(*quantizers, x.dtype)
         weight = parameters.get("weight")
         if weight is None:  # parametrized or pruned
             weight = self.weight
-        if spec is None or weight.dtype is not x.dtype:
+        if weight.dtype is not x.dtype:
             return None
+        bias = self.bias
+        assert bias is None or isinstance(bias, Tensor)
+        if spec is None:
+            if compiled:
+                return None
+            return learned_layer_product(x, weight, bias, *quantizers, geometry)
         weights, (input_map, input_rule) = spec
         weight_rule = weights.rule
         if compiled and (
@@ -168,8 +173,6 @@ class QuantizedLayer(nn.Module):
         if weights.scale != "none":
             scale = mean_magnitude(weight.detach(), weights.scale, weights.channel_dim)
         product = OneBitProduct(input_map, input_rule, weight_rule, geometry)
-        bias = self.bias
-        assert bias is None or isinstance(bias, Tensor)
         if compiled:
             return compiled_one_bit_product(x, weight, scale, bias, product)
         if _logger.isEnabledFor(logging.DEBUG):
