@@ -38,6 +38,14 @@ TORCH_ONLY = "ours, without numba"
 measured: dict[str, dict[str, object]] = {}
 
 
+def _no_compiler() -> None:
+    return None
+
+
+def _torch_format() -> str:
+    return "torch"
+
+
 @contextlib.contextmanager
 def conditions(name: str) -> Iterator[None]:
     """Hide the compiled code from the row that is to run without it."""
@@ -45,8 +53,8 @@ def conditions(name: str) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.object(bits, "_compiler", lambda: None),
-        mock.patch.object(counted, "default_format", lambda: "torch"),
+        mock.patch.object(bits, "_compiler", _no_compiler),  # a Mock would take longer to call
+        mock.patch.object(counted, "default_format", _torch_format),
     ):
         yield
 

@@ -88,8 +88,8 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
     """
     native = _native(grad)
     if native is not None:
-        to, inside, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
-        share(lambda a, b: native.mask_(to, inside, outside, count, a, b), _words(grad), _LEAST)
+        to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
+        share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
         return grad
     inside = unpack(mask, grad.shape, 0.0, grad.dtype)
     return grad * (inside if outside == 0 else outside + (1 - outside) * inside)

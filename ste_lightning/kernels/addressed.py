@@ -9,11 +9,14 @@ from typing import Any
 import numba
 from numba import types
 
-__all__ = ["FLAG", "FLOAT", "FLOATS", "SIZE", "WORDS", "addressed"]
+__all__ = ["FLAG", "FLOAT", "FLOATS", "SIZE", "WORDS", "addressed", "carray"]
+
+carray: Any = numba.carray  # type: ignore[attr-defined]
 
 FLAG, FLOAT, SIZE = types.boolean, types.float32, types.int64
-FLOATS, WORDS = types.CPointer(types.float32), types.CPointer(types.uint32)
-_IN_C = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
+_pointer: Any = types.CPointer
+FLOATS, WORDS = _pointer(types.float32), _pointer(types.uint32)
+_IN_C: dict[Any, Any] = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
 
 
 def addressed(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -28,7 +31,7 @@ def addressed(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., 
             ``FLOAT`` and ``FLAG`` for numbers.
     """
     signature = types.void(*arguments)
-    kinds = [_IN_C.get(kind, ctypes.c_void_p) for kind in arguments]
+    kinds: list[Any] = [_IN_C.get(kind, ctypes.c_void_p) for kind in arguments]
 
     def compile_(function: Callable[..., None]) -> Callable[..., None]:
         try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 
-from ste_lightning.kernels.addressed import FLOATS, SIZE, addressed
+from ste_lightning.kernels.addressed import FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import emitted
 
 __all__ = ["to_planar"]

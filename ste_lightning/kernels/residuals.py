@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 
-from ste_lightning.kernels.addressed import FLAG, FLOAT, FLOATS, SIZE, WORDS, addressed
+from ste_lightning.kernels.addressed import FLAG, FLOAT, FLOATS, SIZE, WORDS, addressed, carray
 from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.vectors import compare
 

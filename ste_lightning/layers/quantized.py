@@ -149,10 +149,10 @@ class QuantizedLayer(nn.Module):
         if not compiled and not is_plain_eager(x):
             return None
         # nn.Module's own lookup of these costs as much as a small tensor operation
-        modules, parameters = self._modules, self._parameters
+        modules = self._modules
         quantizers = modules.get("weight_quantizer"), modules.get("input_quantizer")
         spec = one_bit_specification(*quantizers, x.dtype)
-        weight = parameters.get("weight")
+        weight: Tensor | None = self._parameters.get("weight")
         if weight is None:  # parametrized or pruned
             weight = self.weight
         if weight.dtype is not x.dtype:

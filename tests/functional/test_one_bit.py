@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ste_lightning import functional as SF
 from ste_lightning.functional import bits, counted, one_bit
+from ste_lightning.functional.maps import sign_with, step_with
 from ste_lightning.functional.one_bit import (
     ConvolutionGeometry,
     OneBitProduct,
@@ -244,3 +245,19 @@ def test_nothing_is_kept_without_gradients() -> None:
     y = one_bit_product(x, weight, None, None, spec)  # weight only
     (grad,) = torch.autograd.grad(y.sum(), weight)
     torch.testing.assert_close(grad, SF.hard_sign(x).sum(0).expand(3, 8) * (weight.abs() <= 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rule", windows()[:4], ids=lambda r: f"{r.name}{r.parameters()}")
+def test_borrowed_nodes_are_the_rule_to_the_last_bit(rule: SF.Surrogate, dtype: Any) -> None:
+    edges = torch.tensor([0.6, 0.7, 1.0, 0.0, -0.0], dtype=torch.float64).to(dtype)
+    up, down = edges.nextafter(edges + 9), edges.nextafter(edges - 9)
+    infinite = torch.tensor([float("inf"), float("-inf")], dtype=dtype)
+    x = torch.cat([edges, up, down, -edges, -up, -down, infinite, torch.randn(70).to(dtype)])
+    grad = torch.randn(x.shape).to(dtype)
+    step = "relu" in rule.name
+    for leaf in (x.clone().requires_grad_(), x.expand(3, -1).t().clone().t()[1].requires_grad_()):
+        y = step_with(leaf, rule) if step else sign_with(leaf, rule)
+        assert torch.equal(y, SF.hard_step(x) if step else SF.hard_sign(x))
+        (found,) = torch.autograd.grad(y, leaf, grad)
+        assert torch.equal(found, grad * rule.derivative(x))
