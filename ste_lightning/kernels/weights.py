@@ -14,7 +14,7 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import Codes, Coefficients
-from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, lay_out_digits
+from ste_lightning.kernels.panels import LAYOUTS, Layout, aligned, lay_out, lay_out_digits
 from ste_lightning.kernels.plan import plan_of
 
 __all__ = ["Prepared", "digit_bits", "prepare", "steps_in_16_bits"]
@@ -180,7 +180,7 @@ def prepare(
 
 
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, out=aligned(sum(map(len, parts))))
 
 
 def _floats(values: Tensor | None, count: int, default: float) -> NDArray[np.float32]:
