@@ -112,7 +112,7 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
 
     Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``.
     """
-    fmt, groups, channels, size, strict = plan[0], plan[3], plan[6], plan[7], plan[13] != 0
+    groups, channels, size, strict = plan[3], plan[6], plan[7], plan[13] != 0
     octets = np.empty(32, np.uint8)
     affine = len(scale) > 0
     step = groups * size

@@ -35,7 +35,7 @@ _BYTES, _WORDS = ir.VectorType(_I8, 32), ir.VectorType(_I16, 16)
 _MASK = 4096  # after the tables come 32 bytes of 15
 NOTHING = 4128  # and a table of zeros, for rows that end within a step
 
-llvm.initialize_native_asmparser()  # type: ignore[no-untyped-call]
+llvm.initialize_native_asmparser()
 
 
 def _index(value: int) -> Any:

@@ -241,9 +241,13 @@ def linear(
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
-    flat = out.numpy().reshape(-1)
+    if _at_once(x, w, scale, shift):
+        _once().linear_once(
+            w.record, x.data_ptr(), *_thresholds(scale, shift), out.data_ptr(), rows
+        )
+        return out
     packed = _pack(x, w, scale, shift)
-    part = _of_rows(w, packed, flat)
+    part = _of_rows(w, packed, out.numpy().reshape(-1))
     panels = -(-w.outputs // w.layout.width)
     if rows >= 4 * panels:
         least = 1 + _LEAST_WORK // w.work
@@ -255,6 +259,30 @@ def linear(
 
 
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
+
+
+def _at_once(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> bool:
+    """Return whether one compiled call on this thread computes rows x (contiguous)."""
+    plain = x.dtype == torch.float32 and w.format != "digits"
+    if scale is not None and shift is not None:
+        plain &= scale.dtype == shift.dtype == torch.float32
+        plain &= scale.is_contiguous() and shift.is_contiguous()
+    return plain and (w.work * len(x) < 2 * _LEAST_WORK or torch.get_num_threads() == 1)
+
+
+@functools.cache
+def _once() -> Any:
+    """Return the products in one compiled call, importing numba at the first one."""
+    from ste_lightning.kernels import once
+
+    return once
+
+
+def _thresholds(scale: Tensor | None, shift: Tensor | None) -> tuple[int, int, int]:
+    """Return the thresholds' addresses and their number."""
+    if scale is None or shift is None:
+        return 0, 0, 0
+    return scale.data_ptr(), shift.data_ptr(), scale.numel()
 
 
 def _of_rows(w: Prepared, packed: _Packed, out: NDArray[np.float32]) -> Callable[..., None]:

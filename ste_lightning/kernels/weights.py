@@ -91,6 +91,18 @@ class Prepared:
         return self.units * self.layout.unit * planes * self.outputs
 
 
+    @functools.cached_property
+    def record(self) -> NDArray[np.int64]:
+        """The plan, followed by where the arrays lie: one argument of a compiled call."""
+        arrays = (self.panels, self.coefficients.columns, self.scale, self.shift)
+        places = [number for array in arrays for number in (array.ctypes.data, array.size)]
+        return np.concatenate([self.plan, np.array(places, np.int64)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the record: a copy's arrays lie elsewhere."""
+        return {key: value for key, value in self.__dict__.items() if key != "record"}
+
+
 def steps_in_16_bits(inputs: Codes, digit: int) -> int:
     """Return how many products of two pairs 16 signed bits hold."""
     largest: int = (2**inputs.bits - 1) * (2**digit - 1)
