@@ -26,7 +26,8 @@ __all__ = ["multiply_lookup", "pad_lines"]
 
 _WIDTH = 64  # channels of a panel
 _MOST_UNITS = 7920  # bytes of bits that a 16-bit sum can count, in whole chunks
-_SPLIT = 120  # bytes of a row whose weights are split at once: 15 KB
+_SPLIT = 150  # bytes of a row whose weights are split at once: 19 KB
+_WHOLE = 30  # bytes of a row after which sums of bytes are full
 _FEW = 8  # rows for which splitting the weights does not pay
 _INDICES = 1 << 17  # bytes of offsets at once
 _MOST_ROWS = 128
@@ -56,16 +57,16 @@ def _count(panels, panel, rows, indices, at, stride, units, halves, sums):  # ty
             start = at + row // 2 * stride
             pairs_2(panels, panel, indices, start, stride, steps, sums, row * _WIDTH)
     else:
-        done = 0
-        while done < units:
-            size = min(_SPLIT, units - done)
+        parts = (units + _SPLIT - 1) // _SPLIT
+        part = ((units + parts - 1) // parts + _WHOLE - 1) // _WHOLE * _WHOLE
+        for done in range(0, units, part):
+            size = min(part, units - done)
             steps = (size + STEP - 1) // STEP
             for k in range(size):
                 split_64(panels, panel + (done + k) * _WIDTH, halves, 2 * _WIDTH * k)
             for row in range(0, rows, 4):
                 start = at + row // 2 * stride + 2 * done
                 pairs_2_split(halves, 0, indices, start, stride, steps, sums, row * _WIDTH)
-            done += size
 
 
 @compiled

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import carray, types  # type: ignore[attr-defined]
 
 from ste_lightning.kernels.compiling import compiled, emitted, inlined
 from ste_lightning.kernels.lookup import multiply_lookup

@@ -205,7 +205,7 @@ def _affine(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if scale is None or shift is None:
         return _NO_FLOATS, _NO_FLOATS
-    return scale.numpy(), shift.numpy()
+    return scale.contiguous().numpy(), shift.contiguous().numpy()
 
 
 def _torch_values(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -296,8 +296,8 @@ def _of_rows(w: Prepared, packed: _Packed, out: NDArray[np.float32]) -> Callable
         return functools.partial(_call, multiply_lookup, w, (*where, *taps), _zeros(w.outputs), out)
     from ste_lightning.kernels.native import multiply
 
-    where = (packed.bits, packed.plane, packed.sums)
-    return functools.partial(_call, multiply, w, where, _zeros(w.outputs), out)
+    inputs = (packed.bits, packed.plane, packed.sums)
+    return functools.partial(_call, multiply, w, inputs, _zeros(w.outputs), out)
 
 
 def _call(
@@ -320,9 +320,9 @@ def _of_images(
     if w.format != "lookup":
         from ste_lightning.kernels.native import multiply_gathered
 
-        taps = (index.inputs, index.pixels, index.border, index.positions)
-        where = (packed.bits, packed.plane, packed.sums, *taps)
-        return functools.partial(_call, multiply_gathered, w, where, padding, out)
+        pixels = (index.inputs, index.pixels, index.border, index.positions)
+        inputs = (packed.bits, packed.plane, packed.sums, *pixels)
+        return functools.partial(_call, multiply_gathered, w, inputs, padding, out)
     from ste_lightning.kernels.lookup import multiply_lookup, pad_lines
 
     bits, plane = packed.bits, packed.plane

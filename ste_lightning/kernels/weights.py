@@ -90,7 +90,6 @@ class Prepared:
         planes: int = self.input_planes * self.weight_planes
         return self.units * self.layout.unit * planes * self.outputs
 
-
     @functools.cached_property
     def record(self) -> NDArray[np.int64]:
         """The plan, followed by where the arrays lie: one argument of a compiled call."""
