@@ -33,7 +33,7 @@ def float_threshold(norm: nn.Module, quantizer: BinaryInput) -> tuple[Tensor, Te
         quantizer: sign or step, without thresholds.
     """
     channels = int(norm.num_features)  # type: ignore[arg-type]
-    dims = {nn.BatchNorm1d: 1, nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}[type(norm)]
+    dims = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d).index(type(norm)) + 1
 
     def bit(key: Tensor) -> Tensor:
         # As many elements as vector instructions take, like the images to come.
