@@ -241,7 +241,7 @@ def linear(
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
-    if _at_once(x, w, scale, shift):
+    if _at_once(x.dtype, w, rows, scale, shift):
         _once().linear_once(
             w.record, x.data_ptr(), *_thresholds(scale, shift), out.data_ptr(), rows
         )
@@ -261,13 +261,15 @@ def linear(
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 
 
-def _at_once(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> bool:
-    """Return whether one compiled call on this thread computes rows x (contiguous)."""
-    plain = x.dtype == torch.float32 and w.format != "digits"
+def _at_once(
+    dtype: torch.dtype, w: Prepared, rows: int, scale: Tensor | None, shift: Tensor | None
+) -> bool:
+    """Return whether one compiled call on this thread computes ``rows`` contiguous rows."""
+    plain = dtype == torch.float32 and w.format != "digits"
     if scale is not None and shift is not None:
         plain &= scale.dtype == shift.dtype == torch.float32
         plain &= scale.is_contiguous() and shift.is_contiguous()
-    return plain and (w.work * len(x) < 2 * _LEAST_WORK or torch.get_num_threads() == 1)
+    return plain and (w.work * rows < 2 * _LEAST_WORK or torch.get_num_threads() == 1)
 
 
 @functools.cache
