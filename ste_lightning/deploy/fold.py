@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ste_lightning.deploy.float_thresholds import float_threshold
 from ste_lightning.deploy.inputs import BinaryInput
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.layers import PackedConv, PackedLayer
 from ste_lightning.deploy.network import Ref, Step, references
 from ste_lightning.layers import RPReLU, RSign
 
