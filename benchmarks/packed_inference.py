@@ -244,11 +244,11 @@ def bit_rows(seconds: float, top: float) -> None:
         codes = torch.randint(0, 2**bits, (size, 1, size), dtype=torch.uint8)
         w = kernels.prepare(codes, kind, kind, format=kernels.best_format(kind, kind))
         x = torch.randn(rows, size)
-        low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        half = 2 ** (bits - 1)
+        thresholds = (torch.arange(1 - half, half) / half).view(1, -1) * 2
 
-        def ours(x=x, w=w, low=low, high=high):  # type: ignore[no-untyped-def]
-            levels = (x * 2).round_().clamp_(low, high).sub_(low).to(torch.uint8)
-            return kernels.linear(levels, w)
+        def ours(x=x, w=w, thresholds=thresholds):  # type: ignore[no-untyped-def]
+            return kernels.linear(kernels.levels(x, thresholds), w)
 
         calls: dict[str, Call] = {
             OURS: ours,
@@ -256,6 +256,31 @@ def bit_rows(seconds: float, top: float) -> None:
             **onnx_calls(layer, x),
         }
         row(f"W{bits}A{bits} linear {size}, batch 16", 2 * rows * size**2, calls, seconds, top)
+
+
+def depthwise_rows(seconds: float, top: float) -> None:
+    for pixels, channels in ((56, 128), (14, 512)):
+        layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, groups=channels)
+        geometry = Geometry((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+        x = torch.randn(1, channels, pixels, pixels)
+        others = {
+            f"{FLOAT} torch": lambda x=x, layer=layer: layer(x),
+            **onnx_calls(layer, x),
+        }
+        for bits in (1, 4):
+            kind = SIGNS if bits == 1 else Codes(bits, 1, -(2 ** (bits - 1)))
+            codes = torch.randint(0, 2**bits, (channels, 9, 1), dtype=torch.uint8)
+            best = kernels.best_format(kind, kind, channels, 1, 1)
+            w = kernels.prepare(codes, kind, kind, groups=channels, format=best)
+            thresholds = torch.linspace(-2, 2, 2**bits - 1).view(1, -1)
+
+            def ours(x=x, w=w, thresholds=thresholds, g=geometry):  # type: ignore[no-untyped-def]
+                codes = x if w.inputs.bits == 1 else kernels.levels(x, thresholds, axis=1)
+                return kernels.convolve(codes, w, g)
+
+            calls: dict[str, Call] = {OURS: ours, **others}
+            name = f"W{bits}A{bits} depthwise 3x3 {pixels}x{pixels}x{channels}"
+            row(name, 2 * 9 * channels * pixels**2, calls, seconds, top)
 
 
 def network(width: int = 128, quantized: bool = True) -> nn.Sequential:
@@ -341,11 +366,12 @@ def main() -> None:
     )
     print("| case | packed us | GOPS | of peak | best float32 | best int8 | others, us |")
     print("|---|---|---|---|---|---|---|")
-    only = given.get("only", "linear,conv,bits,network,scaling").split(",")
+    only = given.get("only", "linear,conv,bits,depthwise,network,scaling").split(",")
     sections = {
         "linear": linear_rows,
         "conv": conv_rows,
         "bits": bit_rows,
+        "depthwise": depthwise_rows,
         "network": network_rows,
         "scaling": scaling,
     }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.errors import require
-from ste_lightning.kernels import SIGNS, STEPS, Codes
+from ste_lightning.kernels import SIGNS, STEPS, Codes, levels
 
 __all__ = ["BinaryInput", "FloatInput", "Input", "LevelsInput", "TokenInput"]
 
@@ -130,13 +130,8 @@ class LevelsInput(Input):
 
     def encode(self, x: Tensor, channel_dim: int) -> Tensor:
         """Return the uint8 codes of ``x``; not-a-number gets the highest."""
-        thresholds = self.thresholds.to(x.dtype)
-        if len(thresholds) == 1:
-            return torch.bucketize(x.contiguous(), thresholds[0], right=True).to(torch.uint8)
-        last = x.movedim(channel_dim, -1) * self.factor.to(x.dtype)
-        rows = last.reshape(-1, last.shape[-1]).T.contiguous()
-        found = torch.searchsorted(thresholds.contiguous(), rows, right=True)
-        return found.T.reshape(last.shape).movedim(-1, channel_dim).to(torch.uint8)
+        factor = None if len(self.thresholds) == 1 else self.factor
+        return levels(x, self.thresholds, factor, channel_dim)
 
     def extra_repr(self) -> str:
         """Return bits and the number of thresholds."""

@@ -188,7 +188,13 @@ class PackedLayer(nn.Module):
             scale=self.result_scale(),
             shift=None if isinstance(self.input, TokenInput) else self.bias,
             pad_value=self.pad_level(),
-            format=kernels.best_format(self.input.codes, self.weight_codes),
+            format=kernels.best_format(
+                self.input.codes,
+                self.weight_codes,
+                self.groups,
+                self.shape[1],
+                self.shape[0] // self.groups,
+            ),
         )
 
     def pad_level(self) -> float | None:

@@ -5,6 +5,7 @@ it is missing the same functions compute with torch operators, with equal result
 """
 
 from ste_lightning.kernels.affine import SIGNS, STEPS, Codes
+from ste_lightning.kernels.levels import levels
 from ste_lightning.kernels.products import Geometry, best_format, convolve, default_format, linear
 from ste_lightning.kernels.weights import Prepared, prepare
 
@@ -17,6 +18,7 @@ __all__ = [
     "best_format",
     "convolve",
     "default_format",
+    "levels",
     "linear",
     "prepare",
 ]

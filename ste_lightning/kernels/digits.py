@@ -1,8 +1,14 @@
-"""The micro-kernel for inputs and weights of several bits: products of bytes.
+"""The micro-kernels of inputs and weights of several bits: products of bytes and of words.
 
-``sums[r, n] = sum_k row_r[k] panel[k, n]`` for unsigned codes that fit into a byte. Four
-channels of eight outputs are one vector; VPMADDUBSW multiplies 32 pairs and adds neighbours in 16
-bits, where they stay for as many steps as cannot overflow.
+``sums[r, n] += sum_k row_r[k] panel[k, n]`` for unsigned inputs and signed weights of a byte.
+
+* ``bytes``: VPMADDUBSW multiplies 32 pairs and adds neighbours in 16 bits, where they stay for as
+  many steps as cannot overflow. A step takes four channels of every output.
+* ``words``: where a pair of products alone would overflow 16 bits, VPMADDWD multiplies 16 pairs of
+  16 bits and adds neighbours in 32 bits. A step takes two channels, which a row holds as uint16.
+
+Sixteen outputs (two vectors) are side by side and four rows share them: eight sums, two vectors
+of weights and a broadcast input fill the registers of AVX2.
 """
 
 from __future__ import annotations
@@ -16,11 +22,12 @@ from numba.core import cgutils
 from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.target import has_avx2
 
-__all__ = ["digits_1", "digits_2"]
+__all__ = ["bytes_1", "bytes_4", "words_1", "words_4"]
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _BYTES, _PAIRS, _SUMS = ir.VectorType(_I8, 32), ir.VectorType(_I16, 16), ir.VectorType(_I32, 8)
-_VECTORS = 4  # of eight outputs: a panel of 32
+_VECTORS = 2  # of eight outputs
+_WIDTH = 32  # sums of a row, from its first to that of the next row
 
 
 def _index(value: int) -> Any:
@@ -47,25 +54,25 @@ def _neighbours(builder: Any, value: Any) -> Any:
     return builder.add(*parts)
 
 
-def _multiply(builder: Any, x: Any, w: Any) -> Any:
-    """Return x w of unsigned bytes (w below 128), neighbours added, in 16 bits."""
+def multiply_bytes(builder: Any, x: Any, w: Any) -> Any:
+    """Return x w of 32 unsigned and 32 signed bytes, neighbours added, in 16 bits."""
     if has_avx2():
         return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _PAIRS, x, w)
     wide = ir.VectorType(_I16, 32)
-    return _neighbours(builder, builder.mul(builder.zext(x, wide), builder.zext(w, wide)))
+    return _neighbours(builder, builder.mul(builder.zext(x, wide), builder.sext(w, wide)))
 
 
-def _widen(builder: Any, pairs: Any) -> Any:
-    """Return neighbouring 16-bit sums, added in 32 bits."""
+def multiply_words(builder: Any, x: Any, w: Any) -> Any:
+    """Return x w of 16 signed words, neighbours added, in 32 bits."""
     if has_avx2():
-        ones = ir.Constant(_PAIRS, [1] * 16)
-        return _call(builder, "llvm.x86.avx2.pmadd.wd", _SUMS, pairs, ones)
-    return _neighbours(builder, builder.sext(pairs, ir.VectorType(_I32, 16)))
+        return _call(builder, "llvm.x86.avx2.pmadd.wd", _SUMS, x, w)
+    wide = ir.VectorType(_I32, 16)
+    return _neighbours(builder, builder.mul(builder.sext(x, wide), builder.sext(w, wide)))
 
 
-def _load(builder: Any, pointer: Any, kind: Any) -> Any:
+def _load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
     value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = 1
+    value.align = align
     return value
 
 
@@ -75,53 +82,44 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, undefined, ir.Constant(_SUMS, [0] * 8))
 
 
-def _emit(b: Any, rows: list[Any], panel: Any, units: Any, limit: Any, sums: Any) -> None:
-    cells = [[cgutils.alloca_once(b, _PAIRS) for _ in range(_VECTORS)] for _ in rows]  # type: ignore[no-untyped-call]
-    places = [
-        [
-            b.bitcast(b.gep(sums, [_index((r * _VECTORS + v) * 8)]), _SUMS.as_pointer())
-            for v in range(_VECTORS)
-        ]
-        for r in range(len(rows))
+def _emit(b: Any, words: bool, rows: list[Any], panel: Any, units: Any, sums: Any) -> None:
+    sum_kind = _SUMS if words else _PAIRS
+    stored = ir.VectorType(_I8, 16) if words else _BYTES
+    cells = [
+        [cgutils.alloca_once_value(b, ir.Constant(sum_kind, None)) for _ in range(_VECTORS)]  # type: ignore[no-untyped-call]
+        for _ in rows
     ]
-    for place in (place for row in places for place in row):
-        b.store(ir.Constant(_SUMS, None), place).align = 4
-    done = cgutils.alloca_once_value(b, _index(0))  # type: ignore[no-untyped-call]
-    head, body, end = (b.append_basic_block(name) for name in ("chunk", "add", "added"))
-    b.branch(head)
-    b.position_at_end(head)
-    start = b.load(done)
-    left = b.sub(units, start)
-    b.cbranch(b.icmp_signed(">", left, _index(0)), body, end)
-    b.position_at_end(body)
-    size = b.select(b.icmp_signed("<", left, limit), left, limit)
     for cell in (cell for row in cells for cell in row):
-        b.store(ir.Constant(_PAIRS, None), cell)
-    with cgutils.for_range(b, size) as loop:
-        k = b.add(start, loop.index)
-        first = b.gep(panel, [b.mul(k, _index(32 * _VECTORS))])
-        weights = [_load(b, b.gep(first, [_index(32 * v)]), _BYTES) for v in range(_VECTORS)]
+        b.store(ir.Constant(sum_kind, None), cell)
+    with cgutils.for_range(b, units) as loop:
+        k = loop.index
+        first = b.gep(panel, [b.mul(k, _index(stored.count * _VECTORS))])
+        weights = []
+        for v in range(_VECTORS):
+            loaded = _load(b, b.gep(first, [_index(stored.count * v)]), stored)
+            weights.append(b.sext(loaded, _PAIRS) if words else loaded)
         for row, row_cells in zip(rows, cells, strict=True):
             four = _load(b, b.gep(row, [b.mul(k, _index(4))]), _I32)
-            x = b.bitcast(_splat(b, four), _BYTES)
+            x = b.bitcast(_splat(b, four), weights[0].type)
+            multiply = multiply_words if words else multiply_bytes
             for w, cell in zip(weights, row_cells, strict=True):
-                b.store(b.add(b.load(cell), _multiply(b, x, w)), cell)
-    for row_cells, row_places in zip(cells, places, strict=True):
-        for cell, place in zip(row_cells, row_places, strict=True):
-            old = b.load(place)
-            old.align = 4
-            b.store(b.add(old, _widen(b, b.load(cell))), place).align = 4
-    b.store(b.add(start, size), done)
-    b.branch(head)
-    b.position_at_end(end)
+                b.store(b.add(b.load(cell), multiply(b, x, w)), cell)
+    for r, row_cells in enumerate(cells):
+        for v, cell in enumerate(row_cells):
+            place = b.gep(sums, [_index(r * _WIDTH + v * 8)])
+            place = b.bitcast(place, _SUMS.as_pointer())
+            found = b.load(cell)
+            if not words:
+                found = multiply_words(b, found, ir.Constant(_PAIRS, [1] * 16))
+            b.store(b.add(_load(b, place, _SUMS, 4), found), place).align = 4
 
 
-def _digits(count: int) -> Any:
+def _digits(count: int, words: bool) -> Any:
     """Return the micro-kernel for ``count`` rows.
 
-    In compiled code: ``f(panels, panel_start, rows, row_start, row_stride, units, limit, sums)``
-    with starts and strides in bytes, ``units`` of four channels, ``limit`` the units that 16 bits
-    can hold, and ``sums`` count x 32 int32, overwritten.
+    In compiled code: ``f(panels, panel_start, rows, row_start, row_stride, units, sums,
+    sums_start)`` with starts and strides of panels and rows in bytes; the int32 ``sums`` of a row
+    are 32 elements from those of the next.
     """
 
     def micro_kernel(
@@ -132,11 +130,11 @@ def _digits(count: int) -> Any:
         row_start: Any,
         row_stride: Any,
         units: Any,
-        limit: Any,
         sums: Any,
+        sums_start: Any,
     ) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            panels_, panel_start_, rows_, row_start_, stride_, units_, limit_, sums_ = args
+            panels_, panel_start_, rows_, row_start_, stride_, units_, sums_, sums_start_ = args
 
             def data(position: int, array: Any) -> Any:
                 kind = signature.args[position]
@@ -145,16 +143,18 @@ def _digits(count: int) -> Any:
             panel = builder.gep(data(0, panels_), [panel_start_])
             first = builder.gep(data(2, rows_), [row_start_])
             pointers = [builder.gep(first, [builder.mul(stride_, _index(r))]) for r in range(count)]
-            _emit(builder, pointers, panel, units_, limit_, data(7, sums_))
+            place = builder.gep(data(6, sums_), [sums_start_])
+            _emit(builder, words, pointers, panel, units_, place)
             return context.get_dummy_value()
 
         byte_array, index = types.Array(types.uint8, 1, "C"), types.int64
         sums_type = types.Array(types.int32, 1, "C")
         return types.none(
-            byte_array, index, byte_array, index, index, index, index, sums_type
+            byte_array, index, byte_array, index, index, index, sums_type, index
         ), code
 
     return emitted(micro_kernel)
 
 
-digits_1, digits_2 = _digits(1), _digits(2)
+bytes_4, bytes_1 = _digits(4, words=False), _digits(1, words=False)
+words_4, words_1 = _digits(4, words=True), _digits(1, words=True)

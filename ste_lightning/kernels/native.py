@@ -11,10 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.digits import digits_1, digits_2
 from ste_lightning.kernels.epilogue import finish_row
+from ste_lightning.kernels.gather import gather
 from ste_lightning.kernels.tiles import tile
-from ste_lightning.kernels.vectors import copy_8, copy_16, copy_32, store_64
 
 __all__ = ["multiply", "multiply_gathered"]
 
@@ -30,22 +29,17 @@ _MOST_UNITS = 8000  # bytes of bits that a 16-bit sum can count
 @inlined
 def _rows(fmt):  # type: ignore[no-untyped-def]
     """Return how many rows the micro-kernel takes."""
-    return 8 if fmt == 2 else (2 if fmt == 3 else 4)
+    return 8 if fmt == 2 else 4
 
 
 @inlined
-def _count(fmt, many, panels, panel, bits, row, stride, units, limit, s16, s32):  # type: ignore[no-untyped-def]
+def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # type: ignore[no-untyped-def]
     """Add to the sums of one row, or of as many as the micro-kernel takes."""
     if fmt == 1:
         if many:
             _bytes_4(panels, panel, bits, row, stride, units, s16)
         else:
             _bytes_1(panels, panel, bits, row, stride, units, s16)
-    elif fmt == 3:
-        if many:
-            digits_2(panels, panel, bits, row, stride, units, limit, s32)
-        else:
-            digits_1(panels, panel, bits, row, stride, units, limit, s32)
     elif many:
         _words_8(panels, panel, bits, row, stride, units, s32)
     else:
@@ -56,8 +50,8 @@ def _count(fmt, many, panels, panel, bits, row, stride, units, limit, s16, s32):
 def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total):  # type: ignore[no-untyped-def]
     """Write X of ``count`` rows times one panel to ``total``, for several planes or long rows."""
     fmt, units = plan[0], plan[8]
-    width = 32 if fmt >= 2 else 64
-    unit = 4 if fmt >= 2 else 1
+    width = 32 if fmt == 2 else 64
+    unit = 4 if fmt == 2 else 1
     used = count * width
     total[:used] = 0
     for i in range(plan[1]):
@@ -76,13 +70,12 @@ def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s
                     from_row,
                     stride,
                     size,
-                    plan[14],
                     s16,
                     s32,
                 )
-                if fmt >= 2:
+                if fmt == 2:
                     for k in range(used):
-                        total[k] += s32[k] << (i + j * plan[15])
+                        total[k] += s32[k] << (i + j)
                 else:
                     for k in range(used):
                         total[k] += np.int32(s16[k]) << (i + j)
@@ -94,9 +87,9 @@ def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, to
     """Count ``count`` rows times one panel; the counts are in ``s16`` if ``short``."""
     fmt, units = plan[0], plan[8]
     if short:
-        _count(fmt, count > 1, panels, panel, bits, row, stride, units, plan[14], s16, s32)
-    elif fmt >= 2 and plan[1] * plan[2] == 1:
-        _count(fmt, count > 1, panels, panel, bits, row, stride, units, plan[14], s16, total)
+        _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, s32)
+    elif fmt == 2 and plan[1] * plan[2] == 1:
+        _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, total)
     else:
         _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
 
@@ -125,9 +118,9 @@ def multiply(  # type: ignore[no-untyped-def]
     """
     fmt, outputs, stride, units = plan[0], plan[4], plan[7], plan[8]
     slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    width = 32 if fmt >= 2 else 64
+    width = 32 if fmt == 2 else 64
     step = _rows(fmt)
-    unit = 4 if fmt >= 2 else 1
+    unit = 4 if fmt == 2 else 1
     s16 = np.empty(step * width, np.uint16)
     s32 = np.empty(step * width, np.int32)
     total = np.empty(step * width, np.int32)
@@ -165,33 +158,6 @@ def multiply(  # type: ignore[no-untyped-def]
             m += step
 
 
-@inlined
-def _gather(bits, base, step, index, at, taps, size, rows, to):  # type: ignore[no-untyped-def]
-    """Copy the pixels under the kernel at one output position into one row, tap after tap.
-
-    A copy may run over by up to seven bytes, which the next tap overwrites.
-    """
-    for t in range(taps):
-        pixel = np.int64(index[at + t])
-        i = 0
-        if pixel < 0:
-            while i < size:
-                store_64(rows, to + i, np.uint64(0))
-                i += 8
-        else:
-            source = base + pixel * step
-            while i + 32 <= size:
-                copy_32(bits, source + i, rows, to + i)
-                i += 32
-            if i + 16 <= size:
-                copy_16(bits, source + i, rows, to + i)
-                i += 16
-            while i < size:
-                copy_8(bits, source + i, rows, to + i)
-                i += 8
-        to += size
-
-
 @compiled
 def multiply_gathered(  # type: ignore[no-untyped-def]
     plan,
@@ -219,9 +185,9 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     fmt, input_bits, groups, outputs, taps = plan[0], plan[1], plan[3], plan[4], plan[5]
     size, units = plan[7], plan[8]
     slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    width = 32 if fmt >= 2 else 64
+    width = 32 if fmt == 2 else 64
     step = _rows(fmt)
-    unit = 4 if fmt >= 2 else 1
+    unit = 4 if fmt == 2 else 1
     s16 = np.empty(step * width, np.uint16)
     s32 = np.empty(step * width, np.int32)
     total = np.empty(step * width, np.int32)
@@ -249,7 +215,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                     base = i * row_plane + (image[r] * groups + group) * size
                     to = i * plane + r * stride
                     at = position[r] * taps
-                    _gather(bits, base, groups * size, index, at, taps, size, rows, to)
+                    gather(bits, base, groups * size, index, at, taps, size, rows, to)
             column = group * outputs
             panel = group * plan[10]
             end = column + outputs

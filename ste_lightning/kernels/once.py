@@ -19,7 +19,7 @@ from ste_lightning.kernels.packing import pack_rows
 
 __all__ = ["linear_once"]
 
-_RECORD = 16  # where addresses and sizes follow the plan's numbers
+_PLACES = 8  # addresses and sizes of four arrays follow the plan's numbers
 
 
 @emitted
@@ -34,13 +34,13 @@ def _pointer(typing: Any, address: Any) -> Any:
 
 @inlined
 def _bytes(record, which):  # type: ignore[no-untyped-def]
-    place = _RECORD + 2 * which
+    place = len(record) - _PLACES + 2 * which
     return carray(_pointer(record[place]), (record[place + 1],), np.uint8)
 
 
 @inlined
 def _integers(record, which):  # type: ignore[no-untyped-def]
-    place = _RECORD + 2 * which
+    place = len(record) - _PLACES + 2 * which
     return carray(_pointer(record[place]), (record[place + 1],), np.int32)
 
 
@@ -63,8 +63,8 @@ def linear_once(record, x, factor, offset, thresholds, out, rows):  # type: igno
     sums = np.empty(rows if record[12] != 0 else 0, np.int32)
     pack_rows(record, floats, scale, shift, bits, sums, 0, rows)
     panels, columns = _bytes(record, 0), _integers(record, 1)
-    scales = _floats(record[_RECORD + 4], outputs)
-    shifts = _floats(record[_RECORD + 6], outputs)
+    scales = _floats(record[len(record) - _PLACES + 4], outputs)
+    shifts = _floats(record[len(record) - _PLACES + 6], outputs)
     padding = np.zeros(outputs, np.float32)
     results = _floats(out, rows * outputs)
     width = 32 if fmt >= 2 else 64

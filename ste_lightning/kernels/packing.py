@@ -21,7 +21,7 @@ from ste_lightning.kernels.vectors import (
     store_32,
 )
 
-__all__ = ["pack_codes", "pack_planar", "pack_rows"]
+__all__ = ["octets_of", "pack_codes", "pack_planar", "pack_rows"]
 
 
 @inlined
@@ -93,7 +93,7 @@ def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no
 
 
 @inlined
-def _octets(x, at, stride, count, strict, affine, scale, shift, channel, octets):  # type: ignore[no-untyped-def]
+def octets_of(x, at, stride, count, strict, affine, scale, shift, channel, octets):  # type: ignore[no-untyped-def]
     """Write the bits of 32 pixels and up to eight channels, a byte per pixel."""
     if affine:
         if strict:
@@ -128,7 +128,9 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
                     if pixels >= 32:
                         start = min(start, pixels - 32)
                         at = plane + start
-                        _octets(x, at, pixels, count, strict, affine, scale, shift, channel, octets)
+                        octets_of(
+                            x, at, pixels, count, strict, affine, scale, shift, channel, octets
+                        )
                     else:
                         for i in range(pixels):
                             octet = 0

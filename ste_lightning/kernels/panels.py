@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "Layout", "aligned", "lane_order", "lay_out", "lay_out_digits"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "aligned",
+    "lane_order",
+    "lay_out",
+    "lay_out_depthwise",
+    "lay_out_digits",
+]
 
 Bytes = NDArray[np.uint8]
 
@@ -22,6 +30,10 @@ class Layout:
         unit: bytes of a panel's channel per step; a tap's channels fill whole units.
         row_unit: bytes of a row (the inputs) per step.
         rows: rows that one call of the micro-kernel takes.
+        unit_channels: input channels of a unit.
+        digit: bits of the weights that a plane holds.
+        input_digit: bits of the inputs that a plane holds.
+        block: most units that one pass over a panel sums; their weights fit the first cache.
     """
 
     number: int
@@ -29,17 +41,35 @@ class Layout:
     unit: int
     row_unit: int
     rows: int
+    unit_channels: int
+    digit: int = 1
+    input_digit: int = 1
+    block: int = 0
+
+    @property
+    def of_products(self) -> bool:
+        """Whether the micro-kernel sums products of codes instead of counting bits."""
+        return self.number >= 3
+
+    @property
+    def of_digits(self) -> bool:
+        """Whether a weight is one signed byte."""
+        return self.digit == 8
 
     def units(self, channels: int) -> int:
-        """Return how many units hold ``channels`` channels: of a bit each, or digits of a byte."""
-        return -(-channels // (4 if self.number == 3 else 8 * self.unit))
+        """Return how many units hold ``channels`` channels."""
+        return -(-channels // self.unit_channels)
 
 
 LAYOUTS = {
-    "lookup": Layout(0, 64, 1, 1, 4),
-    "bytes": Layout(1, 64, 1, 1, 4),
-    "words": Layout(2, 32, 4, 4, 8),
-    "digits": Layout(3, 32, 4, 4, 2),
+    "lookup": Layout(0, 64, 1, 1, 4, 8),
+    "bytes": Layout(1, 64, 1, 1, 4, 8),
+    "words": Layout(2, 32, 4, 4, 8, 32),
+    "digits": Layout(3, 32, 4, 4, 32, 4, 8, 8, 256),
+    "wide_digits": Layout(4, 32, 2, 4, 32, 2, 8, 8, 512),
+    "lookup_2x1": Layout(5, 64, 1, 4, 32, 8, 1, 2, 250),
+    "lookup_2x2": Layout(6, 64, 1, 2, 32, 4, 2, 2, 252),
+    "depthwise": Layout(7, 32, 1, 1, 1, 1, 8, 8),
 }
 
 
@@ -51,53 +81,75 @@ def aligned(size: int) -> Bytes:
 
 
 def lay_out(codes: NDArray[np.uint8], bits: int, layout: Layout) -> Bytes:
-    """Return the panels of a group's weights, bit plane after bit plane.
+    """Return the panels of a group's weights, plane of bits (or digits) after plane.
 
     Args:
         codes: (outputs, taps, channels) unsigned codes below 2^bits.
-        bits: number of bit planes.
+        bits: bits of a code.
         layout: the micro-kernel's layout.
 
     Returns:
         Flat bytes: (plane, panel, unit, channel of the panel), starting at a cache line.
     """
     outputs, taps, channels = codes.shape
-    padded = layout.units(channels) * layout.unit * 8
+    digit, planes = layout.digit, -(-bits // layout.digit)
+    padded = layout.units(channels) * layout.unit_channels
     panels = -(-outputs // layout.width)
     units = taps * layout.units(channels)
-    out = aligned(bits * panels * layout.width * units * layout.unit)
-    planes = out.reshape(bits, panels, units, layout.width, layout.unit)
+    out = aligned(planes * panels * layout.width * units * layout.unit)
+    target = out.reshape(planes, panels, units, layout.width, layout.unit)
     order = lane_order(layout)
-    for bit in range(bits):
-        plane = np.zeros((panels * layout.width, taps, padded), np.uint8)
-        plane[:outputs, :, :channels] = (codes >> bit) & 1
-        packed = np.packbits(plane.reshape(panels, layout.width, -1), axis=2, bitorder="little")
+    for plane in range(planes):
+        field = np.zeros((panels * layout.width, taps, padded, digit), np.uint8)
+        for bit in range(digit):
+            field[:outputs, :, :channels, bit] = (codes >> (plane * digit + bit)) & 1
+        packed = np.packbits(field.reshape(panels, layout.width, -1), axis=2, bitorder="little")
         packed = packed.reshape(panels, layout.width, units, layout.unit)
-        planes[bit] = packed[:, order].transpose(0, 2, 1, 3)
+        target[plane] = packed[:, order].transpose(0, 2, 1, 3)
     return out
 
 
-def lay_out_digits(codes: NDArray[np.uint8], digit: int, planes: int, layout: Layout) -> Bytes:
-    """Return the panels of a group's weights, ``digit`` bits of each code in a byte.
+def lay_out_digits(values: NDArray[np.int8], layout: Layout) -> Bytes:
+    """Return the panels of a group's weights, a signed byte each.
 
     Args:
-        codes: (outputs, taps, channels) unsigned codes.
-        digit: bits in a byte.
-        planes: how many digits a code has, the lowest first.
-        layout: that of the format ``digits``.
+        values: (outputs, taps, channels) integers.
+        layout: that of the format ``digits`` or ``wide_digits``.
 
     Returns:
-        Flat bytes: (plane, panel, unit, output of the panel, four channels).
+        Flat bytes: (panel, half of the panel, unit, 16 outputs, channels of a unit).
     """
-    outputs, taps, channels = codes.shape
+    outputs, taps, channels = values.shape
     per_tap, panels = layout.units(channels), -(-outputs // layout.width)
-    out = aligned(planes * panels * layout.width * taps * per_tap * 4)
-    target = out.reshape(planes, panels, taps * per_tap, layout.width, 4)
-    for plane in range(planes):
-        padded = np.zeros((panels * layout.width, taps, per_tap * 4), np.uint8)
-        padded[:outputs, :, :channels] = (codes >> (plane * digit)) & (2**digit - 1)
-        split = padded.reshape(panels, layout.width, taps * per_tap, 4)
-        target[plane] = split.transpose(0, 2, 1, 3)
+    units, size = taps * per_tap, layout.unit_channels
+    out = aligned(panels * layout.width * units * size)
+    padded = np.zeros((panels * layout.width, taps, per_tap * size), np.int8)
+    padded[:outputs, :, :channels] = values
+    split = padded.reshape(panels, 2, 16, units, size)
+    target = out.view(np.int8).reshape(panels, 2, units, 16, size)
+    target[:] = split.transpose(0, 1, 3, 2, 4)
+    return out
+
+
+def lay_out_depthwise(values: NDArray[np.int8]) -> Bytes:
+    """Return the weights of groups with few channels; the lanes are all groups' outputs.
+
+    Args:
+        values: (all outputs, taps, channels) integers.
+
+    Returns:
+        Flat bytes: (32 outputs, pair of taps, half, 16 outputs, the two taps); the first half has
+        outputs 0-7 and 16-23. Channels are further taps.
+    """
+    outputs = len(values)
+    terms = values.reshape(outputs, -1)
+    pairs, blocks = -(-terms.shape[1] // 2), -(-outputs // 32)
+    padded = np.zeros((blocks * 32, 2 * pairs), np.int8)
+    padded[:outputs, : terms.shape[1]] = terms
+    out = aligned(padded.size)
+    # (block, upper 16, half, eight outputs, pair, tap)
+    split = padded.reshape(blocks, 2, 2, 8, pairs, 2)
+    out.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)[:] = split.transpose(0, 4, 2, 1, 3, 5)
     return out
 
 

@@ -18,12 +18,10 @@ def plan_of(w: Prepared) -> NDArray[np.int64]:
 
     Entries: 0 format, 1 input planes, 2 weight planes, 3 groups, 4 outputs per group, 5 taps,
     6 channels per group, 7 bytes of a packed input row and group, 8 units of an output's
-    weights, 9 bytes of a bit plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
-    13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 steps that the
-    16-bit sums of the format ``digits`` hold, 15 bits of the weights in a plane.
+    weights, 9 bytes of a weight plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
+    13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 units that one call
+    of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and plane.
     """
-    from ste_lightning.kernels.weights import steps_in_16_bits
-
     group = len(w.panels) // w.groups
     return np.array(
         [
@@ -41,8 +39,9 @@ def plan_of(w: Prepared) -> NDArray[np.int64]:
             w.coefficients.slope,
             w.coefficients.row_slope,
             not w.inputs.signs,
-            steps_in_16_bits(w.inputs, w.digit),
-            w.digit,
+            w.block,
+            w.layout.digit,
+            w.layout.width * w.units * w.layout.unit,
         ],
         np.int64,
     )

@@ -14,10 +14,17 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import Codes, Coefficients
-from ste_lightning.kernels.panels import LAYOUTS, Layout, aligned, lay_out, lay_out_digits
+from ste_lightning.kernels.panels import (
+    LAYOUTS,
+    Layout,
+    aligned,
+    lay_out,
+    lay_out_depthwise,
+    lay_out_digits,
+)
 from ste_lightning.kernels.plan import plan_of
 
-__all__ = ["Prepared", "digit_bits", "prepare", "steps_in_16_bits"]
+__all__ = ["Prepared", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -71,18 +78,26 @@ class Prepared:
 
     @functools.cached_property
     def input_planes(self) -> int:
-        """How many planes of bits (or of whole bytes) a packed input has."""
-        return 1 if self.format == "digits" else self.inputs.bits
-
-    @functools.cached_property
-    def digit(self) -> int:
-        """Bits of the weights that one plane holds."""
-        return digit_bits(self.inputs, self.weights) if self.format == "digits" else 1
+        """How many planes of bits (or of digits) a packed input has."""
+        return -(-self.inputs.bits // self.layout.input_digit)
 
     @functools.cached_property
     def weight_planes(self) -> int:
         """How many planes the weights have."""
-        return -(-self.weights.bits // self.digit)
+        return -(-self.weights.bits // self.layout.digit)
+
+    @functools.cached_property
+    def block(self) -> int:
+        """Units that one pass over a panel may sum."""
+        if self.format != "digits":
+            return self.layout.block
+        return min(self.layout.block, _steps_in_16_bits(self.inputs, _stored(self.weights)))
+
+    @functools.cached_property
+    def in_16_bits(self) -> bool:
+        """Whether 16 signed bits hold the sums of products with stored bytes."""
+        steps = _steps_in_16_bits(self.inputs, _stored(self.weights))
+        return 2 * steps >= self.taps * self.channels
 
     @functools.cached_property
     def work(self) -> int:
@@ -102,16 +117,53 @@ class Prepared:
         return {key: value for key, value in self.__dict__.items() if key != "record"}
 
 
-def steps_in_16_bits(inputs: Codes, digit: int) -> int:
-    """Return how many products of two pairs 16 signed bits hold."""
-    largest: int = (2**inputs.bits - 1) * (2**digit - 1)
+@dataclass(frozen=True)
+class _Stored:
+    """How a byte stands for a weight: ``codes.step * byte + codes.offset``.
+
+    Attributes:
+        codes: that.
+        step, offset: the byte of a code c is ``step c + offset``.
+        largest: of the bytes' absolute values.
+    """
+
+    codes: Codes
+    step: int
+    offset: int
+    largest: int
+
+
+def _stored(weights: Codes) -> _Stored:
+    """Return the signed bytes for weights: their values, which need no sums of the inputs.
+
+    Where the values do not fit, or exceed the codes, it is the codes less half their range.
+    """
+    ends = (weights.offset, weights.offset + weights.step * (2**weights.bits - 1))
+    largest = max(abs(end) for end in ends)
+    if largest <= 2**weights.bits and ends[0] >= -128 and ends[1] <= 127:
+        return _Stored(Codes(weights.bits, 1, 0), weights.step, weights.offset, largest)
+    half = 2 ** (weights.bits - 1)
+    moved = Codes(weights.bits, weights.step, weights.offset + weights.step * half)
+    return _Stored(moved, 1, -half, half)
+
+
+def _steps_in_16_bits(inputs: Codes, stored: _Stored) -> int:
+    """Return how many sums of two products 16 signed bits hold."""
+    largest: int = (2**inputs.bits - 1) * stored.largest
     return (2**15 - 1) // (2 * largest)
 
 
-def digit_bits(inputs: Codes, weights: Codes) -> int:
-    """Return how many bits of the weights are multiplied at once: all, if 16 bits allow."""
-    fits = weights.bits < 8 and steps_in_16_bits(inputs, weights.bits) > 0
-    return weights.bits if fits else 4
+def _fitting(format: str, inputs: Codes, weights: Codes) -> str:
+    """Return the format whose sums hold these digits.
+
+    Widening the 16-bit sums at every step costs as much as products of words.
+    """
+    if format == "depthwise":
+        if _stored(weights).codes.offset == 0:
+            return format
+        format = "digits"  # its lanes have no sums of the inputs
+    narrow = format == "digits" and _steps_in_16_bits(inputs, _stored(weights)) < 2
+    return "wide_digits" if narrow else format
 
 
 def prepare(
@@ -150,21 +202,28 @@ def prepare(
         int(array.max()) if array.size else 0,
         f"weights of {weights.bits} bits have codes below {2**weights.bits}",
     )
+    format = _fitting(format, inputs, weights)
     outputs = all_outputs // groups
     tap_sums = array.sum(axis=2, dtype=np.int64)
     empty = np.empty(0, np.uint8)
     panels, values = empty, torch.empty(0)
+    kind, kind_sums, products = weights, tap_sums.sum(axis=1), False
     if format == "torch":
         values = codes.float() * weights.step + weights.offset
     else:
         layout = LAYOUTS[format]
-        split = np.split(array, groups)
-        if format == "digits":
-            digit = digit_bits(inputs, weights)
-            planes = -(-weights.bits // digit)
-            parts = [lay_out_digits(part, digit, planes, layout) for part in split]
+        products = layout.of_products
+        if layout.of_digits:
+            stored = _stored(weights)
+            kind = stored.codes
+            array = (array.astype(np.int16) * stored.step + stored.offset).astype(np.int8)
+            kind_sums = array.sum(axis=(1, 2), dtype=np.int64)
+            if format == "depthwise":
+                parts = [lay_out_depthwise(array)]
+            else:
+                parts = [lay_out_digits(part, layout) for part in np.split(array, groups)]
         else:
-            parts = [lay_out(part, weights.bits, layout) for part in split]
+            parts = [lay_out(part, weights.bits, layout) for part in np.split(array, groups)]
         panels = _joined(parts)
     correction = np.zeros((taps, all_outputs), np.float32)
     if pad_value is not None and pad_value != inputs.offset:
@@ -179,9 +238,7 @@ def prepare(
         taps,
         channels,
         panels,
-        affine.coefficients(
-            inputs, weights, taps * channels, tap_sums.sum(axis=1), format == "digits"
-        ),
+        affine.coefficients(inputs, kind, taps * channels, kind_sums, products),
         correction,
         _floats(scale, all_outputs, 1.0),
         _floats(shift, all_outputs, 0.0),

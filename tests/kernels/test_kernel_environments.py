@@ -12,7 +12,8 @@ from ste_lightning.kernels import SIGNS, default_format, linear, prepare
 
 CHECK = """
 import torch
-from ste_lightning.kernels import SIGNS, STEPS, Codes, default_format, linear, prepare
+from ste_lightning.kernels import SIGNS, STEPS, Codes, Geometry
+from ste_lightning.kernels import best_format, convolve, default_format, linear, prepare
 torch.manual_seed(0)
 print(default_format())
 for inputs in (SIGNS, STEPS):
@@ -22,6 +23,21 @@ for inputs in (SIGNS, STEPS):
     w = prepare(codes, inputs, SIGNS, format=default_format())
     expected = (bits.double() * inputs.step + inputs.offset) @ (codes[:, 0].double() * 2 - 1).T
     assert torch.equal(linear(x, w).double(), expected)
+geometry = Geometry((3,), (1,), ((1, 1),), (1,))
+for bits in (2, 4, 8):
+    kind = Codes(bits, 1, -(2 ** (bits - 1)))
+    codes = torch.randint(0, 2**bits, (70, 1, 300), dtype=torch.uint8)
+    x = torch.randint(0, 2**bits, (5, 300), dtype=torch.uint8)
+    w = prepare(codes, kind, kind, format=best_format(kind, kind))
+    expected = (x.double() + kind.offset) @ (codes[:, 0].double() + kind.offset).T
+    assert torch.equal(linear(x, w).double(), expected)
+    codes = torch.randint(0, 2**bits, (40, 3, 1), dtype=torch.uint8)
+    x = torch.randint(0, 2**bits, (2, 40, 9), dtype=torch.uint8)
+    best = best_format(kind, kind, 40, 1, 1)
+    w = prepare(codes, kind, kind, groups=40, pad_value=0.0, format=best)
+    filters = codes.double().movedim(1, 2) + kind.offset
+    expected = torch.nn.functional.conv1d(x.double() + kind.offset, filters, padding=1, groups=40)
+    assert torch.equal(convolve(x, w, geometry).double(), expected)
 """
 
 

@@ -12,6 +12,7 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import SIGNS, STEPS, Codes, Geometry, convolve, linear, prepare
 
 FORMATS = ["lookup", "bytes", "words", "torch"]
+CODES = ["digits", "wide_digits", "lookup_2x1", "lookup_2x2"]
 TERNARY = Codes(2, 1, -1)
 WEIGHTS = [SIGNS, STEPS, TERNARY, Codes(3, 2, -7), Codes(8, 1, -128)]
 
@@ -68,7 +69,7 @@ def test_more_rows_and_terms_than_one_pass_takes(fmt, weights):
             assert torch.equal(linear(x, w, scale, shift).double(), expected)
 
 
-@pytest.mark.parametrize("fmt", [*FORMATS, "digits"])
+@pytest.mark.parametrize("fmt", [*FORMATS, *CODES])
 @given(
     rows=st.integers(1, 9),
     outputs=st.integers(1, 70),
@@ -129,7 +130,58 @@ def test_convolution(
     assert torch.equal(y.double(), expected)
 
 
-@pytest.mark.parametrize("fmt", ["lookup", "digits", "torch"])
+@given(
+    images=st.integers(0, 3),
+    groups=st.integers(1, 70),
+    channels=st.integers(1, 3),
+    outputs=st.integers(1, 3),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    size=st.sampled_from([(5, 7), (6, 8), (3, 3)]),
+    pad_value=st.sampled_from([-1.0, 0.0, 1.0, 2.5]),
+    inputs=st.sampled_from([SIGNS, STEPS, Codes(2, 1, 0), Codes(4, 1, -8), Codes(8, 1, -128)]),
+    weights=st.sampled_from([*WEIGHTS, Codes(4, 1, -8), Codes(8, 1, 0)]),
+    floats=st.booleans(),
+    affine=st.booleans(),
+    last=st.booleans(),
+)
+@settings(max_examples=120, deadline=None)
+def test_convolution_of_groups_with_few_channels(
+    images, groups, channels, outputs, kernel, stride, padding, dilation, size, pad_value, inputs,
+    weights, floats, affine, last,
+):  # fmt: skip
+    assume(min(size) - 1 + 2 * padding > dilation * (max(kernel) - 1))
+    torch.manual_seed(groups + 10 * channels + outputs)
+    floats = floats and inputs in (SIGNS, STEPS)
+    codes = random_codes(weights, groups * outputs, kernel[0] * kernel[1], channels)
+    shape = (images, groups * channels, *size)
+    scale = shift = None
+    if floats:
+        x = floats_with_zeros(*shape)
+        q = x
+        if affine:
+            scale = torch.randint(0, 2, shape[1:2]) * 2.0 - 1
+            shift = torch.randint(-1, 2, shape[1:2]) / 2
+            q = x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
+        q = binary(inputs, q)
+    else:
+        x = random_codes(inputs, *shape)
+        q = values(inputs, x)
+    if last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    geometry = Geometry(kernel, (stride,) * 2, ((padding, padding),) * 2, (dilation,) * 2)
+    w = prepare(codes, inputs, weights, groups=groups, pad_value=pad_value, format="depthwise")
+    y = convolve(x, w, geometry, scale, shift)
+
+    padded = F.pad(q, [padding] * 4, value=pad_value)
+    filters = values(weights, codes).movedim(1, 2).reshape(-1, channels, *kernel)
+    expected = F.conv2d(padded, filters, None, stride, 0, dilation, groups)
+    assert torch.equal(y.double(), expected)
+
+
+@pytest.mark.parametrize("fmt", ["lookup", "torch", *CODES])
 @pytest.mark.parametrize("bits", [(2, 2), (4, 4), (8, 8), (8, 5), (3, 8)])
 def test_convolution_of_codes(fmt, bits):
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ from ste_lightning.data import TeacherStudent
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.models.streams import Stream, generator, normal
 from ste_lightning.theory.deep import train_deep
+from ste_lightning.theory.studies import expand, rates, run
 
 
 def by_autograd(n, m, samples, trial, steps, rule, seed):
@@ -48,6 +49,14 @@ def test_recovers_up_to_the_common_sign_and_stays():
     assert all(b for a, b in zip(short["last"], long["last"], strict=True) if a)
     assert short["last"] == [d == 0 for d in short["distance"]]
     assert sum(long["ergodic"]) >= 14
+
+
+def test_rates_are_tabulated_without_a_column_of_dead_runs(tmp_path):
+    base = {"experiment": "deep", "n": 8, "trials": 8, "steps": 100}
+    results = run(expand(base, {"samples": [4, 128]}), tmp_path, workers=1, show=False)
+    few, many = rates.rate_rows(results)
+    assert set(few) == {"samples", "last", "ergodic"}
+    assert few["last"] < many["last"]
 
 
 def test_the_identity_fails_where_a_window_succeeds():

@@ -35,7 +35,8 @@ def rate_rows(results: Sequence[Result]) -> list[Row]:
         row = _settings(result, keys)
         for iterate in ("last", "ergodic"):
             row[iterate] = _share(torch.tensor(result.columns[iterate]))
-        row["dead"] = f"{torch.tensor(result.columns['dead']).double().mean():.2f}"
+        if "dead" in result.columns:  # not every experiment looks for it
+            row["dead"] = f"{torch.tensor(result.columns['dead']).double().mean():.2f}"
         rows.append(row)
     return rows
 

@@ -1,0 +1,216 @@
+"""Products of packed codes, as compiled code: the formats whose kernels sum products of codes.
+
+What a caller gets is ``((slope X + from_row + from_column) / 2 + padding) * scale + shift`` as
+float32, as in :mod:`.native`, with X = sum_k x_k w_k. A panel's weights are read block by block,
+so that a block stays in the first cache while all rows pass over it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ste_lightning.kernels.compiling import compiled, inlined
+from ste_lightning.kernels.digits import bytes_1, bytes_4, words_1, words_4
+from ste_lightning.kernels.epilogue import finish_32
+from ste_lightning.kernels.gather import gather
+from ste_lightning.kernels.tables import table_2x1_1, table_2x1_4, table_2x2_1, table_2x2_4
+
+__all__ = ["multiply", "multiply_gathered"]
+
+_ROWS = 32  # rows that pass over a panel together: a multiple of four
+_GATHERED = 16
+
+
+@inlined
+def _width(fmt):  # type: ignore[no-untyped-def]
+    """Return the outputs of a panel."""
+    return 64 if fmt >= 5 else 32
+
+
+@compiled
+def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignore[no-untyped-def]
+    """Write X of ``count`` rows times one panel to ``sums``; rows are read in fours."""
+    fmt, stride, units, block = plan[0], plan[5] * plan[7], plan[8], plan[14]
+    width = _width(fmt)
+    in_unit = 64 if fmt != 4 else 32  # bytes of weights
+    row_unit = 2 if fmt == 6 else 4
+    parts = 2 if fmt < 5 else 1  # a panel of the formats of digits is two of 16 outputs
+    fours = count // 4 * 4 if count % 4 == 1 else (count + 3) // 4 * 4
+    sums[: max(fours, count) * width] = 0
+    for i in range(plan[1]):
+        for j in range(plan[2]):
+            shift = np.int32(2 * i + plan[15] * j)
+            for part in range(parts):
+                base = panel + j * plan[9] + part * units * in_unit
+                start = 0
+                while start < units:
+                    size = min(block, units - start)
+                    at = base + start * in_unit
+                    from_row = row + i * row_plane + start * row_unit
+                    for r in range(0, fours, 4):
+                        x, s = from_row + r * stride, r * width + part * 16
+                        if fmt == 3:
+                            bytes_4(panels, at, bits, x, stride, size, sums, s)
+                        elif fmt == 4:
+                            words_4(panels, at, bits, x, stride, size, sums, s)
+                        elif fmt == 5:
+                            table_2x1_4(panels, at, bits, x, stride, size, shift, sums, s)
+                        else:
+                            table_2x2_4(panels, at, bits, x, stride, size, shift, sums, s)
+                    if fours < count:
+                        x, s = from_row + fours * stride, fours * width + part * 16
+                        if fmt == 3:
+                            bytes_1(panels, at, bits, x, stride, size, sums, s)
+                        elif fmt == 4:
+                            words_1(panels, at, bits, x, stride, size, sums, s)
+                        elif fmt == 5:
+                            table_2x1_1(panels, at, bits, x, stride, size, shift, sums, s)
+                        else:
+                            table_2x2_1(panels, at, bits, x, stride, size, shift, sums, s)
+                    start += size
+
+
+@inlined
+def finish(  # type: ignore[no-untyped-def]
+    sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
+):
+    """Write ``count`` results of one row."""
+    n = 0
+    while n + 32 <= count:
+        c, e, p = column + n, extra_at + n, place + n
+        finish_32(sums, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        n += 32
+    while n < count:
+        doubled = slope * sums[at + n] + from_row + columns[column + n]
+        value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
+        out[place + n] = value * scale[column + n] + shift[column + n]
+        n += 1
+
+
+@compiled
+def multiply(  # type: ignore[no-untyped-def]
+    plan,
+    bits,
+    row_plane,
+    row_sums,
+    panels,
+    columns,
+    padding,
+    scale,
+    shift,
+    out,
+    first,
+    last,
+    begin,
+    end,
+):
+    """Multiply rows ``first`` to ``last`` with panels ``begin`` to ``end``.
+
+    ``bits`` must be readable for three rows after the last; ``padding`` holds a zero per output.
+    """
+    outputs, stride = plan[4], plan[5] * plan[7]
+    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
+    width = _width(plan[0])
+    panel_bytes = plan[16]
+    sums = np.empty(_ROWS * width, np.int32)
+    for p in range(begin, end):
+        column = p * width
+        valid = min(width, outputs - column)
+        for m in range(first, last, _ROWS):
+            count = min(_ROWS, last - m)
+            _sum(plan, count, panels, p * panel_bytes, bits, m * stride, row_plane, sums)
+            for r in range(count):
+                from_row = np.int32(0)
+                if row_slope != 0:
+                    from_row = row_slope * row_sums[m + r]
+                place = (m + r) * outputs + column
+                finish(
+                    sums,
+                    r * width,
+                    slope,
+                    from_row,
+                    columns,
+                    scale,
+                    shift,
+                    column,
+                    padding,
+                    column,
+                    out,
+                    place,
+                    valid,
+                )
+
+
+@compiled
+def multiply_gathered(  # type: ignore[no-untyped-def]
+    plan,
+    bits,
+    row_plane,
+    row_sums,
+    pixels,
+    index,
+    border,
+    positions,
+    panels,
+    columns,
+    padding,
+    scale,
+    shift,
+    out,
+    first,
+    last,
+):
+    """Convolve: rows are (image, position), ``index`` the input pixel of each position and tap.
+
+    A pixel of -1 is padding: codes of zero. ``padding[border[position]]`` (a row of all outputs)
+    is added to the integers. ``bits`` must be readable eight bytes past its end.
+    """
+    input_planes, groups, outputs, taps, size = plan[1], plan[3], plan[4], plan[5], plan[7]
+    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
+    width = _width(plan[0])
+    panel_bytes = plan[16]
+    sums = np.empty(_GATHERED * width, np.int32)
+    stride = taps * size
+    plane = _GATHERED * stride
+    rows = np.zeros(input_planes * plane + 8, np.uint8)
+    all_outputs = outputs * groups
+    for block in range(first, last, _GATHERED):
+        count = min(_GATHERED, last - block)
+        for group in range(groups):
+            for i in range(input_planes):
+                for r in range(count):
+                    image, position = divmod(block + r, positions)
+                    base = i * row_plane + (image * pixels * groups + group) * size
+                    to = i * plane + r * stride
+                    at = position * taps
+                    gather(bits, base, groups * size, index, at, taps, size, rows, to)
+            for n in range(0, outputs, width):
+                column = group * outputs + n
+                panel = group * plan[10] + n // width * panel_bytes
+                _sum(plan, count, panels, panel, rows, 0, plane, sums)
+                for r in range(count):
+                    image, position = divmod(block + r, positions)
+                    from_row = np.int32(0)
+                    if row_slope != 0:
+                        for t in range(taps):
+                            pixel = np.int64(index[position * taps + t])
+                            if pixel >= 0:
+                                from_row += row_sums[(image * pixels + pixel) * groups + group]
+                        from_row *= row_slope
+                    extra_at = border[position] * all_outputs + column
+                    place = (block + r) * all_outputs + column
+                    finish(
+                        sums,
+                        r * width,
+                        slope,
+                        from_row,
+                        columns,
+                        scale,
+                        shift,
+                        column,
+                        padding,
+                        extra_at,
+                        out,
+                        place,
+                        min(width, outputs - n),
+                    )
