@@ -7,6 +7,8 @@ modules themselves, and where it changes at most once it is a threshold: sign(s 
 b a half-integer. Then the modules between disappear, and P's scale and bias with them.
 
 A max pooling between P and Q may stay where it is: sign(max x) = max sign(x).
+
+A batch norm of floats before a packed convolution is a threshold as well, on floats.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ste_lightning.deploy.float_thresholds import float_threshold
 from ste_lightning.deploy.inputs import BinaryInput
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.layers import PackedConv, PackedLayer
 from ste_lightning.deploy.network import Ref, Step, references
 from ste_lightning.layers import RPReLU, RSign
 
@@ -68,6 +71,13 @@ def fold_thresholds(
             continue
         chain = _chain(step, layers, made, uses, calls)
         if chain is None:
+            norm = _norm_of_floats(step, layers, made, uses, calls)
+            if norm is not None:
+                quantizer = consumer.input
+                factor, offset = float_threshold(layers[norm.target], quantizer)
+                quantizer.factor, quantizer.offset = factor, offset
+                gone[norm.result] = norm.args[0]
+                folded.append(norm.target)
             continue
         producer, between = chain
         threshold = _threshold(producer, [layers[s.target] for s in between], consumer)
@@ -109,6 +119,28 @@ def _chain(
             between.append(at)
         else:
             return None
+
+
+def _norm_of_floats(
+    step: Step,
+    layers: dict[str, nn.Module],
+    made: dict[str, Step],
+    uses: Counter[str],
+    calls: Counter[str],
+) -> Step | None:
+    """Return the batch norm whose only use is as the input of a packed convolution."""
+    source = step.args[0] if len(step.args) == 1 and not step.kwargs else None
+    if not isinstance(source, Ref) or source.name not in made or uses[source.name] > 1:
+        return None
+    before = made[source.name]
+    if before.op != "layer" or calls[before.target] > 1 or len(before.args) != 1:
+        return None
+    norm = layers[before.target]
+    followed = isinstance(layers[step.target], PackedConv)
+    batch_norm = type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    if not followed or not batch_norm or norm.training or norm.running_mean is None:
+        return None
+    return before
 
 
 def _integers(layer: PackedLayer) -> Tensor | None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.compiling import emitted, inlined
 
-__all__ = ["finish_16", "finish_32"]
+__all__ = ["finish_row"]
 
 _LANES = 32
 
@@ -94,3 +95,38 @@ def _finish(count_type: Any) -> Any:
 
 finish_16 = _finish(types.uint16)
 finish_32 = _finish(types.int32)
+
+
+@inlined
+def finish_row(  # type: ignore[no-untyped-def]
+    short,
+    s16,
+    total,
+    at,
+    slope,
+    from_row,
+    columns,
+    scale,
+    shift,
+    column,
+    extra,
+    extra_at,
+    out,
+    place,
+    count,
+):
+    """Write ``count`` results of one row."""
+    n = 0
+    while n + 32 <= count:
+        c, e, p = column + n, extra_at + n, place + n
+        if short:
+            finish_16(s16, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        else:
+            finish_32(total, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        n += 32
+    while n < count:
+        counted = np.int32(s16[at + n]) if short else total[at + n]
+        doubled = slope * counted + from_row + columns[column + n]
+        value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
+        out[place + n] = value * scale[column + n] + shift[column + n]
+        n += 1

@@ -11,15 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.epilogue import finish_16, finish_32
+from ste_lightning.kernels.epilogue import finish_row
 from ste_lightning.kernels.gather import gather
-from ste_lightning.kernels.packing import pack_rows
 from ste_lightning.kernels.tiles import tile
 
-__all__ = ["multiply", "multiply_gathered", "pack_and_multiply"]
+__all__ = ["multiply", "multiply_gathered"]
 
-_lookup_4 = tile("lookup", 4)
-_lookup_1 = tile("lookup", 1)
 _bytes_4 = tile("bytes", 4)
 _bytes_1 = tile("bytes", 1)
 _words_8 = tile("words", 8)
@@ -38,12 +35,7 @@ def _rows(fmt):  # type: ignore[no-untyped-def]
 @inlined
 def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # type: ignore[no-untyped-def]
     """Add to the sums of one row, or of as many as the micro-kernel takes."""
-    if fmt == 0:
-        if many:
-            _lookup_4(panels, panel, bits, row, stride, units, s16)
-        else:
-            _lookup_1(panels, panel, bits, row, stride, units, s16)
-    elif fmt == 1:
+    if fmt == 1:
         if many:
             _bytes_4(panels, panel, bits, row, stride, units, s16)
         else:
@@ -60,7 +52,6 @@ def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s
     fmt, units = plan[0], plan[8]
     width = 32 if fmt == 2 else 64
     unit = 4 if fmt == 2 else 1
-    row_unit = 2 if fmt == 0 else unit
     used = count * width
     total[:used] = 0
     for i in range(plan[1]):
@@ -69,7 +60,7 @@ def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s
             while start < units:
                 size = min(units - start, _MOST_UNITS)
                 from_panel = panel + j * plan[9] + start * width * unit
-                from_row = row + i * row_plane + start * row_unit
+                from_row = row + i * row_plane + start * unit
                 _count(
                     fmt,
                     count > 1,
@@ -101,41 +92,6 @@ def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, to
         _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, total)
     else:
         _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
-
-
-@inlined
-def _finish(  # type: ignore[no-untyped-def]
-    short,
-    s16,
-    total,
-    at,
-    slope,
-    from_row,
-    columns,
-    scale,
-    shift,
-    column,
-    extra,
-    extra_at,
-    out,
-    place,
-    count,
-):
-    """Write ``count`` results of one row."""
-    n = 0
-    while n + 32 <= count:
-        c, e, p = column + n, extra_at + n, place + n
-        if short:
-            finish_16(s16, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
-        else:
-            finish_32(total, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
-        n += 32
-    while n < count:
-        counted = np.int32(s16[at + n]) if short else total[at + n]
-        doubled = slope * counted + from_row + columns[column + n]
-        value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
-        out[place + n] = value * scale[column + n] + shift[column + n]
-        n += 1
 
 
 @compiled
@@ -182,7 +138,7 @@ def multiply(  # type: ignore[no-untyped-def]
                 from_row = np.int32(0)
                 if row_slope != 0:
                     from_row = row_slope * sums[m + r]
-                _finish(
+                finish_row(
                     short,
                     s16,
                     total,
@@ -200,17 +156,6 @@ def multiply(  # type: ignore[no-untyped-def]
                     valid,
                 )
             m += step
-
-
-@compiled
-def pack_and_multiply(  # type: ignore[no-untyped-def]
-    plan, x, factor, offset, bits, sums, panels, columns, padding, scale, shift, out, rows
-):
-    """Quantize rows of floats to one bit and multiply them with all panels, on one thread."""
-    width = 32 if plan[0] >= 2 else 64
-    pack_rows(plan, x, factor, offset, bits, sums, 0, rows)
-    end = (plan[4] + width - 1) // width
-    multiply(plan, bits, 0, sums, panels, columns, padding, scale, shift, out, 0, rows, 0, end)
 
 
 @compiled
@@ -291,7 +236,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                                 if pixel >= 0:
                                     from_row += sums[(image[r] + pixel) * groups + group]
                             from_row *= row_slope
-                        _finish(
+                        finish_row(
                             short,
                             s16,
                             total,

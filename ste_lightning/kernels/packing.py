@@ -1,10 +1,8 @@
 """Inputs packed into rows of bits, as compiled code.
 
 A row is one sample (or one pixel) and group: its channels' bits, lowest channel first, in whole
-units of the format ``fmt`` (a layout's number,
-the first entry of a ``plan``). Under ``lookup`` every four bits take a byte,
-whose upper half they fill: times 16, they are the offset into the table of counts. All functions
-take ranges, so that threads can share the work.
+units of the format ``fmt`` (a layout's number, the first entry of a ``plan``). All functions take
+ranges, so that threads can share the work.
 """
 
 from __future__ import annotations
@@ -20,34 +18,15 @@ from ste_lightning.kernels.vectors import (
     sign_planes,
     step_affine_planes,
     step_planes,
-    store_16,
     store_32,
-    store_64,
 )
 
 __all__ = ["octets_of", "pack_codes", "pack_planar", "pack_rows"]
-
-_LOW16 = np.uint64(0x0000FFFF0000FFFF)
-_LOW8 = np.uint64(0x00FF00FF00FF00FF)
-_HALVES = np.uint64(0xF0F0F0F0F0F0F0F0)
 
 
 @inlined
 def _put(fmt, word, count, out, at):  # type: ignore[no-untyped-def]
     """Store ``count`` <= 32 bits (those above are zero); return how many bytes that took."""
-    if fmt == 0:
-        spread = np.uint64(word)
-        spread = (spread | (spread << np.uint64(16))) & _LOW16
-        spread = (spread | (spread << np.uint64(8))) & _LOW8
-        # Each 16 bits hold a byte: its lower half goes up by 4, its upper half by 8.
-        spread = ((spread << np.uint64(4)) | (spread << np.uint64(8))) & _HALVES
-        if count > 24:
-            store_64(out, at, spread)
-            return 8
-        size = 2 * ((count + 7) // 8)
-        for i in range(size):
-            out[at + i] = np.uint8((spread >> np.uint64(8 * i)) & np.uint64(255))
-        return size
     if fmt == 2 or count > 24:
         store_32(out, at, word)
         return 4
@@ -133,10 +112,9 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
 
     Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``.
     """
-    fmt, groups, channels, size, strict = plan[0], plan[3], plan[6], plan[7], plan[13] != 0
+    groups, channels, size, strict = plan[3], plan[6], plan[7], plan[13] != 0
     octets = np.empty(32, np.uint8)
     affine = len(scale) > 0
-    per_octet = 2 if fmt == 0 else 1
     step = groups * size
     for image in range(first, last):
         for group in range(groups):
@@ -163,13 +141,10 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
                                 if _bit(value, strict):
                                     octet |= 1 << k
                             octets[i] = np.uint8(octet)
-                    at = ((image * pixels + start) * groups + group) * size + c // 8 * per_octet
+                    at = ((image * pixels + start) * groups + group) * size + c // 8
                     for i in range(min(32, pixels)):
                         byte = np.int64(octets[i])
-                        if fmt == 0:
-                            store_16(out, at, np.uint16(((byte << 4) & 0xF0) | (byte & 0xF0) << 8))
-                        else:
-                            out[at] = np.uint8(byte)
+                        out[at] = np.uint8(byte)
                         at += step
                     start += 32
                 c += 8

@@ -62,7 +62,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "lookup": Layout(0, 64, 1, 2, 4, 8),
+    "lookup": Layout(0, 64, 1, 1, 4, 8),
     "bytes": Layout(1, 64, 1, 1, 4, 8),
     "words": Layout(2, 32, 4, 4, 8, 32),
     "digits": Layout(3, 32, 4, 4, 32, 4, 8, 8, 256),
@@ -74,8 +74,8 @@ LAYOUTS = {
 
 
 def aligned(size: int) -> Bytes:
-    """Return ``size`` zero bytes that start at a cache line."""
-    room = np.zeros(size + 64, np.uint8)
+    """Return ``size`` zero bytes that start at a cache line, with 128 readable ones after them."""
+    room = np.zeros(size + 64 + 128, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + size]
 

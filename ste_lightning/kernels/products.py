@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 from ste_lightning.kernels.affine import Codes
+from ste_lightning.kernels.direct import Runs, runs_of_image, runs_of_rows
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
@@ -23,6 +24,8 @@ __all__ = ["Geometry", "best_format", "convolve", "default_format", "linear"]
 
 _NONE = np.empty(0, np.int32)
 _NO_FLOATS = np.empty(0, np.float32)
+_ZERO = np.zeros(1, np.int64)
+_FIRST = np.zeros(1, np.int32)
 
 
 @functools.cache
@@ -109,7 +112,7 @@ class _Index:
     positions: int
 
 
-_Placed = tuple[_Index, NDArray[np.float32]]
+_Placed = tuple[_Index, NDArray[np.float32], Runs]
 
 
 @functools.lru_cache(maxsize=64)
@@ -155,7 +158,9 @@ def _at_borders(w: Prepared, geometry: Geometry, size: tuple[int, ...]) -> _Plac
         index = _index(geometry, size)
         if len(w.cache) >= 64:
             w.cache.clear()
-        placed = w.cache[geometry, size] = (index, (index.borders @ w.padding).ravel())
+        runs = runs_of_image(geometry, size, w.groups, w.row_bytes)
+        padding = (index.borders @ w.padding).ravel()
+        placed = w.cache[geometry, size] = (index, padding, runs)
     return placed
 
 
@@ -169,12 +174,12 @@ class _Packed:
 
 
 def _room(rows: int, size: int, planes: int) -> NDArray[np.uint8]:
-    """Return bytes for packed rows, with zeros for seven rows and eight bytes past the end.
+    """Return bytes for packed rows, with zeros for seven rows and 16 bytes past the end.
 
     A micro-kernel reads there for rows that do not exist; where a row holds offsets into a table,
     it must not find anything else.
     """
-    bits = np.empty(planes * rows * size + 7 * size + 8, np.uint8)
+    bits = np.empty(planes * rows * size + 7 * size + 16, np.uint8)
     bits[planes * rows * size :] = 0
     return bits
 
@@ -244,7 +249,7 @@ def _affine(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if scale is None or shift is None:
         return _NO_FLOATS, _NO_FLOATS
-    return scale.numpy(), shift.numpy()
+    return scale.contiguous().numpy(), shift.contiguous().numpy()
 
 
 def _bits(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -279,60 +284,105 @@ def linear(
         values = _torch_values(x, w, scale, shift)
         y = values @ w.values[:, 0, :].T
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
-    native = _native(w)
     x = x.contiguous()
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
-    flat = out.numpy().reshape(-1)
-    no_padding = _zeros(w.outputs)
-    if x.dtype != torch.uint8 and not w.layout.of_products and w.work * rows < 2 * _LEAST_WORK:
-        native.pack_and_multiply(
-            w.plan,
-            x.numpy().reshape(-1),
-            *_affine(scale, shift),
-            np.empty((rows + 7) * w.row_bytes + 8, np.uint8),
-            np.empty(rows, np.int32) if _needs_sums(w) else _NONE,
-            w.panels,
-            w.coefficients.columns,
-            no_padding,
-            w.scale,
-            w.shift,
-            flat,
-            rows,
+    if _at_once(x.dtype, w, rows, scale, shift):
+        _once().linear_once(
+            w.record, x.data_ptr(), *_thresholds(scale, shift), out.data_ptr(), rows
         )
         return out
     packed = _pack(x, w, scale, shift)
-
-    def part(first: int, last: int, begin: int, end: int) -> None:
-        native.multiply(
-            w.plan,
-            packed.bits,
-            packed.plane,
-            packed.sums,
-            w.panels,
-            w.coefficients.columns,
-            no_padding,
-            w.scale,
-            w.shift,
-            flat,
-            first,
-            last,
-            begin,
-            end,
-        )
-
+    part = _of_rows(w, packed, out.numpy().reshape(-1))
     panels = -(-w.outputs // w.layout.width)
     if rows >= 4 * panels:
         least = 1 + _LEAST_WORK // w.work
-        share(lambda a, b: part(a, b, 0, panels), rows, least, w.layout.rows)
+        share(lambda a, b: part(a, b, 0, panels), rows, least, 16)
     else:
         least = 1 + _LEAST_WORK * panels // (w.work * rows)
         share(lambda a, b: part(0, rows, a, b), panels, least)
     return out
 
 
-_LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.2 ms
+_LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
+
+
+def _at_once(
+    dtype: torch.dtype, w: Prepared, rows: int, scale: Tensor | None, shift: Tensor | None
+) -> bool:
+    """Return whether one compiled call on this thread computes ``rows`` contiguous rows."""
+    plain = dtype == torch.float32 and not w.layout.of_products
+    if scale is not None and shift is not None:
+        plain &= scale.dtype == shift.dtype == torch.float32
+        plain &= scale.is_contiguous() and shift.is_contiguous()
+    return plain and (w.work * rows < 2 * _LEAST_WORK or torch.get_num_threads() == 1)
+
+
+@functools.cache
+def _once() -> Any:
+    """Return the products in one compiled call, importing numba at the first one."""
+    from ste_lightning.kernels import once
+
+    return once
+
+
+def _thresholds(scale: Tensor | None, shift: Tensor | None) -> tuple[int, int, int]:
+    """Return the thresholds' addresses and their number."""
+    if scale is None or shift is None:
+        return 0, 0, 0
+    return scale.data_ptr(), shift.data_ptr(), scale.numel()
+
+
+def _of_rows(w: Prepared, packed: _Packed, out: NDArray[np.float32]) -> Callable[..., None]:
+    """Return the product of packed rows: a function of (first, last, begin, end)."""
+    if w.format == "lookup":
+        from ste_lightning.kernels.lookup import multiply_lookup
+
+        runs = runs_of_rows(w.row_bytes)
+        where = (packed.bits, packed.plane, packed.sums, runs.starts, runs.image)
+        taps = (runs.offsets, runs.sizes, 1, _FIRST, _ZERO)
+        return functools.partial(_call, multiply_lookup, w, (*where, *taps), _zeros(w.outputs), out)
+    inputs = (packed.bits, packed.plane, packed.sums)
+    return functools.partial(_call, _native(w).multiply, w, inputs, _zeros(w.outputs), out)
+
+
+def _call(
+    product: Callable[..., None],
+    w: Prepared,
+    where: tuple[Any, ...],
+    padding: NDArray[np.float32],
+    out: NDArray[np.float32],
+    *ranges: int,
+) -> None:
+    weights = (w.panels, w.coefficients.columns, padding, w.scale, w.shift)
+    product(w.plan, *where, *weights, out, *ranges)
+
+
+def _of_images(
+    w: Prepared, packed: _Packed, images: int, placed: _Placed, out: NDArray[np.float32]
+) -> Callable[[int, int], None]:
+    """Return the convolution of packed images: a function of a range of output positions."""
+    index, padding, runs = placed
+    if w.format != "lookup":
+        pixels = (index.inputs, index.pixels, index.border, index.positions)
+        inputs = (packed.bits, packed.plane, packed.sums, *pixels)
+        return functools.partial(_call, _native(w).multiply_gathered, w, inputs, padding, out)
+    from ste_lightning.kernels.lookup import multiply_lookup, pad_lines
+
+    bits, plane = packed.bits, packed.plane
+    if len(runs.lines) > 0:
+        dense, dense_plane = bits, plane
+        plane = images * runs.image
+        bits = np.zeros(w.input_planes * plane + 16, np.uint8)
+        for i in range(w.input_planes):
+            source, target = dense[i * dense_plane :], bits[i * plane :]
+            pad_lines(source, images, runs.lines, runs.line, runs.image, target)
+    where = (bits, plane, packed.sums, runs.starts, runs.image)
+    taps = (runs.offsets, runs.sizes, index.inputs, index.pixels, index.border)
+    panels = -(-w.outputs // w.layout.width)
+    product = functools.partial(_call, multiply_lookup, w, (*where, *taps), padding, out)
+    return lambda first, last: product(first, last, 0, panels)
 
 
 def convolve(
@@ -357,37 +407,16 @@ def convolve(
         y = _convolve_torch(x, w, geometry, scale, shift)
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
     images, outputs = len(x), w.groups * w.outputs
-    index, padding = _at_borders(w, geometry, tuple(x.shape[2:]))
+    placed = _at_borders(w, geometry, tuple(x.shape[2:]))
+    index, padding, _ = placed
     out = torch.empty(images, *index.output, outputs)
     if w.format == "depthwise":
         if out.numel() > 0:
             _convolve_depthwise(x, w, index, padding, scale, shift, out)
         return out.movedim(-1, 1)
-    native = _native(w)
     packed = _pack_images(x, w, scale, shift)
     if out.numel() > 0:
-        flat = out.numpy().reshape(-1)
-
-        def part(first: int, last: int) -> None:
-            native.multiply_gathered(
-                w.plan,
-                packed.bits,
-                packed.plane,
-                packed.sums,
-                index.inputs,
-                index.pixels,
-                index.border,
-                index.positions,
-                w.panels,
-                w.coefficients.columns,
-                padding,
-                w.scale,
-                w.shift,
-                flat,
-                first,
-                last,
-            )
-
+        part = _of_images(w, packed, images, placed, out.numpy().reshape(-1))
         least = 1 + _LEAST_WORK // (w.work * w.groups)
         share(part, images * index.positions, least, 16)
     return out.movedim(-1, 1)

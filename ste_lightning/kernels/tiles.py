@@ -6,10 +6,6 @@ each unit of bits (a byte, or in the format ``words`` a 32-bit word), so that a 
 channel and no sum ever runs across lanes. Byte lanes overflow after 31 bytes of eight bits; they
 are then added to 16-bit sums, even lanes first and odd lanes after (the panel's channels are
 ordered for that).
-
-The format ``lookup`` never counts: a row's four bits select one of 16 tables, whose 16 entries
-are the counts for all four-bit weights, and one VPSHUFB looks up 32 channels. It costs two
-instructions per 128 bits, where counting by nibbles costs four.
 """
 
 from __future__ import annotations
@@ -22,7 +18,6 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
-from ste_lightning.kernels.target import has_avx2
 
 __all__ = ["CHUNK", "tile"]
 
@@ -66,54 +61,6 @@ def _count(builder: Any, value: Any) -> Any:
     return builder.call(function, [value])
 
 
-def _shuffle(builder: Any, table: Any, index: Any) -> Any:
-    kind = ir.FunctionType(table.type, [table.type, index.type])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pshuf.b")  # type: ignore[no-untyped-call]
-    return builder.call(function, [table, index])
-
-
-def _table(module: Any) -> Any:
-    """Return a pointer to the constants popcount(a xor w) at 16 a + w."""
-    name = "ste_lightning_counts"
-    counts = [(a ^ w).bit_count() for a in range(16) for w in range(16)]
-    if name not in module.globals:
-        kind = ir.ArrayType(_I8, len(counts))
-        table = ir.GlobalVariable(module, kind, name)
-        table.linkage, table.global_constant, table.align = "internal", True, 64
-        table.initializer = ir.Constant(kind, counts)
-    return module.globals[name].bitcast(_I8.as_pointer())
-
-
-class _Lookup:
-    """Rows hold one byte per four bits (in its upper half), which is the table's offset."""
-
-    lanes, element, vectors, unit = 32, _I8, 2, 2
-
-    def __init__(self, builder: Any) -> None:
-        self.builder, self.table = builder, _table(builder.module)
-        self.kind = ir.VectorType(_I8, self.lanes)
-
-    def weights(self, pointer: Any) -> list[tuple[Any, Any]]:
-        """Return, per vector of the panel, the lower and the upper half of each byte."""
-        b, pairs = self.builder, []
-        for v in range(self.vectors):
-            packed = _load(b, b.gep(pointer, [_index(v * self.lanes)]), self.kind)
-            lower = b.and_(packed, _splat_constant(self.kind, 15))
-            pairs.append((lower, b.lshr(packed, _splat_constant(self.kind, 4))))
-        return pairs
-
-    def counts(self, row: Any, weights: list[tuple[Any, Any]]) -> list[list[Any]]:
-        """Return, per vector, the counts to add."""
-        b, found = self.builder, []
-        for half in range(2):
-            offset = b.zext(b.load(b.gep(row, [_index(half)])), _I64)
-            entry = _load(b, b.gep(self.table, [offset]), ir.VectorType(_I8, 16), align=16)
-            lanes = ir.Constant(ir.VectorType(_I32, self.lanes), [*range(16)] * 2)
-            both = b.shuffle_vector(entry, ir.Constant(entry.type, ir.Undefined), lanes)
-            found.append([_shuffle(b, both, pair[half]) for pair in weights])
-        return found
-
-
 class _Popcount:
     """Rows hold the bits as they are; the lanes count by LLVM's population count."""
 
@@ -146,7 +93,7 @@ class _Words(_Popcount):
     lanes, element, unit = 16, _I32, 4
 
 
-_FORMATS = {"lookup": _Lookup, "bytes": _Bytes, "words": _Words}
+_FORMATS = {"bytes": _Bytes, "words": _Words}
 
 
 def _emit(b: Any, fmt: Any, rows: list[Any], panel: Any, units: Any, sums: Any) -> None:
@@ -198,7 +145,7 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
     """Return the micro-kernel of a format for ``rows`` rows.
 
     Args:
-        name: ``"lookup"``, ``"bytes"`` or ``"words"``.
+        name: ``"bytes"`` or ``"words"``.
         rows: R.
 
     Returns:
@@ -220,9 +167,6 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
         sums: Any,
     ) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            if name == "lookup" and not has_avx2():
-                # Never called there, and the instruction must not reach the code generator.
-                return context.get_dummy_value()
             panels_, panel_start_, bits_, row_start_, stride_, units_, sums_ = args
 
             def data(position: int, array: Any) -> Any:

@@ -14,7 +14,14 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import Codes, Coefficients
-from ste_lightning.kernels.panels import LAYOUTS, Layout, lay_out, lay_out_depthwise, lay_out_digits
+from ste_lightning.kernels.panels import (
+    LAYOUTS,
+    Layout,
+    aligned,
+    lay_out,
+    lay_out_depthwise,
+    lay_out_digits,
+)
 from ste_lightning.kernels.plan import plan_of
 
 __all__ = ["Prepared", "prepare"]
@@ -97,6 +104,17 @@ class Prepared:
         """Bytes of bit pairs to count for one row and all outputs of a group."""
         planes: int = self.input_planes * self.weight_planes
         return self.units * self.layout.unit * planes * self.outputs
+
+    @functools.cached_property
+    def record(self) -> NDArray[np.int64]:
+        """The plan, followed by where the arrays lie: one argument of a compiled call."""
+        arrays = (self.panels, self.coefficients.columns, self.scale, self.shift)
+        places = [number for array in arrays for number in (array.ctypes.data, array.size)]
+        return np.concatenate([self.plan, np.array(places, np.int64)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the record: a copy's arrays lie elsewhere."""
+        return {key: value for key, value in self.__dict__.items() if key != "record"}
 
 
 @dataclass(frozen=True)
@@ -230,7 +248,7 @@ def prepare(
 
 
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, out=aligned(sum(map(len, parts))))
 
 
 def _floats(values: Tensor | None, count: int, default: float) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ste_lightning import deploy
+from ste_lightning.deploy.float_thresholds import float_threshold
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import BinaryConv2d, QuantConv1d, QuantConv2d, QuantLinear, RSign
@@ -103,8 +104,34 @@ def test_pooling_between_sums_and_batch_norm_folds():
     network = trained(ConvNet(channels=(8, 16, 16), pool=(1,)), 1, 8, 8)
     packed = deploy.pack(network)
     kinds = [type(packed.layer(s.target)).__name__ for s in packed.steps if s.op == "layer"]
-    assert kinds[:5] == ["Conv2d", "BatchNorm2d", "PackedConv", "MaxPool2d", "PackedConv"]
-    assert kinds.count("BatchNorm2d") == 2
+    assert kinds[:4] == ["Conv2d", "PackedConv", "MaxPool2d", "PackedConv"]
+    assert kinds.count("BatchNorm2d") == 1
+
+
+@pytest.mark.parametrize("name", ["sign", "step"])
+def test_a_batch_norm_of_floats_is_a_threshold_on_floats(name):
+    """Also for the floats next to where it changes, zeros, and constant channels."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6).eval()
+    norm.weight.data = torch.tensor([1.3, -0.7, 0.0, 0.0, 1e-3, -2.0])
+    norm.bias.data = torch.tensor([0.2, 0.3, 0.5, -0.5, 0.0, 0.0])
+    norm.running_mean[:4] = torch.randn(4)
+    norm.running_var.uniform_(0.1, 3.0)
+    plain = BinaryInput(name)
+    factor, offset = float_threshold(norm, plain)
+    near = (-offset * factor).clone()
+    x = [torch.randn(500, 6), torch.zeros(1, 6), -torch.zeros(1, 6)]
+    up, down = near, near
+    for _ in range(8):
+        up, down = up.nextafter(torch.tensor(9e9)), down.nextafter(torch.tensor(-9e9))
+        x += [up[None], down[None]]
+    values = torch.cat([*x, near[None], torch.full((1, 6), 3e38)])
+    with torch.no_grad():
+        expected = plain.encode(norm(values.T.reshape(1, 6, -1, 1)), 1)
+    folded = BinaryInput(name, channels=6)
+    folded.factor, folded.offset = factor, offset
+    assert torch.equal(folded.encode(values.T.reshape(1, 6, -1, 1), 1), expected)
+    assert expected.float().mean((0, 2, 3))[[0, 1, 4, 5]].sub(0.5).abs().max() < 0.4
 
 
 @pytest.mark.parametrize("pad_value", [-1.0, 0.0, 1.0, 0.5])

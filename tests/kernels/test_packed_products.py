@@ -1,5 +1,7 @@
 """Packed products equal the float products exactly, in every format, for random shapes."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,20 @@ def test_linear_of_floats(fmt, rows, outputs, channels, inputs, weights):
     y = linear(x, prepare(codes, inputs, weights, format=fmt))
     expected = binary(inputs, x) @ values(weights, codes[:, 0]).T
     assert torch.equal(y.double(), expected)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("weights", [SIGNS, TERNARY])
+def test_more_rows_and_terms_than_one_pass_takes(fmt, weights):
+    torch.manual_seed(0)
+    codes = random_codes(weights, 70, 1, 2603)
+    x, thresholds = floats_with_zeros(301, 2603), torch.randn(2, 2603)
+    prepared = prepare(codes, SIGNS, weights, format=fmt)
+    expected = binary(SIGNS, x * thresholds[0] + thresholds[1]) @ values(weights, codes[:, 0]).T
+    strided = thresholds.T.contiguous().T
+    for w in (prepared, copy.deepcopy(prepared)):
+        for scale, shift in (thresholds, strided):
+            assert torch.equal(linear(x, w, scale, shift).double(), expected)
 
 
 @pytest.mark.parametrize("fmt", [*FORMATS, *CODES])
