@@ -106,11 +106,11 @@ def test_integer_state_dict():
     assert torch.equal(found["0.weight"], net[0].weight)
 
 
-def test_without_a_compiler_aoti_says_so(tmp_path, monkeypatch):
+def test_without_a_compiler_aoti_says_so(tmp_path):
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(ConfigurationError, match="needs a C\\+\\+ compiler"):
+    nowhere = config.patch({"cpp.cxx": ("no-such-compiler",)})
+    with nowhere, pytest.raises(ConfigurationError, match="needs a C\\+\\+ compiler"):
         export(deploy.pack(network()), tmp_path / "a", "aoti", torch.zeros(1, 1, 8, 8))
     assert list(tmp_path.iterdir()) == []
 
