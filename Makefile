@@ -22,10 +22,8 @@ test-slow: .venv-test/ready
 	$(TEST) -m pytest -m slow
 
 studies-small: .venv-test/ready
-	for recipe in $(basename $(notdir $(wildcard recipes/study/*.yaml))); do \
-	  $(TEST) -m ste_lightning.study +recipe=$$recipe small=true \
-	    hydra.run.dir=outputs/study-small/$$recipe || exit 1; \
-	done
+	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
+	  hydra.sweep.dir=outputs/study-small
 
 lint: .venv-test/ready
 	$(TEST) -m ruff check .

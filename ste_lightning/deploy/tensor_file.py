@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ste_lightning.deploy.whole_file import written_whole
+from ste_lightning.whole_file import written_whole
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["read", "write"]

@@ -72,7 +72,8 @@ def half_point(
         seed: of the bootstrap.
 
     Returns:
-        N50 with its interval; NaN and a bound where the rate never crosses one half.
+        N50 with its interval; NaN and a bound where the fitted curve does not rise through one
+        half within the range of ``samples``: the largest of them is too few if it ends below.
     """
     N = torch.as_tensor(samples, dtype=torch.float64)
     require(
@@ -82,16 +83,17 @@ def half_point(
         f"use ({len(N)}, seeds), a row for each of the samples",
     )
     rate = success.double().mean(1)
-    none = torch.empty(0, dtype=torch.float64)
-    if rate.max() < 0.5:
-        return Estimate(math.nan, float(N.max()), math.inf, none)
-    if rate.min() > 0.5:
-        return Estimate(math.nan, 0.0, float(N.min()), none)
     seeds = success.shape[1]
     generator = torch.Generator().manual_seed(seed)
     picked = torch.randint(seeds, (replicates, seeds), generator=generator)
     rates = torch.cat([rate[None], success.double()[:, picked].mean(2).T])
-    fits = logistic(N.log(), rates, seeds)[0].exp()
+    centre, width = logistic(N.log(), rates, seeds)
+    none = torch.empty(0, dtype=torch.float64)
+    if rate.max() < 0.5 or (N.max().log() - centre[0]) / width[0] < 0:
+        return Estimate(math.nan, float(N.max()), math.inf, none)
+    if rate.min() > 0.5 or (N.min().log() - centre[0]) / width[0] > 0:
+        return Estimate(math.nan, 0.0, float(N.min()), none)
+    fits = centre.exp()
     low, high = (float(fits[1:].quantile(q)) for q in (0.025, 0.975))
     return Estimate(float(fits[0]), low, high, fits[1:])
 

@@ -93,6 +93,8 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
     for which, name, color, marker in _ITERATES:
         known = [(t.n, getattr(t, f"n50_{which}")) for t in found]
         known = [(n, e) for n, e in known if not math.isnan(e.value)]
+        if not known:
+            continue
         n = [size for size, _ in known]
         value = np.array([e.value for _, e in known])
         spread = [value - [e.low for _, e in known], [e.high for _, e in known] - value]
@@ -109,7 +111,11 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
             fontsize=9,
         )
     sizes = np.array([t.n for t in found], dtype=float)
-    start = found[0].n50_ergodic.value
+    # The bounds' slopes start at the first N50; where none is known, at the first N.
+    start = next(
+        (t.n50_ergodic.value for t in found if not math.isnan(t.n50_ergodic.value)),
+        float(found[0].samples[0]),
+    )
     top = max(max(t.samples) for t in found)
     for power in (2, 4):
         line = start * (sizes / sizes[0]) ** power

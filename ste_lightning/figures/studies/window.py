@@ -34,6 +34,8 @@ def window_figure(results: Sequence[Result]) -> Figure:
         points = sorted(
             ((widths[t.group["rule"]], t.n50_last) for t in members), key=lambda p: p[0]
         )
+        if not points:
+            continue
         x = [width for width, _ in points]
         value = np.array([e.value for _, e in points])
         spread = [value - [e.low for _, e in points], [e.high for _, e in points] - value]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.whole_file import written_whole
 
 __all__ = ["Columns", "read", "write"]
 
@@ -37,15 +37,8 @@ def write(path: Path, columns: Columns, provenance: Mapping[str, Any]) -> None:
     """
     table = _arrow("pyarrow").table(columns)
     table = table.replace_schema_metadata({"provenance": json.dumps(dict(provenance))})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        part = Path(file.name)
-    try:
+    with written_whole(path) as part:
         _arrow("pyarrow.parquet").write_table(table, part, compression="zstd")
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path) -> tuple[Columns, dict[str, Any]]:

@@ -144,7 +144,8 @@ def gap_rows(results: Sequence[Result]) -> list[Row]:
         for before, t in zip([None, *members[:-1]], members, strict=True):
             row: Row = {**t.group, "n": t.n}
             row |= {"N50 last": str(t.n50_last), "N50 averaged": str(t.n50_ergodic)}
-            row["ratio"] = f"{t.n50_last.value / t.n50_ergodic.value:.2f}"
+            ratio = t.n50_last.value / t.n50_ergodic.value
+            row["ratio"] = "" if math.isnan(ratio) else f"{ratio:.2f}"
             for which in ("last", "ergodic"):
                 name = "exponent last" if which == "last" else "exponent averaged"
                 pair = [getattr(u, f"n50_{which}") for u in (before, t) if u is not None]

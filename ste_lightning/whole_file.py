@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ __all__ = ["written_whole"]
 def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; it takes its place when the block has succeeded.
 
+    The file has the permissions that ``open`` would give it.
+
     Args:
         path: the file to make or to replace; its folder is made too.
 
@@ -25,24 +26,16 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     require(not target.is_dir() and str(path) != "", "out", str(path), "name a file, not a folder")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary.touch(exist_ok=False)  # not by tempfile, whose files only their owner may read
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
