@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ste_lightning.whole_file import written_whole
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.whole_file import written_whole
 
 __all__ = ["read", "write"]
 

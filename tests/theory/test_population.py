@@ -165,7 +165,7 @@ def test_expectation_of_functions_with_jumps_and_spikes():
 
 @pytest.mark.parametrize("rule", ["relu", "identity", "triangular"])
 def test_spread_of_the_gradient_at_the_teacher(rule):
-    n, samples, noise = 6, 200, 0.5
+    n, samples, noise = 6, 200, 1.0
     v = torch.tensor([0.6, 0.5, -0.3], dtype=torch.float64)
     stability = population.local_stability(n, samples, noise, v, rule)
     generator = torch.Generator().manual_seed(1)
@@ -179,6 +179,11 @@ def test_spread_of_the_gradient_at_the_teacher(rule):
     error = g.double().square().mean(1).std() / math.sqrt(sets)
     assert float((variance - stability.spread**2).abs()) < 4 * float(error)
     assert stability.signal == pytest.approx(float(restoring_drift(n, v[None], rule)), rel=1e-4)
+    # What a coordinate, and all of them together, make of such a gradient.
+    p = g.double().clamp(min=0) / stability.signal
+    close_to_mean(p.mean(1), torch.tensor(stability.share))
+    close_to_mean((p > 0.5).double().mean(1), torch.tensor(stability.overturned))
+    close_to_mean((1 - p.clamp(max=1)).prod(1), torch.tensor(stability.fraction))
 
 
 def test_stability_without_noise_and_with_much():

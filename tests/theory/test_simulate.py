@@ -96,6 +96,12 @@ def test_follows_the_numpy_reference(backend, rule, weight_rule, m):
         hamming = ((latents >= 0) != (w_star[t].numpy() > 0)).sum(1)
         assert result.hamming[t, 1:].tolist() == hamming.tolist()
         np.testing.assert_allclose(result.latent[t], latents[-1], atol=1e-6)
+        signs = np.where(np.stack([model.weight[t].detach().numpy(), *latents]) >= 0, 1, -1)
+        assert result.flips[t] == (signs[1:] != signs[:-1]).sum()
+        np.testing.assert_allclose(result.average[t], signs[1:].mean(0))
+        a = np.einsum("imn,tn->tim", Z[t].numpy(), signs / np.sqrt(12))
+        residual = (a > 0) @ v[t].numpy() - y[t].numpy()
+        np.testing.assert_allclose(result.loss[t], (residual**2).mean(1) / 2, rtol=1e-5)
     assert torch.equal(result.teacher, w_star.sign())
 
 

@@ -55,6 +55,24 @@ def test_half_point_outside_the_grid_is_bounded_not_guessed():
         half_point([10, 20, 30], torch.zeros(2, 8, dtype=torch.bool))
 
 
+def shares(*rates, seeds=40):
+    """Outcomes with these rates at successive numbers of samples, the same seeds first."""
+    return torch.stack([torch.arange(seeds) < round(rate * seeds) for rate in rates])
+
+
+@pytest.mark.parametrize(
+    ("rates", "shown"),
+    [
+        ((0.1, 0.3, 0.5, 0.35, 0.3, 0.35), "> 320"),  # saturates: the fit crosses far beyond
+        ((0.6, 0.4, 0.3, 0.2, 0.1, 0.0), "> 320"),  # more samples make it worse
+        ((0.48, 0.7, 0.6, 0.65, 0.7, 0.65), "< 10"),  # the fit crosses before the grid
+        ((1.0, 0.9, 0.9, 0.8, 0.7, 0.6), "< 10"),  # falls, and yet is above one half throughout
+    ],
+)
+def test_a_curve_that_does_not_rise_through_one_half_gives_a_bound(rates, shown):
+    assert str(half_point([10, 20, 40, 80, 160, 320], shares(*rates))) == shown
+
+
 def test_crossing_interpolates_and_bounds():
     share = torch.tensor([[0.1, 0.3], [0.3, 0.5], [0.5, 0.7]])
     found = crossing([10, 20, 40], share)

@@ -1,5 +1,6 @@
 """Studies: the grid, what is stored and reused, tables, figures, and the command."""
 
+import dataclasses
 import math
 import sys
 import types
@@ -242,6 +243,12 @@ def test_recurrence_rows(noisy):
     ]
     assert [row["lr"] for row in rows[3:]] == ["", "0.1"]
     assert float(rows[1]["correlation"]) > 0.7
+    assert float(rows[1]["correlation, escapes"]) > 0.7
+    # Where the data sets do not differ there is no correlation.
+    columns = noisy[0].columns
+    equal = {**columns, "fraction": [0.5] * len(columns["fraction"])}
+    one = dataclasses.replace(noisy[0], columns=equal)
+    assert recurrence_rows([one])[0]["correlation"] == ""
 
 
 def test_figures_are_drawn(phase, noisy, tmp_path):
@@ -277,6 +284,16 @@ def test_the_gap_and_windows(tmp_path):
     assert list(verdicts.values()).count("best") == 2
     figures.gap_figure(one).savefig(tmp_path / "gap.png")
     figures.window_figure(results).savefig(tmp_path / "window.png")
+
+
+def test_an_unknown_threshold_is_a_bound_in_tables_and_figures(tmp_path):
+    grid = {"rule": [{"rule": "clipped", "width": 0.5}], "n": [8, 16], "samples": [2, 3]}
+    results = run(expand({**BASE, "m": 4}, grid), tmp_path, workers=1, show=False)
+    row = tables.gap_rows(results)[-1]
+    assert (row["N50 last"], row["ratio"], row["exponent last"]) == ("> 3", "", "")
+    assert tables.window_rows(results) == []
+    for draw in (figures.gap_figure, figures.phase_figure, figures.window_figure):
+        draw(results).savefig(tmp_path / "bounds.png")
 
 
 def test_both_layers_optimizers_and_their_figures(tmp_path):
@@ -352,4 +369,26 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
     assert study.main([]) == 1
     assert "+recipe=NAME" in capsys.readouterr().err
+    torch.set_num_threads(threads)
+
+
+def test_several_studies_in_one_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    text = """
+base: {n: 8, steps: 20, trials: 64}
+grid: {rule: [%s], samples: [10]}
+table: {_target_: ste_lightning.theory.studies.rates.rate_rows}
+"""
+    for rule in ("relu", "tanh"):
+        (recipes / f"{rule}_only.yaml").write_text(text % rule)
+    arguments = ["--multirun", "+recipe=glob(*_only)", "small=true", "--config-dir", str(recipes)]
+    assert study.main(arguments) == 0
+    folder = tmp_path / "outputs" / "study"
+    for name in ("relu_only", "tanh_only"):
+        assert len(list((folder / name / "cells").iterdir())) == 1
+        assert (folder / name / "table.csv").exists()
+    assert "tanh_only" in capsys.readouterr().out
     torch.set_num_threads(threads)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
-from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, grid
+from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, bounds, grid
 from ste_lightning.theory.statistics import Estimate, wilson
 from ste_lightning.theory.studies import tables
 
@@ -101,11 +101,11 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
         axes.errorbar(
             n, value, np.maximum(spread, 0), color=color, marker=marker, capsize=2, label=name
         )
-        slope = f"{_exponent(known):.2f}" if len(known) > 1 else "?"
+        slope = f"\nlocally $n^{{{_exponent(known):.2f}}}$" if len(known) > 1 else ""
         axes.annotate(
-            f"{value[-1]:.0f}\nlocally $n^{{{slope}}}$",
+            f"{value[-1]:.0f}{slope}",
             (n[-1], value[-1]),
-            xytext=(7, -6),
+            xytext=(7, 2 if which == "last" else -22),
             textcoords="offset points",
             color=color,
             fontsize=9,
@@ -116,19 +116,10 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
         (t.n50_ergodic.value for t in found if not math.isnan(t.n50_ergodic.value)),
         float(found[0].samples[0]),
     )
-    top = max(max(t.samples) for t in found)
-    for power in (2, 4):
-        line = start * (sizes / sizes[0]) ** power
-        axes.plot(sizes, line, linestyle="--" if power == 2 else "-.", color=GREY, linewidth=1)
-        inside = int(np.flatnonzero(line < 2 * top)[-1])
-        axes.annotate(
-            f"slope $n^{power}$", (sizes[inside], line[inside]), fontsize=8, color="#555555"
-        )
+    bounds(axes, sizes, start, 2.0 * max(max(t.samples) for t in found))
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
     axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
     axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 3.4)
-    axes.set_ylim(start / 1.6, top * 2)
     axes.set(xlabel="inputs n", ylabel="N50: samples for half of the trials")
     axes.set_title("bounds and measurement", fontsize=11)
     grid(axes)

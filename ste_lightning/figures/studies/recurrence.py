@@ -33,7 +33,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     everything = results
     results = [r for r in everything if r.settings.get("lr", 1.0) == usual]
     figure = Figure(figsize=(13, 8), layout="constrained")
-    upper, lower = figure.subfigures(2, 1)
+    upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
     grid = upper.add_gridspec(3, 3)
     by_noise = sorted(results, key=lambda r: (-r.settings["samples"], r.settings["noise"]))
     most = [r for r in by_noise if r.settings["samples"] == by_noise[0].settings["samples"]]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
-__all__ = ["AVERAGED", "COLORS", "GREY", "LAST", "clean", "grid"]
+__all__ = ["AVERAGED", "COLORS", "GREY", "LAST", "bounds", "clean", "grid", "legend"]
 
 LAST, AVERAGED, GREY = "#d9730d", "#1f5fa8", "#8a8a8a"
 COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b"]
@@ -21,3 +26,44 @@ def grid(axes: Axes) -> None:
     axes.grid(color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)
     clean(axes)
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """Name what is drawn, if anything is: all values may be mere bounds."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, **options)
+
+
+def bounds(
+    axes: Axes,
+    sizes: npt.NDArray[np.float64],
+    start: float,
+    top: float,
+    powers: Sequence[int] = (2, 4),
+) -> None:
+    """Draw lines of slope n^p from (sizes[0], start), each named where it leaves the axes.
+
+    Args:
+        axes: both of whose scales are, or will be, logarithmic; their y range is set here.
+        sizes: the n, ascending.
+        start: height of all lines at the first n.
+        top: the upper end of the axes.
+        powers: the p.
+    """
+    axes.set_yscale("log")
+    axes.set_ylim(start / 1.8, top)
+    if len(sizes) < 2:
+        return
+    for power, style in zip(powers, (":", "--", "-.")[-len(powers) :], strict=True):
+        line = start * (sizes / sizes[0]) ** power
+        axes.plot(sizes, line, style, color=GREY, linewidth=1)
+        leaves = sizes[0] * (top / start) ** (1 / power)
+        place = (leaves, top) if leaves < sizes[-1] else (sizes[-1], line[-1])
+        axes.annotate(
+            f"$n^{power}$",
+            place,
+            xytext=(4, -10 if leaves < sizes[-1] else 0),
+            textcoords="offset points",
+            fontsize=9,
+            color="#555555",
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import COLORS, grid
+from ste_lightning.figures.studies.style import COLORS, grid, legend
 from ste_lightning.theory.studies import tables
 from ste_lightning.theory.studies.cells import label
 
@@ -54,6 +54,6 @@ def window_figure(results: Sequence[Result]) -> Figure:
     ticks = sorted(set(widths.values()))
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
     axes.set(xlabel="window: f'(a) = 1 for |a| up to", ylabel="N50 / n, last iterate")
-    axes.legend(frameon=False, fontsize=9)
+    legend(axes)
     grid(axes)
     return figure
