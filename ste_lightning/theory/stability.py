@@ -25,7 +25,9 @@ class Stability:
         share: E[p], expected share of time a coordinate is wrong, s / (D sqrt(2 pi)).
         overturned: P(p > 1/2) = Phi(-D / 2s), probability that noise outweighs signal and the
             averaged iterate has this coordinate wrong.
-        fraction: expected share of time at w*, E[1 - p]^n.
+        fraction: expected share of time at w*, E[1 - p]^n, as if the coordinates of the gradient
+            were independent; for the identity they are, at large N, for other rules their
+            correlations are of order 1/n.
     """
 
     signal: float

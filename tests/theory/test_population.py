@@ -183,7 +183,11 @@ def test_spread_of_the_gradient_at_the_teacher(rule):
     p = g.double().clamp(min=0) / stability.signal
     close_to_mean(p.mean(1), torch.tensor(stability.share))
     close_to_mean((p > 0.5).double().mean(1), torch.tensor(stability.overturned))
-    close_to_mean((1 - p.clamp(max=1)).prod(1), torch.tensor(stability.fraction))
+    together = (1 - p.clamp(max=1)).prod(1)
+    if rule == "triangular":  # whose coordinates are correlated: the product is an approximation
+        assert float(together.mean()) == pytest.approx(stability.fraction, abs=0.05)
+    else:
+        close_to_mean(together, torch.tensor(stability.fraction))
 
 
 def test_stability_without_noise_and_with_much():
