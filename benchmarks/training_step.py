@@ -1,6 +1,6 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
-    python benchmarks/training_step.py [--rounds 15] [--compile] [--only mlp,cnn,w4a4,widths]
+    python benchmarks/training_step.py [--rounds 15] [--compile] [--only mlp,cnn,cnn_pool,w4a4,widths]
                                        [--out FILE]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
@@ -106,18 +106,25 @@ def mlp(first: Layer, later: Layer, widths: tuple[int, ...], float_net: bool) ->
     return nn.Sequential(*layers)
 
 
-def cnn(conv: Layer, float_net: bool) -> nn.Module:
-    """64-64-128-128-256-256, 3x3, BN; first convolution and head float."""
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64)]
+def cnn(conv: Layer, float_net: bool, pool: bool = False) -> nn.Module:
+    """64-64-128-128-256-256, 3x3, BN, halved twice; first convolution and head float.
+
+    Sizes are halved by the strides of the third and the fifth convolution, or by max pooling.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64)]
     channels = (64, 64, 128, 128, 256, 256)
     for i, (a, b) in enumerate(itertools.pairwise(channels)):
+        halves = i % 2 == 1
         if float_net:
             layers.append(nn.ReLU())
-        layers.append(conv(a, b, 3, padding=1, bias=False))
-        if i % 2 == 1:
+        stride = 2 if halves and not pool else 1
+        layers.append(conv(a, b, 3, stride=stride, padding=1, bias=False))
+        if halves and pool:
             layers.append(nn.MaxPool2d(2))
         layers.append(nn.BatchNorm2d(b))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+    return nn.Sequential(
+        *layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10)
+    )
 
 
 def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
@@ -168,7 +175,7 @@ def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds
     times = {name: values[2:] for name, values in times.items()}  # two to warm up
     measured[title] = {n: {"seconds": times[n], "saved bytes": saved[n]} for n in nets}
     reference, base = next(iter(nets)), saved[next(iter(nets))]
-    table = Table("network", "ms", "time / float", "saved MiB", "float / saved", title=title)
+    table = Table("network", "ms", "time / float", "saved MiB", "saved / float", title=title)
     for name in nets:
         ratios = [a / b for a, b in zip(times[name], times[reference], strict=True)]
         table.add_row(
@@ -176,7 +183,7 @@ def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds
             f"{1e3 * statistics.median(times[name]):.2f}",
             f"{statistics.median(ratios):.2f}",
             f"{saved[name] / 2**20:.3f}",
-            f"{base / saved[name]:.2f}",
+            f"{saved[name] / base:.3f}",
         )
     Console().print(table)
 
@@ -186,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--only", default="mlp,cnn,w4a4,widths")
+    parser.add_argument("--only", default="mlp,cnn,cnn_pool,w4a4,widths")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -248,15 +255,18 @@ def main() -> None:
             x, y = torch.randn(64, width), torch.randint(10, (64,))
             nets = mlps(width, width, width, 10)
             compare(f"MLP of width {width}, batch 64", nets, x, y, 10 * arguments.rounds)
-    if "cnn" in wanted:
-        x, y = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
-        nets = {
-            "float": cnn(nn.Conv2d, True),
-            "ours": cnn(QuantConv2d, False),
-            "hand-written": cnn(HandConv, False),
-            **{name: cnn(conv, False) for name, conv in peer_convolutions().items()},
-        }
-        compare("CNN 64-64-128-128-256-256, batch 64", ready(nets), x, y, arguments.rounds)
+    for name, halved in (("cnn", "strides"), ("cnn_pool", "max pooling")):
+        if name in wanted:
+            x, y = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
+            pool = name == "cnn_pool"
+            nets = {
+                "float": cnn(nn.Conv2d, True, pool),
+                "ours": cnn(QuantConv2d, False, pool),
+                "hand-written": cnn(HandConv, False, pool),
+                **{peer: cnn(conv, False, pool) for peer, conv in peer_convolutions().items()},
+            }
+            title = f"CNN 64-64-128-128-256-256, halved by {halved}, batch 64"
+            compare(title, ready(nets), x, y, arguments.rounds)
     if arguments.out is not None:
         machine = {"torch": torch.__version__, "machine": platform.processor() or "unknown"}
         arguments.out.write_text(json.dumps({**machine, "tables": measured}, indent=1))

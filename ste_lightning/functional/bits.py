@@ -19,7 +19,7 @@ from ste_lightning.functional.rules.windows import Clipped
 from ste_lightning.functional.surrogate import Surrogate, Window
 from ste_lightning.kernels.threads import share
 
-__all__ = ["clip_gradient", "mask_gradient", "pack", "signs", "unpack"]
+__all__ = ["clip_gradient", "mask_gradient", "pack", "signs", "signs_inside", "unpack"]
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
@@ -112,6 +112,37 @@ def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
         return out
     share(lambda a, b: native.signs(source, to, count, a, b), _words(weight), _LEAST)
     return out
+
+
+def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
+    """Write :func:`signs` to ``out``; return whether all of ``x`` is inside the window.
+
+    NaN is outside of every window.
+
+    Args:
+        x: real tensor.
+        out: contiguous if ``x`` is, of its shape and dtype.
+        window: numbers low < x <= high.
+    """
+    native = _native(x)
+    if native is None:
+        x = x.detach()
+        signs(x, out)
+        if x.numel() == 0:
+            return True
+        low, high = (float(end) for end in torch.aminmax(x))  # NaN if there is one
+        return window.low < low and high <= window.high
+    low, high, _ = window
+    source, to, count = x.data_ptr(), out.data_ptr(), x.numel()
+    if count < _LEAST:
+        return bool(native.signs_inside(source, to, low, high, count, 0, (count + 31) // 32))
+    inside: list[int] = []
+
+    def part(first: int, last: int) -> None:
+        inside.append(native.signs_inside(source, to, low, high, count, first, last))
+
+    share(part, _words(x), _LEAST)
+    return all(inside)
 
 
 def clip_gradient(grad: Tensor, x: Tensor, rule: Surrogate) -> Tensor:

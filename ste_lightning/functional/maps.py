@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -12,9 +13,11 @@ from ste_lightning.functional import bits
 from ste_lightning.functional.hard_maps import hard_sign, hard_step
 from ste_lightning.functional.native_nodes import borrowed_node
 from ste_lightning.functional.straight_through import straight_through
-from ste_lightning.functional.surrogate import Surrogate, surrogate
+from ste_lightning.functional.surrogate import Surrogate, Window, surrogate
 
 __all__ = ["hard_sign", "hard_step", "sign", "sign_with", "step", "step_with"]
+
+_NUMBERS = Window(-math.inf, math.inf)  # all of them but -inf; not NaN
 
 
 def sign(x: Tensor, rule: str | Surrogate = "clipped", **params: Any) -> Tensor:
@@ -66,15 +69,16 @@ def sign_with(x: Tensor, rule: Surrogate) -> Tensor:
     y = borrowed_node(x, rule)
     if y is None:
         return straight_through(x, hard_sign, rule)
-    values = y.data  # autograd need not know: the node does not read them
-    bits.signs(values, out=values)
+    # autograd need not know what the values become: the node does not read them
+    if not bits.signs_inside(x, y.data, _NUMBERS) and rule.remembers != "nothing":
+        return straight_through(x, hard_sign, rule)  # some of torch's kernels pass NaN
     return y
 
 
 def step_with(x: Tensor, rule: Surrogate) -> Tensor:
     """Return :func:`step` of a floating-point tensor, which may be kept whole if it is small."""
     y = borrowed_node(x, rule)
-    if y is None:
+    if y is None or math.isnan(y.data.sum()):  # as above
         return straight_through(x, hard_step, rule)
     y.data.sign_().clamp_min_(0)
     return y

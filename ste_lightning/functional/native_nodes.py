@@ -2,9 +2,8 @@
 
 The clipped rule is the derivative of hardtanh, the ReLU rule that of ReLU. Such a function's
 node is borrowed (:meth:`~ste_lightning.functional.Surrogate.node`): its result is made and then
-overwritten with the quantized values, outside of autograd's sight. hardtanh keeps its input and
-not its result; ReLU keeps its result, of which the backward pass asks only whether it is
-positive, as 1[x > 0] is.
+overwritten with the quantized values, outside of autograd's sight: only functions that keep their
+input will do.
 """
 
 from __future__ import annotations

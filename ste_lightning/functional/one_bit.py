@@ -149,35 +149,47 @@ class _OneBit(torch.autograd.Function):
             bits, mask = packed.pack(x, spec.input_map == "step", window)
         kept = x if spec.input_map is None else None
         ctx.save_for_backward(weight, scale, bits, mask, kept)
+        ctx.inside = False
         y = counted_product(x, weight, scale, bias, spec)
         if y is None:
             values = spec.quantized(x) if bits is None else spec.unpacked(bits, x.shape, x.dtype)
-            y = spec.multiply(values, _weight(weight, scale), bias)
+            quantized, ctx.inside = _weight(weight, scale, spec.weight_rule)
+            y = spec.multiply(values, quantized, bias)
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        spec: OneBitProduct = ctx.spec
-        weight, scale, bits, mask, x = ctx.saved_tensors
-        if x is None:
-            x = spec.unpacked(bits, ctx.shape, ctx.dtype)
-        wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
-        if spec.geometry is None and not wanted[0]:
-            values = torch.empty_like(weight)
-        else:
-            values = _weight(weight, scale)
-        in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted)
-        if in_x is not None and mask is not None:
-            assert spec.input_rule is not None
-            window = spec.input_rule.window(ctx.dtype)
-            assert window is not None
-            in_x = packed.mask_gradient(in_x.contiguous(), mask, window.outside)
-        if in_weight is not None:
-            if scale is not None:
-                in_weight.mul_(scale)
+        if torch.is_grad_enabled():  # the decorator's own work is worth a small product
+            return _backward_once(ctx, grad)  # type: ignore[no-any-return]
+        return _backward(ctx, grad)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    spec: OneBitProduct = ctx.spec
+    weight, scale, bits, mask, x = ctx.saved_tensors
+    if x is None:
+        x = spec.unpacked(bits, ctx.shape, ctx.dtype)
+    wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
+    inside = ctx.inside
+    if spec.geometry is None and not wanted[0]:
+        values = torch.empty_like(weight)
+    else:
+        values, inside = _weight(weight, scale, spec.weight_rule)
+    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted)
+    if in_x is not None and mask is not None:
+        assert spec.input_rule is not None
+        window = spec.input_rule.window(ctx.dtype)
+        assert window is not None
+        in_x = packed.mask_gradient(in_x.contiguous(), mask, window.outside)
+    if in_weight is not None:
+        if scale is not None:
+            in_weight.mul_(scale)
+        if not inside:
             in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
-        return in_x, in_weight, None, in_bias, None
+    return in_x, in_weight, None, in_bias, None
+
+
+_backward_once = once_differentiable(_backward)
 
 
 def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> str:
@@ -200,9 +212,15 @@ def _is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProdu
     )
 
 
-def _weight(weight: Tensor, scale: Tensor | None) -> Tensor:
-    signs = packed.signs(weight)
-    return signs if scale is None else signs.mul_(scale)
+def _weight(weight: Tensor, scale: Tensor | None, rule: Surrogate) -> tuple[Tensor, bool]:
+    """Return the quantized weights, and whether the rule is known to be 1 for all of them."""
+    window = rule.window(weight.dtype)
+    if window is None:
+        signs, inside = packed.signs(weight), rule.remembers == "nothing"
+    else:
+        signs = torch.empty_like(weight)
+        inside = packed.signs_inside(weight, signs, window)
+    return signs if scale is None else signs.mul_(scale), inside
 
 
 def one_bit_product(

@@ -100,8 +100,8 @@ class Surrogate:
             x: float32 or float64; torch compares narrower numbers in another precision.
 
         Returns:
-            A tensor whose backward pass does not read it, except for its being positive where
-            the rule asks that of ``x``; ``None`` where torch has no such function.
+            A tensor whose backward pass does not read it; ``None`` where torch has no such
+            function.
         """
         return None
 

@@ -19,7 +19,9 @@ FLOATS, WORDS = _pointer(types.float32), _pointer(types.uint32)
 _IN_C: dict[Any, Any] = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
 
 
-def addressed(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def addressed(
+    *arguments: Any, returns: Any = types.void
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: compile a function of these arguments; tensors are given by ``data_ptr()``.
 
     Calls do not hold the GIL. The code is cached on disk where the disk allows it, as in
@@ -29,16 +31,17 @@ def addressed(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., 
     Args:
         arguments: ``FLOATS`` and ``WORDS`` for addresses of float32 and uint32, ``SIZE``,
             ``FLOAT`` and ``FLAG`` for numbers.
+        returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
-    signature = types.void(*arguments)
+    signature = returns(*arguments)
     kinds: list[Any] = [_IN_C.get(kind, ctypes.c_void_p) for kind in arguments]
 
-    def compile_(function: Callable[..., None]) -> Callable[..., None]:
+    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             native: Any = numba.cfunc(signature, cache=True, error_model="numpy")(function)
         except RuntimeError:
             native = numba.cfunc(signature, error_model="numpy")(function)
-        call: Any = ctypes.CFUNCTYPE(None, *kinds)(native.address)
+        call: Any = ctypes.CFUNCTYPE(_IN_C.get(returns), *kinds)(native.address)
         call.code = native  # lives as long as who may call it
         return call  # type: ignore[no-any-return]
 

@@ -18,7 +18,7 @@ from ste_lightning.kernels.addressed import FLAG, FLOAT, FLOATS, SIZE, WORDS, ad
 from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.vectors import compare
 
-__all__ = ["mask_", "pack", "signs", "unpack"]
+__all__ = ["mask_", "pack", "signs", "signs_inside", "unpack"]
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _VECTOR = ir.VectorType(ir.FloatType(), 32)
@@ -178,3 +178,21 @@ def signs(w_, out_, size, first, last):  # type: ignore[no-untyped-def]
         else:
             for i in range(start, size):
                 out[i] = np.float32(-1) if w[i] < 0 else np.float32(1)
+
+
+@addressed(FLOATS, FLOATS, FLOAT, FLOAT, SIZE, SIZE, SIZE, returns=SIZE)
+def signs_inside(w_, out_, low, high, size, first, last):  # type: ignore[no-untyped-def]
+    """Write the signs like :func:`signs`; return 1 if low < w <= high holds everywhere, else 0."""
+    w, out = carray(w_, (size,)), carray(out_, (size,))
+    everywhere = np.uint32(0xFFFFFFFF)
+    for word in range(first, last):
+        start = word * 32
+        if start + 32 <= size:
+            everywhere &= _inside(w, start, low, high)
+            _sign(w, start, out)
+        else:
+            for i in range(start, size):
+                if not (low < w[i] and w[i] <= high):
+                    everywhere = np.uint32(0)
+                out[i] = np.float32(-1) if w[i] < 0 else np.float32(1)
+    return np.int64(everywhere == np.uint32(0xFFFFFFFF))

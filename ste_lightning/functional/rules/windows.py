@@ -127,8 +127,8 @@ class ReLU(IndicatorSurrogate):
         return x.clamp_min(0)
 
     def node(self, x: Tensor) -> Tensor | None:
-        """Return ReLU."""
-        return x.relu() if type(self) is ReLU else None
+        """Return ReLU, as the function that keeps its input: a sign's result is positive at 0."""
+        return torch.threshold(x, 0.0, 0.0) if type(self) is ReLU else None
 
     def window(self, dtype: torch.dtype) -> Window | None:
         """Return x > 0."""
