@@ -31,17 +31,6 @@ def _lanes(format: str) -> NDArray[np.int64]:
     return np.argsort(lane_order(LAYOUTS[format]))
 
 
-@functools.cache
-def _constant(count: int, value: float) -> NDArray[np.float32]:
-    return np.full(count, value, np.float32)
-
-
-@functools.lru_cache(maxsize=64)
-def _without_sums(length: int, outputs: int) -> affine.Coefficients:
-    """Return the coefficients of signs with signs, in which the weights' sums cancel."""
-    return affine.coefficients(SIGNS, SIGNS, length, np.zeros(outputs, np.int64))
-
-
 @emitted
 def _popcount(typing: Any, word: Any) -> Any:
     """Return how many bits are set."""
@@ -97,48 +86,43 @@ def prepare_signs(
         groups, pad_value: as in :func:`~ste_lightning.kernels.prepare`.
         format: a name of :data:`~ste_lightning.kernels.panels.LAYOUTS`.
     """
-    layout = LAYOUTS[format]
     all_outputs, channels = weight.shape[:2]
     outputs = all_outputs // groups
-    rows = weight.detach().flatten(2).movedim(1, 2) if weight.dim() > 2 else weight.detach()
+    taps = weight[0, 0].numel() if weight.dim() > 2 and weight.numel() else 1
+    empty = _empty(format, inputs, groups, outputs, taps, channels)
+    units, size = empty.units // taps, len(empty.panels) // groups
+    rows = weight.detach()
+    if weight.dim() > 2:
+        rows = rows.flatten(2).movedim(1, 2)
     flat = rows.contiguous().view(-1).numpy()
-    taps = weight[0, 0].numel() if weight.numel() else 1
-    units = layout.units(channels)
-    size = -(-outputs // layout.width) * layout.width * units * taps * layout.unit
     panels = aligned(groups * size)
     sums = np.empty(all_outputs * taps, np.int64)
-
-    def part(group: int, first: int, last: int) -> None:
-        _lay_out(
-            flat,
-            outputs,
-            taps,
-            channels,
-            units,
-            layout.width,
-            layout.unit,
-            _lanes(format),
-            panels,
-            group * size,
-            sums,
-            group * outputs,
-            first,
-            last,
-        )
-
+    where = (outputs, taps, channels, units, empty.layout.width, empty.layout.unit, _lanes(format))
     least = 1 + (1 << 18) // max(taps * channels, 1)
     for group in range(groups):
-        share(functools.partial(part, group), outputs, least)
+        target = (panels, group * size, sums, group * outputs)
+        share(functools.partial(_lay_out, flat, *where, *target), outputs, least)
+    if inputs == SIGNS and pad_value is None:
+        return replace(empty, panels=panels)  # the constant of the sums cancels
     tap_sums = sums.reshape(all_outputs, taps)
-    padding = np.zeros((taps, all_outputs), np.float32)
+    padding = empty.padding
     if pad_value is not None and pad_value != inputs.offset:
         values = 2 * tap_sums - channels
         padding = ((pad_value - inputs.offset) * values.T).astype(np.float32)
-    length = taps * channels
-    if inputs == SIGNS:  # the constant of the sums cancels
-        fixed = _without_sums(length, all_outputs)
-    else:
-        fixed = affine.coefficients(inputs, SIGNS, length, tap_sums.sum(axis=1))
+    fixed = empty.coefficients
+    if inputs != SIGNS:
+        fixed = affine.coefficients(inputs, SIGNS, taps * channels, tap_sums.sum(axis=1))
+    return replace(empty, panels=panels, coefficients=fixed, padding=padding, cache={})
+
+
+@functools.lru_cache(maxsize=64)
+def _empty(
+    format: str, inputs: Codes, groups: int, outputs: int, taps: int, channels: int
+) -> Prepared:
+    """Return prepared weights without their panels: what depends on the shape alone."""
+    layout, all_outputs = LAYOUTS[format], groups * outputs
+    size = -(-outputs // layout.width) * layout.width * taps * layout.units(channels) * layout.unit
+    no_sums = np.zeros(all_outputs, np.int64)
     prepared = Prepared(
         format,
         inputs,
@@ -147,11 +131,11 @@ def prepare_signs(
         outputs,
         taps,
         channels,
-        panels,
-        fixed,
-        padding,
-        _constant(all_outputs, 1.0),
-        _constant(all_outputs, 0.0),
+        aligned(groups * size),
+        affine.coefficients(inputs, SIGNS, taps * channels, no_sums),
+        np.zeros((taps, all_outputs), np.float32),
+        np.ones(all_outputs, np.float32),
+        np.zeros(all_outputs, np.float32),
         torch.empty(0),
     )
     return replace(prepared, plan=plan_of(prepared))
