@@ -1,7 +1,7 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
-    python benchmarks/training_step.py [--rounds 15] [--compile] [--only mlp,cnn,cnn_pool,w4a4,widths]
-                                       [--out FILE]
+    python benchmarks/training_step.py [--rounds 15] [--compile] [--out FILE]
+                                       [--only mlp,cnn,cnn_pool,w4a4,widths,gpu]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
@@ -160,6 +160,86 @@ def stepper(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], float]:
     return step
 
 
+def on_device(
+    device: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds: int, title: str
+) -> None:
+    """Print time and peak memory of steps under bfloat16 autocast on an accelerator.
+
+    Args:
+        device: ``"cuda"``; ``"cpu"`` runs the same code, without the peak of memory.
+        nets: the first is the float one.
+    """
+    gpu = device == "cuda"
+    x, y = x.to(device), y.to(device)
+    times: dict[str, list[float]] = {name: [] for name in nets}
+    peaks: dict[str, int] = {}
+    optimizers = {}
+    for name, net in nets.items():
+        optimizers[name] = torch.optim.SGD(net.to(device).parameters(), lr=1e-3)
+
+    def step(name: str) -> None:
+        optimizers[name].zero_grad()
+        with torch.autocast(device, dtype=torch.bfloat16):
+            loss = F.cross_entropy(nets[name](x), y)
+        loss.backward()
+        optimizers[name].step()
+        if gpu:
+            torch.cuda.synchronize()
+
+    for name in nets:
+        step(name)
+        if gpu:
+            optimizers[name].zero_grad()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            step(name)
+            peaks[name] = torch.cuda.max_memory_allocated() - before
+            optimizers[name].zero_grad()
+    for _ in range(rounds):
+        for name in nets:
+            start = time.perf_counter()
+            step(name)
+            times[name].append(time.perf_counter() - start)
+    measured[title] = {n: {"seconds": times[n], "peak bytes": peaks.get(n)} for n in nets}
+    reference = next(iter(nets))
+    table = Table("network", "ms", "time / float", "peak MiB", "peak / float", title=title)
+    for name in nets:
+        ratios = [a / b for a, b in zip(times[name], times[reference], strict=True)]
+        peak = ("-", "-")
+        if gpu:
+            share = peaks[name] / peaks[reference]
+            peak = (f"{peaks[name] / 2**20:.1f}", f"{share:.3f}")
+        median = f"{1e3 * statistics.median(times[name]):.2f}"
+        table.add_row(name, median, f"{statistics.median(ratios):.2f}", *peak)
+    Console().print(table)
+
+
+def accelerated(device: str, rounds: int, images: int = 512, width: int = 4096) -> None:
+    """Print the CNN and a wide MLP under bfloat16 autocast."""
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+
+    def first(a: int, b: int) -> nn.Module:
+        return QuantLinear(a, b, input_quantizer=None)
+
+    x, y = torch.randn(images, 3, 32, 32), torch.randint(10, (images,))
+    nets = {
+        "float": cnn(nn.Conv2d, True),
+        "ours": cnn(QuantConv2d, False),
+        "hand-written": cnn(HandConv, False),
+    }
+    on_device(device, nets, x, y, rounds, f"CNN, bfloat16, batch {images}, {name}")
+    x, y = torch.randn(images, width), torch.randint(10, (images,))
+    widths = (width, width, width, 10)
+    nets = {
+        "float": mlp(nn.Linear, nn.Linear, widths, True),
+        "ours": mlp(first, QuantLinear, widths, False),
+        "hand-written": mlp(
+            lambda a, b: HandLinear(a, b, binary_input=False), HandLinear, widths, False
+        ),
+    }
+    on_device(device, nets, x, y, rounds, f"MLP of width {width}, bfloat16, batch {images}, {name}")
+
+
 def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds: int) -> None:
     """Print time and saved bytes of every network beside the first, the float one."""
     saved = {}
@@ -193,7 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--only", default="mlp,cnn,cnn_pool,w4a4,widths")
+    parser.add_argument("--only", default="mlp,cnn,cnn_pool,w4a4,widths,gpu")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -267,6 +347,8 @@ def main() -> None:
             }
             title = f"CNN 64-64-128-128-256-256, halved by {halved}, batch 64"
             compare(title, ready(nets), x, y, arguments.rounds)
+    if "gpu" in wanted and torch.cuda.is_available():
+        accelerated("cuda", arguments.rounds)
     if arguments.out is not None:
         machine = {"torch": torch.__version__, "machine": platform.processor() or "unknown"}
         arguments.out.write_text(json.dumps({**machine, "tables": measured}, indent=1))

@@ -69,9 +69,11 @@ def sign_with(x: Tensor, rule: Surrogate) -> Tensor:
     y = borrowed_node(x, rule)
     if y is None:
         return straight_through(x, hard_sign, rule)
-    # autograd need not know what the values become: the node does not read them
-    if not bits.signs_inside(x, y.data, _NUMBERS) and rule.remembers != "nothing":
-        return straight_through(x, hard_sign, rule)  # some of torch's kernels pass NaN
+    values = y.data  # autograd need not know: the node does not read them
+    if type(x) is Parameter or rule.remembers == "nothing":
+        bits.signs(x.detach(), values)
+    elif not bits.signs_inside(x, values, _NUMBERS):  # some of torch's kernels pass NaN
+        return straight_through(x, hard_sign, rule)
     return y
 
 

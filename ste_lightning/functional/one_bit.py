@@ -160,7 +160,7 @@ class _OneBit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # the decorator's own work is worth a small product
-            return _backward_once(ctx, grad)  # type: ignore[no-any-return]
+            return _backward_once(ctx, grad)
         return _backward(ctx, grad)
 
 
