@@ -9,13 +9,13 @@ from typing import Any
 import numba
 from numba import types
 
-__all__ = ["FLAG", "FLOAT", "FLOATS", "SIZE", "WORDS", "addressed", "carray"]
+__all__ = ["BYTES", "FLAG", "FLOAT", "FLOATS", "SIZE", "WORDS", "addressed", "carray"]
 
 carray: Any = numba.carray  # type: ignore[attr-defined]
 
 FLAG, FLOAT, SIZE = types.boolean, types.float32, types.int64
 _pointer: Any = types.CPointer
-FLOATS, WORDS = _pointer(types.float32), _pointer(types.uint32)
+BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
 _IN_C: dict[Any, Any] = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
 
 
@@ -29,8 +29,8 @@ def addressed(
     is trusted with their sizes.
 
     Args:
-        arguments: ``FLOATS`` and ``WORDS`` for addresses of float32 and uint32, ``SIZE``,
-            ``FLOAT`` and ``FLAG`` for numbers.
+        arguments: ``BYTES``, ``FLOATS`` and ``WORDS`` for addresses of uint8, float32 and uint32,
+            ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
         returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
     signature = returns(*arguments)

@@ -250,6 +250,9 @@ def spread_codes(codes, channels, groups, outputs, out, lanes, plane, first, las
 
     ``codes`` has ``groups`` x ``channels`` bytes per pixel, ``out`` ``lanes`` per pixel and plane.
     """
+    if channels == 1 and outputs == 1 and groups == lanes:
+        out[first * lanes : last * lanes] = codes[first * lanes : last * lanes]
+        return
     for pixel in range(first, last):
         source = pixel * groups * channels
         for j in range(channels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -12,8 +13,6 @@ from ste_lightning.kernels.products import default_format
 from ste_lightning.kernels.threads import share
 
 __all__ = ["levels"]
-
-_MOST_COMPARED = 24  # thresholds; more are searched
 
 
 def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: int = -1) -> Tensor:
@@ -28,7 +27,7 @@ def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: in
         axis: the channels' axis of ``x``.
 
     Returns:
-        A tensor of the shape of ``x``; channels are stored last if they are in ``x``.
+        A tensor of the shape of ``x``; compiled code stores the channels last, as packing wants.
     """
     channels, count = thresholds.shape
     compiled = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
@@ -37,43 +36,51 @@ def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: in
     from ste_lightning.kernels import staircase
 
     axis %= x.dim()
-    last = x.detach().movedim(axis, -1)
+    x = x.detach()
+    last = x.movedim(axis, -1) if axis < x.dim() - 1 else x
     channels_last = last.is_contiguous()
-    flat = (last if channels_last else x.detach().contiguous()).reshape(-1)
-    out = torch.empty(flat.shape, dtype=torch.uint8)
-    inner = 1 if channels_last else math.prod(x.shape[axis + 1 :])
-    if channels == 1:
-        inner = min(flat.numel(), 1 << 12)
-    ones = torch.ones(channels)
-    compare = count <= _MOST_COMPARED
-    table = thresholds.detach().to(torch.float32)
-    table = table.T if compare else functional.pad(table, (0, 256 - count), value=math.inf)
-    flat_table = table.reshape(-1).numpy()
-    scale = (ones if factor is None else factor.detach().float().expand(channels)).contiguous()
-    work = staircase.count_rows if compare else staircase.search
+    x = last if channels_last else x.contiguous()
+    out = torch.empty(x.shape, dtype=torch.uint8)
+    table = thresholds.detach().to(torch.float32).contiguous()
+    if factor is None:
+        scale = _ones(channels)
+    else:
+        scale = factor.detach().float().expand(channels).contiguous()
+    size = x.numel()
+    given, places = x.data_ptr(), out.data_ptr()
+    if channels > 1 and channels_last:
+        if count <= staircase.MOST_COMPARED:
+            work, table = staircase.count_rows, table.T.contiguous()
+        else:
+            work = staircase.search_rows
+            table = functional.pad(table, (0, 256 - count), value=math.inf)
+        arguments = (given, scale.data_ptr(), table.data_ptr(), channels, count, places)
+        share(lambda a, b: work(*arguments, a, b), size // channels, 1 + (1 << 16) // channels)
+    else:
+        inner = size if channels == 1 else math.prod(x.shape[axis + 1 :])
+        planes = (given, scale.data_ptr(), table.data_ptr(), channels, count, inner, places)
+        share(lambda a, b: staircase.count_planes(*planes, a, b), size, 1 << 16, 64)
+    if not channels_last:
+        out = _to_last(out, axis)
+    return out.movedim(-1, axis) if axis < out.dim() - 1 else out
 
-    def part(first: int, end: int, source: Tensor, target: Tensor, width: int) -> None:
-        work(
-            source.numpy(),
-            scale.numpy(),
-            flat_table,
-            channels,
-            count,
-            width,
-            target.numpy(),
-            first,
-            end,
-        )
 
-    size = channels * inner
-    rows = flat.numel() // size
-    least = 1 + (1 << 16) // size
-    share(lambda a, b: part(a, b, flat, out, inner), rows, least)
-    if rows * size < flat.numel():  # the rest of a single row of thresholds
-        part(0, 1, flat[rows * size :], out[rows * size :], flat.numel() - rows * size)
-    if channels_last:
-        return out.view(last.shape).movedim(-1, axis)
-    return out.view(x.shape)
+def _to_last(codes: Tensor, axis: int) -> Tensor:
+    """Return contiguous codes with an axis moved to the end, contiguous again."""
+    from ste_lightning.kernels import planar
+
+    before, channels, after = codes.shape[:axis], codes.shape[axis], codes.shape[axis + 1 :]
+    pixels = math.prod(after)
+    out = torch.empty(*before, *after, channels, dtype=torch.uint8)
+    places = (codes.data_ptr(), out.data_ptr(), pixels, channels)
+    eights = math.prod(before) * -(-channels // 8)
+    share(lambda a, b: planar.codes_to_pixels(*places, a, b), eights, 1 + (1 << 14) // pixels)
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(count: int) -> Tensor:
+    return torch.ones(count)
 
 
 def _levels_torch(x: Tensor, thresholds: Tensor, factor: Tensor | None, axis: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images stored pixel by pixel (NHWC), copied to images stored channel by channel (NCHW)."""
+"""Images stored pixel by pixel (NHWC), copied to or from those stored channel by channel (NCHW)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ste_lightning.kernels.addressed import FLOATS, SIZE, addressed, carray
+from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import emitted
 
-__all__ = ["to_planar"]
+__all__ = ["codes_to_pixels", "to_planar"]
 
 _EIGHT = ir.VectorType(ir.FloatType(), 8)
 _ARRAY = types.Array(types.float32, 1, "C")
+_CODES = types.Array(types.uint8, 1, "C")
 
 
 def _exchange(builder: Any, rows: list[Any], d: int) -> list[Any]:
@@ -75,3 +76,74 @@ def to_planar(x_, out_, images, pixels, channels):  # type: ignore[no-untyped-de
         for c in range(whole_channels, channels):
             for p in range(pixels):
                 out[start + c * pixels + p] = x[start + p * channels + c]
+
+
+@emitted
+def _transpose_bytes(
+    typing: Any, x: Any, at: Any, stride: Any, out: Any, to: Any, lanes: Any
+) -> Any:
+    """Write out[to + j * lanes + i] = x[at + i * stride + j] for i and j below 8."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at_, stride_, out_, to_, lanes_ = args
+        eight = ir.VectorType(ir.IntType(8), 8)
+        source = context.make_array(signature.args[0])(context, builder, x_).data
+        target = context.make_array(signature.args[3])(context, builder, out_).data
+
+        def load(place: Any) -> Any:
+            value = builder.load(builder.bitcast(place, eight.as_pointer()))
+            value.align = 1
+            return value
+
+        def shuffle(a: Any, b: Any, lanes: list[int]) -> Any:
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+            return builder.shuffle_vector(a, b, mask)
+
+        parts = []  # per set of rows its columns, in vectors of 16 bytes once they are mixed
+        for i in range(8):
+            place = builder.add(at_, builder.mul(stride_, ir.Constant(ir.IntType(64), i)))
+            parts.append([load(builder.gep(source, [place]))])
+        while len(parts) > 1:
+            half = len(parts) // 2
+            mixed = []
+            for upper, lower in zip(parts[:half], parts[half:], strict=True):
+                found = []
+                for a, b in zip(upper, lower, strict=True):
+                    size = a.type.count
+                    for first in range(0, size, 8):
+                        mixing = [n for k in range(first, first + 8) for n in (k, size + k)]
+                        found.append(shuffle(a, b, mixing))
+                mixed.append(found)
+            parts = mixed
+        for j in range(8):
+            pair = parts[0][j // 2]
+            column = shuffle(pair, pair, [*range(j % 2 * 8, j % 2 * 8 + 8)])
+            place = builder.add(to_, builder.mul(lanes_, ir.Constant(ir.IntType(64), j)))
+            place = builder.bitcast(builder.gep(target, [place]), eight.as_pointer())
+            builder.store(column, place).align = 1
+        return context.get_dummy_value()
+
+    index = types.int64
+    return types.none(_CODES, index, index, _CODES, index, index), code
+
+
+@addressed(BYTES, BYTES, SIZE, SIZE, SIZE, SIZE)
+def codes_to_pixels(codes_, out_, pixels, channels, first, last):  # type: ignore[no-untyped-def]
+    """Copy codes (images, channels, pixels) to (images, pixels, channels), eight channels a time.
+
+    The eights, counted over all images, are those from ``first`` to ``last``.
+    """
+    eights = (channels + 7) // 8
+    size = ((last + eights - 1) // eights) * pixels * channels
+    codes, out = carray(codes_, (size,)), carray(out_, (size,))
+    for block in range(first, last):
+        image, eight = block // eights, block % eights
+        start, c = image * pixels * channels, 8 * eight
+        whole = pixels // 8 * 8 if c + 8 <= channels else 0
+        for p in range(0, whole, 8):
+            _transpose_bytes(
+                codes, start + c * pixels + p, pixels, out, start + p * channels + c, channels
+            )
+        for k in range(c, min(c + 8, channels)):
+            for p in range(whole, pixels):
+                out[start + p * channels + k] = codes[start + k * pixels + p]

@@ -9,9 +9,13 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels.compiling import compiled, emitted
+from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
+from ste_lightning.kernels.compiling import emitted, inlined
 
-__all__ = ["count_rows", "search"]
+__all__ = ["MOST_COMPARED", "count_planes", "count_rows", "search_rows"]
+
+MOST_COMPARED = 24  # thresholds; more are searched
+_FEW = 8  # thresholds; comparing with so few is faster than looking for the nearest
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _LANES = 32
@@ -73,59 +77,163 @@ def _count_32(
     ), code
 
 
-@compiled
-def count_rows(x, factor, thresholds, channels, count, inner, out, first, last):  # type: ignore[no-untyped-def]
-    """Write codes of rows ``first`` to ``last``, by comparing with every threshold.
+@emitted
+def _nearest_32(
+    typing: Any, x: Any, start: Any, scale: Any, table: Any, origin: Any, slope: Any, last: Any,
+    out: Any,
+) -> Any:  # fmt: skip
+    """Write the codes of 32 elements by comparing each with one threshold of :func:`_near`."""
 
-    A row is ``channels`` x ``inner`` floats. Channel c has ``factor[c]`` and the thresholds
-    ``thresholds[k channels + c]``, k < ``count``.
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, start_, scale_, table_, origin_, slope_, last_, out_ = args
+
+        def data(position: int, array: Any) -> Any:
+            return context.make_array(signature.args[position])(context, builder, array).data
+
+        def splat(value: Any) -> Any:
+            undefined = ir.Constant(_VALUES, ir.Undefined)
+            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, undefined, ir.Constant(_COUNTS, [0] * _LANES))
+
+        source = builder.bitcast(builder.gep(data(0, x_), [start_]), _VALUES.as_pointer())
+        values = builder.load(source)
+        values.align = 4
+        values = builder.fmul(values, splat(scale_))
+        place = builder.fmul(builder.fsub(values, splat(origin_)), splat(slope_))
+        place = builder.fadd(place, ir.Constant(_VALUES, [0.5] * _LANES))
+        most, zero = splat(last_), ir.Constant(_VALUES, None)
+        place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
+        place = builder.select(builder.fcmp_ordered(">", place, zero), place, zero)
+        near = builder.fptosi(place, _COUNTS)
+        compared: Any = ir.Constant(_VALUES, ir.Undefined)
+        thresholds = data(3, table_)
+        for i in range(_LANES):
+            lane = ir.Constant(ir.IntType(32), i)
+            at = builder.zext(builder.extract_element(near, lane), ir.IntType(64))
+            one = builder.load(builder.gep(thresholds, [at]))
+            compared = builder.insert_element(compared, one, lane)
+        reached = builder.fcmp_unordered(">=", values, compared)
+        codes = builder.trunc(builder.sub(near, builder.sext(reached, _COUNTS)), _CODES)
+        target = builder.bitcast(builder.gep(data(7, out_), [start_]), _CODES.as_pointer())
+        builder.store(codes, target).align = 1
+        return context.get_dummy_value()
+
+    number = types.float32
+    return types.none(
+        *(_FLOATS, types.int64, number, _FLOATS, number, number, number),
+        types.Array(types.uint8, 1, "C"),
+    ), code
+
+
+@inlined
+def _search(value, table, at, count):  # type: ignore[no-untyped-def]
+    """Return the number of thresholds reached, of those at ``table[at:]``.
+
+    There are 256, infinite from ``count`` on. A step adds instead of branching, since its outcome
+    cannot be predicted.
     """
-    for row in range(first, last):
-        if inner == 1:
-            start = row * channels
-            c = 0
-            while c + 32 <= channels:
-                _count_32(x, start + c, factor, thresholds, c, channels, count, True, out)
-                c += 32
-            while c < channels:
-                value, code = x[start + c] * factor[c], 0
-                for k in range(count):
-                    code += not (value < thresholds[k * channels + c])
-                out[start + c] = np.uint8(code)
-                c += 1
-            continue
-        for c in range(channels):
-            start = (row * channels + c) * inner
-            end = start + inner
+    code = 128 * np.int64(not (value < table[at + 127]))
+    code += 64 * np.int64(not (value < table[at + code + 63]))
+    code += 32 * np.int64(not (value < table[at + code + 31]))
+    code += 16 * np.int64(not (value < table[at + code + 15]))
+    code += 8 * np.int64(not (value < table[at + code + 7]))
+    code += 4 * np.int64(not (value < table[at + code + 3]))
+    code += 2 * np.int64(not (value < table[at + code + 1]))
+    code += np.int64(not (value < table[at + code]))
+    return min(code, count)
+
+
+@inlined
+def _near(value, start, slope, last):  # type: ignore[no-untyped-def]
+    """Return the number, 0 to ``last``, of the threshold next to ``value``; ``last`` for NaN.
+
+    With rounding it still never falls where ``value`` grows.
+    """
+    place = (value - start) * slope + np.float32(0.5)
+    place = place if place < last else last
+    return np.int32(place if place > 0 else np.float32(0))
+
+
+@inlined
+def _slope(table, count):  # type: ignore[no-untyped-def]
+    """Return the slope with which :func:`_near` finds every threshold, or 0 if there is none."""
+    last = np.float32(count - 1)
+    slope = last / (table[count - 1] - table[0])
+    if not (slope > 0 and slope < np.inf):
+        return np.float32(0)
+    for k in range(count):
+        if _near(table[k], table[0], slope, last) != k:
+            return np.float32(0)
+    return slope
+
+
+@addressed(FLOATS, FLOATS, FLOATS, SIZE, SIZE, SIZE, BYTES, SIZE, SIZE)
+def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, last):  # type: ignore[no-untyped-def]
+    """Write codes of elements ``first`` to ``last`` of planes of ``inner`` floats.
+
+    Plane p has ``factor[c]`` and ``thresholds[count c + k]``, k < ``count``, with c = p modulo
+    ``channels``. Few thresholds are all compared. Equally spaced ones, up to half a step, are
+    compared with the nearest alone: as its number never falls where x grows, and is k at
+    threshold k, it is the code or one less. Others are searched.
+    """
+    x, out = carray(x_, (last,)), carray(out_, (last,))
+    factor, thresholds = carray(factor_, (channels,)), carray(thresholds_, (channels * count,))
+    table, scale = np.full(256, np.inf, np.float32), np.empty(1, np.float32)
+    start, before, slope = first, -1, np.float32(0)
+    while start < last:
+        plane = start // inner
+        end = min((plane + 1) * inner, last)
+        c = plane % channels
+        if c != before:
+            scale[0] = factor[c]
+            table[:count] = thresholds[c * count : (c + 1) * count]
+            slope = _slope(table, count) if count > _FEW else np.float32(0)
+            before = c
+        if slope > 0:
+            origin, most = table[0], np.float32(count - 1)
             while start + 32 <= end:
-                _count_32(x, start, factor, thresholds, c, channels, count, False, out)
+                _nearest_32(x, start, scale[0], table, origin, slope, most, out)
                 start += 32
-            while start < end:
-                value, code = x[start] * factor[c], 0
-                for k in range(count):
-                    code += not (value < thresholds[k * channels + c])
-                out[start] = np.uint8(code)
-                start += 1
+        elif count <= MOST_COMPARED:
+            while start + 32 <= end:
+                _count_32(x, start, scale, table, 0, 1, count, False, out)
+                start += 32
+        while start < end:
+            out[start] = np.uint8(_search(x[start] * scale[0], table, 0, count))
+            start += 1
 
 
-@compiled
-def search(x, factor, thresholds, channels, count, inner, out, first, last):  # type: ignore[no-untyped-def]
+@addressed(FLOATS, FLOATS, FLOATS, SIZE, SIZE, BYTES, SIZE, SIZE)
+def count_rows(x_, factor_, thresholds_, channels, count, out_, first, last):  # type: ignore[no-untyped-def]
+    """Write codes of rows ``first`` to ``last`` of ``channels`` floats.
+
+    Channel c has ``factor[c]`` and ``thresholds[k channels + c]``, k < ``count``.
+    """
+    x, out = carray(x_, (last * channels,)), carray(out_, (last * channels,))
+    factor, thresholds = carray(factor_, (channels,)), carray(thresholds_, (channels * count,))
+    for row in range(first, last):
+        start = row * channels
+        c = 0
+        while c + 32 <= channels:
+            _count_32(x, start + c, factor, thresholds, c, channels, count, True, out)
+            c += 32
+        while c < channels:
+            value, code = x[start + c] * factor[c], 0
+            for k in range(count):
+                code += not (value < thresholds[k * channels + c])
+            out[start + c] = np.uint8(code)
+            c += 1
+
+
+@addressed(FLOATS, FLOATS, FLOATS, SIZE, SIZE, BYTES, SIZE, SIZE)
+def search_rows(x_, factor_, thresholds_, channels, count, out_, first, last):  # type: ignore[no-untyped-def]
     """As :func:`count_rows`, by binary search: better for many thresholds.
 
-    Here ``thresholds[256 c + k]`` are infinite from k = ``count`` on. A step adds instead of
-    branching, since its outcome cannot be predicted.
+    Here they are ``thresholds[256 c + k]``, infinite from k = ``count`` on.
     """
-    for plane in range(first * channels, last * channels):
-        c = plane % channels
-        scale, table = factor[c], 256 * c
-        for i in range(plane * inner, (plane + 1) * inner):
-            value = x[i] * scale
-            code = 128 * np.int64(not (value < thresholds[table + 127]))
-            code += 64 * np.int64(not (value < thresholds[table + code + 63]))
-            code += 32 * np.int64(not (value < thresholds[table + code + 31]))
-            code += 16 * np.int64(not (value < thresholds[table + code + 15]))
-            code += 8 * np.int64(not (value < thresholds[table + code + 7]))
-            code += 4 * np.int64(not (value < thresholds[table + code + 3]))
-            code += 2 * np.int64(not (value < thresholds[table + code + 1]))
-            code += np.int64(not (value < thresholds[table + code]))
-            out[i] = np.uint8(min(code, count))
+    x, out = carray(x_, (last * channels,)), carray(out_, (last * channels,))
+    factor, thresholds = carray(factor_, (channels,)), carray(thresholds_, (channels * 256,))
+    for row in range(first, last):
+        for c in range(channels):
+            i = row * channels + c
+            out[i] = np.uint8(_search(x[i] * factor[c], thresholds, 256 * c, count))

@@ -48,3 +48,21 @@ def test_one_row_longer_than_a_block():
     x = torch.randn(3, 5000)
     thresholds = torch.linspace(-1, 1, 15).view(1, -1)
     assert torch.equal(levels(x, thresholds), plain(x, thresholds, None, 1))
+
+
+@pytest.mark.parametrize("count", [9, 15, 255])
+@pytest.mark.parametrize("moved", [0.0, 0.3, 0.7])  # of a step: the last is far from equal steps
+@pytest.mark.parametrize("scale", [1e-30, 0.1, 3e35])
+def test_numbers_next_to_almost_equally_spaced_thresholds(count, moved, scale):
+    torch.manual_seed(count)
+    places = torch.arange(count) + moved * (torch.rand(count) - 0.5) * 2 - count / 3
+    thresholds = (places * scale).sort().values
+    around = [thresholds.nextafter(torch.tensor(end)) for end in (-float("inf"), float("inf"))]
+    ends = torch.tensor([float("nan"), float("inf"), -float("inf"), 3.4e38, -3.4e38])
+    x = torch.cat([thresholds, *around, torch.randn(1000) * count * scale, ends])
+    assert torch.equal(levels(x, thresholds[None]), plain(x, thresholds[None], None, 0))
+    own = torch.stack([thresholds, thresholds.neg().flip(0), thresholds / 2])
+    factor = torch.tensor([1.0, -1.0, 0.5])
+    x = torch.stack([x, -x, x.flip(0)])
+    for axis, images in ((0, x), (1, x.T)):
+        assert torch.equal(levels(images, own, factor, axis), plain(images, own, factor, axis))
