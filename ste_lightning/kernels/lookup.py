@@ -21,6 +21,7 @@ from ste_lightning.kernels.pairs import (
     pairs_2_split,
     split_64,
 )
+from ste_lightning.kernels.single import single_row
 
 __all__ = ["multiply_lookup", "pad_lines"]
 
@@ -50,7 +51,9 @@ def _expand(bits, a, b, offsets, sizes, units, indices, to):  # type: ignore[no-
 def _count(panels, panel, rows, indices, at, stride, units, halves, sums):  # type: ignore[no-untyped-def]
     """Add the counts of ``rows`` rows and one panel to ``sums``."""
     steps = (units + STEP - 1) // STEP
-    if rows <= 2:
+    if rows == 1:
+        single_row(panels, panel, indices, at, units, sums)
+    elif rows == 2:
         pairs_1(panels, panel, indices, at, stride, steps, sums, 0)
     elif rows <= _FEW:
         for row in range(0, rows, 4):

@@ -24,7 +24,19 @@ from numba.core import cgutils
 from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.target import has_avx2
 
-__all__ = ["NOTHING", "STEP", "expand_16", "pairs_1", "pairs_2", "pairs_2_split", "split_64"]
+__all__ = [
+    "NOTHING",
+    "STEP",
+    "U8",
+    "U16",
+    "add_to_sums",
+    "expand_16",
+    "pairs_1",
+    "pairs_2",
+    "pairs_2_split",
+    "pointer",
+    "split_64",
+]
 
 STEP = 3  # bytes of a row per step: six look-ups, added three at a time
 _CHUNK = 10  # steps whose counts, at most 240, fit into a byte
@@ -147,7 +159,7 @@ class _Step:
             add(f"vpaddb {t}, ${upper}, ${upper}")
 
 
-def _add_to_sums(b: Any, sums: Any, first: int, counts: Any) -> None:
+def add_to_sums(b: Any, sums: Any, first: int, counts: Any) -> None:
     """Add 32 byte counts to the 16-bit sums at ``first``: even lanes, then odd ones."""
     pairs = b.bitcast(counts, _WORDS)
     even = b.and_(pairs, _all(_WORDS, 255))
@@ -198,8 +210,8 @@ def _pairs(pairs: int, split: bool) -> Callable[..., Any]:
                         for half in range(2)
                     )
                     shifted = b.bitcast(b.shl(upper, _all(_BYTES, 4)), _BYTES)
-                    _add_to_sums(b, sums, 128 * p + 32 * v, b.sub(both, shifted))
-                    _add_to_sums(b, sums, 128 * p + 64 + 32 * v, upper)
+                    add_to_sums(b, sums, 128 * p + 32 * v, b.sub(both, shifted))
+                    add_to_sums(b, sums, 128 * p + 64 + 32 * v, upper)
 
     def kernel(
         typing: Any,
@@ -214,27 +226,28 @@ def _pairs(pairs: int, split: bool) -> Callable[..., Any]:
     ) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             if has_avx2():  # never called without, and the assembler would refuse it
-                first = _pointer(context, builder, signature, args, 2, 3)
+                first = pointer(context, builder, signature, args, 2, 3)
                 rows = [builder.gep(first, [builder.mul(args[4], _index(p))]) for p in range(pairs)]
                 emit(
                     builder,
-                    _pointer(context, builder, signature, args, 0, 1),
+                    pointer(context, builder, signature, args, 0, 1),
                     rows,
                     args[5],
-                    _pointer(context, builder, signature, args, 6, 7),
+                    pointer(context, builder, signature, args, 6, 7),
                 )
             return context.get_dummy_value()
 
         index = types.int64
-        return types.none(_U8, index, _U16, index, index, index, _U16, index), code
+        return types.none(U8, index, U16, index, index, index, U16, index), code
 
     return emitted(kernel)
 
 
-_U8, _U16 = types.Array(types.uint8, 1, "C"), types.Array(types.uint16, 1, "C")
+U8, U16 = types.Array(types.uint8, 1, "C"), types.Array(types.uint16, 1, "C")
 
 
-def _pointer(context: Any, builder: Any, signature: Any, args: Any, array: int, start: int) -> Any:
+def pointer(context: Any, builder: Any, signature: Any, args: Any, array: int, start: int) -> Any:
+    """Return a pointer to the element of one argument that another one names."""
     data = context.make_array(signature.args[array])(context, builder, args[array]).data
     return builder.gep(data, [args[start]])
 
@@ -254,8 +267,8 @@ def split_64(typing: Any, panel: Any, at: Any, out: Any, to: Any) -> Any:
     """Write the lower and the upper halves of 64 bytes to ``out[to:]``, 64 bytes each."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source = _pointer(context, builder, signature, args, 0, 1)
-        target = _pointer(context, builder, signature, args, 2, 3)
+        source = pointer(context, builder, signature, args, 0, 1)
+        target = pointer(context, builder, signature, args, 2, 3)
         for v in range(_VECTORS):
             value = _load(builder, builder.gep(source, [_index(32 * v)]), _BYTES)
             halves = (builder.and_(value, _all(_BYTES, 15)), builder.lshr(value, _all(_BYTES, 4)))
@@ -264,7 +277,7 @@ def split_64(typing: Any, panel: Any, at: Any, out: Any, to: Any) -> Any:
                 builder.store(part, builder.bitcast(place, _BYTES.as_pointer())).align = 1
         return context.get_dummy_value()
 
-    return types.none(_U8, types.int64, _U8, types.int64), code
+    return types.none(U8, types.int64, U8, types.int64), code
 
 
 @emitted
@@ -274,7 +287,7 @@ def expand_16(typing: Any, bits: Any, a: Any, b: Any, out: Any, to: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         half, word = ir.VectorType(_I8, 16), ir.VectorType(_I16, 32)
         first, second = (
-            _load(builder, _pointer(context, builder, signature, args, 0, row), half)
+            _load(builder, pointer(context, builder, signature, args, 0, row), half)
             for row in (1, 2)
         )
         low, high = _all(half, 15), _all(half, 240)
@@ -284,10 +297,10 @@ def expand_16(typing: Any, bits: Any, a: Any, b: Any, out: Any, to: Any) -> Any:
         lanes = [lane for i in range(16) for lane in (i, 16 + i)]
         mask = ir.Constant(ir.VectorType(_I32, 32), lanes)
         mixed = builder.zext(builder.shuffle_vector(lower, upper, mask), word)
-        place = _pointer(context, builder, signature, args, 3, 4)
+        place = pointer(context, builder, signature, args, 3, 4)
         value = builder.shl(mixed, _all(word, 4))
         builder.store(value, builder.bitcast(place, word.as_pointer())).align = 2
         return context.get_dummy_value()
 
     index = types.int64
-    return types.none(_U8, index, index, _U16, index), code
+    return types.none(U8, index, index, U16, index), code

@@ -279,11 +279,11 @@ def linear(
     Returns:
         (rows, outputs), float32; exact integers below 2^24 where ``w`` has no scale and shift.
     """
-    rows = len(x)
     if w.format == "torch":
         values = _torch_values(x, w, scale, shift)
         y = values @ w.values[:, 0, :].T
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
+    rows = x.shape[0]
     x = x.contiguous()
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
