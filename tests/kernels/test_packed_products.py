@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import SIGNS, STEPS, Codes, Geometry, convolve, linear, prepare
+from ste_lightning.kernels.target import has_avx2
 
-FORMATS = ["lookup", "bytes", "words", "torch"]
-CODES = ["digits", "wide_digits", "lookup_2x1", "lookup_2x2"]
+LOOKUPS = ["lookup", "lookup_2x1", "lookup_2x2"] if has_avx2() else []  # elsewhere not compiled
+FORMATS = [*LOOKUPS[:1], "bytes", "words", "torch"]
+CODES = ["digits", "wide_digits", *LOOKUPS[1:]]
 TERNARY = Codes(2, 1, -1)
 WEIGHTS = [SIGNS, STEPS, TERNARY, Codes(3, 2, -7), Codes(8, 1, -128)]
 
