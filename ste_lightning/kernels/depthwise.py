@@ -17,7 +17,7 @@ from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.digits import multiply_bytes, multiply_words
-from ste_lightning.kernels.integers import finish
+from ste_lightning.kernels.epilogue import finish_sums
 from ste_lightning.kernels.packing import octets_of
 from ste_lightning.kernels.vectors import compare, compare_affine, store_64
 
@@ -163,7 +163,7 @@ def convolve(  # type: ignore[no-untyped-def]
             count = min(32, outputs - lane)
             extra = border[position] * outputs + lane
             place = row * outputs + lane
-            finish(
+            finish_sums(
                 sums,
                 0,
                 np.int32(slope),

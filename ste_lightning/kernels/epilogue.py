@@ -19,7 +19,7 @@ from numba import types
 
 from ste_lightning.kernels.compiling import emitted, inlined
 
-__all__ = ["finish_row"]
+__all__ = ["finish_row", "finish_sums"]
 
 _LANES = 32
 
@@ -98,6 +98,23 @@ finish_32 = _finish(types.int32)
 
 
 @inlined
+def finish_sums(  # type: ignore[no-untyped-def]
+    sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
+):
+    """Write ``count`` results of one row from 32-bit sums."""
+    n = 0
+    while n + 32 <= count:
+        c, e, p = column + n, extra_at + n, place + n
+        finish_32(sums, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        n += 32
+    while n < count:
+        doubled = slope * sums[at + n] + from_row + columns[column + n]
+        value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
+        out[place + n] = value * scale[column + n] + shift[column + n]
+        n += 1
+
+
+@inlined
 def finish_row(  # type: ignore[no-untyped-def]
     short,
     s16,
@@ -115,18 +132,20 @@ def finish_row(  # type: ignore[no-untyped-def]
     place,
     count,
 ):
-    """Write ``count`` results of one row."""
+    """Write ``count`` results of one row, from 16-bit sums if ``short``, else from ``total``."""
+    if not short:
+        finish_sums(
+            *(total, at, slope, from_row, columns, scale, shift, column, extra, extra_at),
+            *(out, place, count),
+        )
+        return
     n = 0
     while n + 32 <= count:
         c, e, p = column + n, extra_at + n, place + n
-        if short:
-            finish_16(s16, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
-        else:
-            finish_32(total, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
+        finish_16(s16, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
         n += 32
     while n < count:
-        counted = np.int32(s16[at + n]) if short else total[at + n]
-        doubled = slope * counted + from_row + columns[column + n]
+        doubled = slope * np.int32(s16[at + n]) + from_row + columns[column + n]
         value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
         out[place + n] = value * scale[column + n] + shift[column + n]
         n += 1

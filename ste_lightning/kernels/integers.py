@@ -11,7 +11,7 @@ import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.kernels.digits import bytes_1, bytes_4, words_1, words_4
-from ste_lightning.kernels.epilogue import finish_32
+from ste_lightning.kernels.epilogue import finish_sums
 from ste_lightning.kernels.gather import gather
 from ste_lightning.kernels.tables import table_2x1_1, table_2x1_4, table_2x2_1, table_2x2_4
 
@@ -70,23 +70,6 @@ def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignor
                     start += size
 
 
-@inlined
-def finish(  # type: ignore[no-untyped-def]
-    sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
-):
-    """Write ``count`` results of one row."""
-    n = 0
-    while n + 32 <= count:
-        c, e, p = column + n, extra_at + n, place + n
-        finish_32(sums, at + n, slope, from_row, columns, scale, shift, c, extra, e, out, p)
-        n += 32
-    while n < count:
-        doubled = slope * sums[at + n] + from_row + columns[column + n]
-        value = np.float32(0.5) * np.float32(doubled) + extra[extra_at + n]
-        out[place + n] = value * scale[column + n] + shift[column + n]
-        n += 1
-
-
 @compiled
 def multiply(  # type: ignore[no-untyped-def]
     plan,
@@ -124,7 +107,7 @@ def multiply(  # type: ignore[no-untyped-def]
                 if row_slope != 0:
                     from_row = row_slope * row_sums[m + r]
                 place = (m + r) * outputs + column
-                finish(
+                finish_sums(
                     sums,
                     r * width,
                     slope,
@@ -199,7 +182,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                         from_row *= row_slope
                     extra_at = border[position] * all_outputs + column
                     place = (block + r) * all_outputs + column
-                    finish(
+                    finish_sums(
                         sums,
                         r * width,
                         slope,
