@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ste_lightning.convert.structure import tensors
 
@@ -58,6 +59,8 @@ def measure(model: nn.Module, sample: Any, owners: Mapping[nn.Module, nn.Module]
 
     def before(module: nn.Module, args: Any) -> None:
         stack.append(module)
+        if isinstance(module, _BatchNorm) and _one_value_per_channel(args[0]):
+            module.eval()  # a sample of one row: batch statistics need two values
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stack.pop()
@@ -84,6 +87,10 @@ def measure(model: nn.Module, sample: Any, owners: Mapping[nn.Module, nn.Module]
             for handle in handles:
                 handle.remove()
     return costs
+
+
+def _one_value_per_channel(x: Tensor) -> bool:
+    return x.dim() > 1 and x.numel() == x.shape[1]
 
 
 @contextmanager

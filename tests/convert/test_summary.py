@@ -118,3 +118,11 @@ def test_the_callback_prints_the_table(capsys: pytest.CaptureFixture[str]) -> No
     assert callback.summary is not None
     assert callback.summary.parameters["1-bit"] == 2 * 24 * 24
     assert "deployed" in capsys.readouterr().out
+
+
+def test_a_sample_of_one_row_is_enough() -> None:
+    model = mlp(32).eval()
+    quantize_(model, BINARY)
+    made = summary(model, torch.randn(1, 64))
+    assert made.macs == {"float": 64 * 32 + 32 * 10, "W1A1": 2 * 32 * 32}
+    assert not any(module.training for module in model.modules())
