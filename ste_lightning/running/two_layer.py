@@ -15,7 +15,7 @@ from ste_lightning.figures.convergence import convergence_figure
 from ste_lightning.figures.two_layer import recovery_figure, recurrence_figure
 from ste_lightning.models import BinaryTwoLayer
 from ste_lightning.running.run import Finished
-from ste_lightning.theory.prediction import predict_recurrence, teacher_gradient
+from ste_lightning.theory.coupling import linear_drift
 
 __all__ = [
     "convergence",
@@ -36,8 +36,7 @@ def _predicted(run: Finished) -> Tensor:
     """Return the predicted fraction of steps at w*, shape (trials,)."""
     model, data = _parts(run)
     w_star, v_star = data.teacher
-    gradient = teacher_gradient(*data.train_data, w_star, v_star, model.rule)
-    return predict_recurrence(gradient, w_star, v_star, model.rule).fraction
+    return linear_drift(*data.train_data, w_star, v_star, model.rule).fraction
 
 
 def trials_summary(run: Finished) -> dict[str, float]:

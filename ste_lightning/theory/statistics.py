@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 
-__all__ = ["Estimate", "crossing", "half_point", "logistic", "power_law", "wilson"]
+__all__ = ["Estimate", "correlation", "crossing", "half_point", "logistic", "power_law", "wilson"]
 
 _Z95 = 1.959963984540054
 
@@ -134,6 +134,34 @@ def crossing(
     found = (x[place - 1] + part * (x[place] - x[place - 1])).exp()
     first, last = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
     return Estimate(float(found[0]), first, last, found[1:])
+
+
+def correlation(x: Tensor, y: Tensor, replicates: int = 400, seed: int = 0) -> Estimate:
+    """Return Pearson's correlation of two samples, with the bootstrap's interval over pairs.
+
+    Args:
+        x: first sample, (K,); pairs in which a number is not finite are left out.
+        y: second sample, (K,).
+        replicates: bootstrap samples; default 400.
+        seed: of the bootstrap.
+
+    Returns:
+        The correlation; NaN, without replicates, for fewer than three pairs or if one of the
+        samples does not vary.
+    """
+    both = torch.stack([x, y]).double()
+    both = both[:, both.isfinite().all(0)]
+    pairs = both.shape[1]
+    if pairs < 3 or bool((both == both[:, :1]).all(1).any()):
+        return Estimate(math.nan, -1.0, 1.0, torch.empty(0, dtype=torch.float64))
+    generator = torch.Generator().manual_seed(seed)
+    picked = torch.randint(pairs, (replicates, pairs), generator=generator)
+    samples = torch.cat([both[:, None], both[:, picked]], 1)
+    a, b = samples - samples.mean(2, keepdim=True)
+    found = (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
+    # A replicate may hold a single pair again and again.
+    low, high = (float(found[1:].nanquantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(found[0]), low, high, found[1:])
 
 
 def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:

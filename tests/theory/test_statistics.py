@@ -2,11 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.theory.statistics import Estimate, crossing, half_point, power_law, wilson
+from ste_lightning.theory.statistics import (
+    Estimate,
+    correlation,
+    crossing,
+    half_point,
+    power_law,
+    wilson,
+)
 
 
 def outcomes(samples, n50, slope, seeds, seed=0):
@@ -94,3 +102,19 @@ def test_power_law_recovers_an_exponent():
     with pytest.raises(ConfigurationError, match="only bounded"):
         power_law([8, 16], [estimates[0], bounded])
     assert str(fit).startswith("1.")
+
+
+def test_correlation_with_its_interval():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, generator=generator)
+    y = 0.6 * x + 0.8 * torch.randn(200, generator=generator)
+    found = correlation(x, y)
+    assert found.value == pytest.approx(np.corrcoef(x, y)[0, 1])
+    # Fisher's interval, for normal pairs.
+    z, half = math.atanh(found.value), 1.96 / math.sqrt(197)
+    assert found.low == pytest.approx(math.tanh(z - half), abs=0.03)
+    assert found.high == pytest.approx(math.tanh(z + half), abs=0.03)
+    holes = torch.cat([x, torch.tensor([math.nan, math.inf])])
+    assert correlation(holes, torch.cat([y, y[:2]])).value == pytest.approx(found.value)
+    for few in (x[:2], torch.ones(5)):
+        assert math.isnan(correlation(few, y[: len(few)]).value)

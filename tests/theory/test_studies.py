@@ -17,12 +17,8 @@ from ste_lightning.theory.studies import expand, rates, run, store, tables
 from ste_lightning.theory.studies.cells import Cell, label, rule_of, shrink
 from ste_lightning.theory.studies.closed_forms import closed_form_rows
 from ste_lightning.theory.studies.measure import measure
-from ste_lightning.theory.studies.noisy import (
-    predicted_samples,
-    recurrence_rows,
-    scaling,
-    scaling_rows,
-)
+from ste_lightning.theory.studies.noisy import predicted_samples, scaling, scaling_rows
+from ste_lightning.theory.studies.recurrence import recurrence_rows
 
 BASE = {"m": 1, "trials": 16, "steps": 200}
 
@@ -43,7 +39,8 @@ def noisy(tmp_path_factory):
         "noise": {"noise": [0.2, 1.0], "samples": [64, 256]},
         "step": {"noise": [1.0], "samples": [256], "lr": [0.1]},
     }
-    cells = expand({**BASE, "n": 8, "burn_in": 20}, {}, parts)
+    base = {**BASE, "experiment": "recurrence", "n": 8, "steps": 2000, "burn_in": 200}
+    cells = expand(base, {}, parts)
     return run(cells, tmp_path_factory.mktemp("noisy"), workers=1, show=False)
 
 
@@ -234,21 +231,31 @@ def test_rules_that_fail_say_why(phase):
 
 def test_recurrence_rows(noisy):
     rows = recurrence_rows(noisy)
-    assert [(row["noise"], row["samples"]) for row in rows] == [
+    kinds = ["seen", "predicted", "correlation", "decoupled"]
+    again = ["seen", "seen, step size 0.1", "predicted", "correlation", "decoupled", "two runs"]
+    assert [row[""] for row in rows] == [*kinds * 3, *again, *kinds[2:], *kinds[2:]]
+    assert [(row["noise"], row["samples"]) for row in rows if row[""] == "decoupled"] == [
         ("0.2", "64"),
         ("0.2", "256"),
         ("1.0", "64"),
         ("1.0", "256"),
-        ("1.0", "256"),
+        ("all", "64"),
+        ("all", "256"),
     ]
-    assert [row["lr"] for row in rows[3:]] == ["", "0.1"]
-    assert float(rows[1]["correlation"]) > 0.7
-    assert float(rows[1]["correlation, escapes"]) > 0.7
-    # Where the data sets do not differ there is no correlation.
+    quantities = ("time at w*", "escapes/1000", "return time")
+    coupled, decoupled = rows[-2:]
+    for quantity in quantities:
+        found, plain = (float(row[quantity].split()[0]) for row in (coupled, decoupled))
+        assert found > max(plain, 0.85), quantity
+    runs = next(row for row in rows if row[""] == "two runs")
+    assert all(float(runs[quantity].split()[0]) > 0.9 for quantity in quantities)
+
+
+def test_without_differences_there_is_no_correlation(noisy):
     columns = noisy[0].columns
     equal = {**columns, "fraction": [0.5] * len(columns["fraction"])}
-    one = dataclasses.replace(noisy[0], columns=equal)
-    assert recurrence_rows([one])[0]["correlation"] == ""
+    rows = recurrence_rows([dataclasses.replace(noisy[0], columns=equal)])
+    assert [row["time at w*"] for row in rows if row[""] == "correlation"] == [""]
 
 
 def test_figures_are_drawn(phase, noisy, tmp_path):

@@ -10,17 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ste_lightning.figures.studies.style import AVERAGED, COLORS, GREY, clean
+from ste_lightning.theory.statistics import correlation
+from ste_lightning.theory.studies.recurrence import quantities, same_data
 
 if TYPE_CHECKING:
     from ste_lightning.theory.studies.runner import Result
 
 __all__ = ["recurrence_study_figure"]
 
-_QUANTITIES = (
-    ("fraction", "predicted_fraction", "share of steps at w*"),
-    ("escapes", "predicted_escape_rate", "escapes per step"),
-    ("return_time", "predicted_return_time", "mean return time, steps"),
-)
+_QUANTITIES = ("share of steps at w*", "escapes per step", "mean return time, steps")
 
 
 def recurrence_study_figure(results: Sequence[Result]) -> Figure:
@@ -29,10 +27,9 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     Args:
         results: cells over noise and samples, and for some of them over step sizes.
     """
-    usual = results[0].settings.get("lr", 1.0)
-    everything = results
-    results = [r for r in everything if r.settings.get("lr", 1.0) == usual]
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    runs = same_data(results)
+    results = [first for first, *_ in runs]
+    figure = Figure(figsize=(14, 8.4), layout="constrained")
     upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
     grid = upper.add_gridspec(3, 3)
     by_noise = sorted(results, key=lambda r: (-r.settings["samples"], r.settings["noise"]))
@@ -99,60 +96,64 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     for axes in (middle, right):
         clean(axes)
     panels = lower.subplots(1, 4)
-    for axes, quantity in zip(panels, _QUANTITIES, strict=False):
-        _scatter(axes, most, quantity)
-    panels[0].legend(frameon=False, fontsize=8, title="noise", title_fontsize=8)
-    _step_sizes(panels[3], everything, usual)
+    for which, axes in enumerate(panels[:3]):
+        _scatter(axes, most, which)
+    panels[0].legend(frameon=False, fontsize=8, title="noise", title_fontsize=8, markerscale=2)
+    _step_sizes(panels[3], max(runs, key=len))
     return figure
 
 
-def _scatter(axes: Axes, results: Sequence[Result], quantity: tuple[str, str, str]) -> None:
-    """Draw a quantity against its prediction, a dot per data set, a colour per noise."""
-    seen, predicted, title = quantity
-    logarithmic = seen == "return_time"
-    pairs = []
+def _scatter(axes: Axes, results: Sequence[Result], which: int) -> None:
+    """Draw a quantity against its prediction, a dot per data set, a colour per noise.
+
+    In grey, behind, the prediction that leaves out the coordinates' coupling.
+    """
+    coupled, correlations = [], []
     for r, color in zip(results, COLORS, strict=False):
-        x = np.array(r.columns[predicted], dtype=float)
-        y = np.array(r.columns[seen], dtype=float)
-        if seen == "escapes":
-            y = y / (r.settings.get("steps", 2000) - r.settings.get("burn_in", 0))
-        known = np.isfinite(x) & np.isfinite(y)
-        pairs.append(np.stack([x[known], y[known]]))
+        seen, predicted, decoupled = (
+            quantities(r, source)[which] for source in ("", "predicted", "decoupled")
+        )
+        found = correlation(predicted, seen)
+        if not np.isnan(found.value):
+            correlations.append(found.value)
+        if which == 2:  # its logarithm, for the correlation
+            seen, predicted, decoupled = seen.exp(), predicted.exp(), decoupled.exp()
+        axes.plot(decoupled, seen, ".", color="#d5d5d5", markersize=3, zorder=1)
         name = f"{r.settings['noise']:g}"
-        axes.plot(*pairs[-1], ".", color=color, markersize=4, alpha=0.7, label=name)
-    both = np.concatenate(pairs, axis=1)
+        axes.plot(predicted, seen, ".", color=color, markersize=4, alpha=0.7, label=name)
+        coupled.append(np.stack([predicted.numpy(), seen.numpy()]))
+    both = np.concatenate(coupled, axis=1)
+    both = both[:, np.isfinite(both).all(0)]
     if both.size == 0:
         axes.set_axis_off()
         return
     edges = np.array([both.min(), both.max()])
     axes.plot(edges, edges, color=GREY, linewidth=1)
-    if logarithmic:
+    if which == 2:
         axes.set(xscale="log", yscale="log")
-        both = np.log(both)
-    axes.set(xlabel="predicted", ylabel="seen")
-    title += f", N = {results[0].settings['samples']}"
-    if both.shape[1] > 2 and both.std(axis=1).min() > 0:
-        scale = "of the logarithms " if logarithmic else ""
-        title += f"\ncorrelation {scale}{np.corrcoef(both)[0, 1]:.2f}"
+    margin = (0.8, 1.25) if which == 2 else (0.9, 1.05)
+    limits = edges * margin
+    axes.set(xlabel="predicted (grey: without coupling)", ylabel="seen", xlim=limits, ylim=limits)
+    title = f"{_QUANTITIES[which]}, N = {results[0].settings['samples']}"
+    if correlations:
+        scale = "of logarithms " if which == 2 else ""
+        low, high = min(correlations), max(correlations)
+        title += f"\ncorrelation {scale}per noise {low:.3f} to {high:.3f}"
     axes.set_title(title, fontsize=10)
     clean(axes)
 
 
-def _step_sizes(axes: Axes, results: Sequence[Result], usual: float) -> None:
-    """Draw the time at w* by step size, where one of the cells was run with several."""
-    other = next((r for r in results if r.settings.get("lr", 1.0) != usual), None)
-    if other is None:
+def _step_sizes(axes: Axes, runs: Sequence[Result]) -> None:
+    """Draw the time at w* by step size, of runs on the same data."""
+    if len(runs) < 2:
         axes.set_axis_off()
         return
-    place = (other.settings["noise"], other.settings["samples"])
-    same = sorted(
-        (r for r in results if (r.settings["noise"], r.settings["samples"]) == place),
-        key=lambda r: float(r.settings.get("lr", 1.0)),
-    )
-    share = [np.mean(r.columns["fraction"]) for r in same]
-    error = [1.96 * np.std(r.columns["fraction"]) / len(r.columns["trial"]) ** 0.5 for r in same]
-    steps = [r.settings.get("lr", 1.0) for r in same]
+    runs = sorted(runs, key=lambda r: float(r.settings.get("lr", 1.0)))
+    share = [np.mean(r.columns["fraction"]) for r in runs]
+    error = [1.96 * np.std(r.columns["fraction"]) / len(r.columns["trial"]) ** 0.5 for r in runs]
+    steps = [r.settings.get("lr", 1.0) for r in runs]
     axes.errorbar(steps, share, error, color="#222222", marker="o", capsize=2)
     axes.set(xscale="log", ylim=(0, 1), xlabel="step size", ylabel="share of steps at w*")
-    axes.set_title(f"noise {place[0]:g}, N = {place[1]}", fontsize=10)
+    noise, samples = runs[0].settings["noise"], runs[0].settings["samples"]
+    axes.set_title(f"noise {noise:g}, N = {samples}", fontsize=10)
     clean(axes)

@@ -26,6 +26,7 @@ NUMBERS = 2
 
 EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
+    "recurrence": simulate,  # and its prediction
     "deep": train_deep,
     "large": train_large,
     "low_bit": train_low_bit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import platform
 import time
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 
 import ste_lightning
+from ste_lightning.data import TeacherStudent
+from ste_lightning.theory.coupling import linear_drift, predict_coupled_recurrence
 from ste_lightning.theory.prediction import predict_recurrence
 from ste_lightning.theory.simulate import simulate
 from ste_lightning.theory.studies.cells import EXPERIMENTS, NUMBERS, rule_of
@@ -20,6 +23,7 @@ from ste_lightning.theory.studies.store import Columns
 __all__ = ["measure"]
 
 _TRACE = 400  # points of the Hamming trace that are kept, for figures
+_FLOATS = 2**24  # of the inputs that a prediction has in memory at once
 
 
 def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dict[str, Any]]:
@@ -37,8 +41,10 @@ def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dic
     if isinstance(arguments.get("v"), list):
         arguments["v"] = torch.tensor(arguments["v"], dtype=torch.float32)
     started = time.perf_counter()
-    if experiment == "simulate":
+    if experiment in ("simulate", "recurrence"):
         columns = _simulated(arguments, threads)
+        if experiment == "recurrence":
+            columns |= _predicted(arguments)
     else:
         columns = EXPERIMENTS[experiment](**arguments)
     provenance = {
@@ -82,9 +88,29 @@ def _simulated(settings: Mapping[str, Any], threads: int) -> Columns:
     if traced:
         columns["hamming"] = result.hamming[:, -_TRACE:].tolist()
     if noise:
-        predicted = predict_recurrence(result.teacher_gradient, result.teacher, result.v, rule)
-        columns["predicted_fraction"] = predicted.fraction.tolist()
-        columns["predicted_escape_rate"] = predicted.escape_rate.tolist()
-        columns["predicted_return_time"] = predicted.return_time.tolist()
         columns["return_histogram"] = result.return_histogram.tolist()
+    return columns
+
+
+def _predicted(settings: Mapping[str, Any]) -> Columns:
+    """Return both predictions for the data of a simulation with label noise."""
+    defaults = {name: p.default for name, p in inspect.signature(simulate).parameters.items()}
+    given = {**defaults, **settings}
+    names = ("n", "m", "samples", "inputs", "normalize", "noise", "v", "seed")
+    rule = rule_of(given["rule"])
+    columns: Columns = {}
+    trials = given["trials"]
+    size = max(1, _FLOATS // (given["samples"] * given["m"] * given["n"]))
+    for first in range(0, trials, size):
+        source = {name: given[name] for name in names} | {"first_trial": first}
+        data = TeacherStudent(trials=min(size, trials - first), **source)
+        drift = linear_drift(*data.train_data, *data.teacher, rule)
+        found = {
+            "predicted": predict_coupled_recurrence(drift),
+            "decoupled": predict_recurrence(drift.gradient, *data.teacher, rule),
+        }
+        for name, prediction in found.items():
+            for field in ("fraction", "escape_rate", "return_time"):
+                column = columns.setdefault(f"{name}_{field}", [])
+                column += getattr(prediction, field).tolist()
     return columns

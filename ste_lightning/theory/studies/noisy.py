@@ -1,4 +1,4 @@
-"""Tables of label noise: time at the teacher, escapes and returns, and how they scale."""
+"""How many samples label noise asks for, seen and predicted."""
 
 from __future__ import annotations
 
@@ -8,61 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ste_lightning.theory.population import Stability, local_stability
 from ste_lightning.theory.statistics import Estimate, crossing, half_point, power_law
-from ste_lightning.theory.studies.cells import label, rule_of
+from ste_lightning.theory.studies.cells import rule_of
 from ste_lightning.theory.studies.runner import Result
-from ste_lightning.theory.studies.tables import varied
 
-__all__ = ["Scaling", "predicted_samples", "recurrence_rows", "scaling", "scaling_rows"]
+__all__ = ["Scaling", "predicted_samples", "scaling", "scaling_rows"]
 
 Row = dict[str, Any]
-
-
-def recurrence_rows(results: Sequence[Result]) -> list[Row]:
-    """Return a row per cell: time at w*, escapes and returns, observed and predicted."""
-    keys = varied(results)
-    rows = []
-    for result in results:
-        c = result.columns
-        observed, predicted, escapes, rate, away_for, away_predicted = (
-            torch.tensor(c[name], dtype=torch.float64)
-            for name in (
-                *("fraction", "predicted_fraction"),
-                *("escapes", "predicted_escape_rate"),
-                *("return_time", "predicted_return_time"),
-            )
-        )
-        counted = result.settings.get("steps", 2000) - result.settings.get("burn_in", 0)
-        returns = sum(c["returns"])
-        away = sum(t * k for t, k in zip(c["return_time"], c["returns"], strict=True) if k)
-        error = observed.std() / math.sqrt(len(observed))
-        rows.append(
-            {
-                **{key: label(result.settings.get(key, "")) for key in keys},
-                "time at w*": f"{observed.mean():.3f} ± {1.96 * error:.3f}",
-                "predicted": f"{predicted.mean():.3f}",
-                "correlation": _correlation(observed, predicted),
-                "escapes/1000": f"{1000 * sum(c['escapes']) / len(observed) / counted:.1f}",
-                "return time": f"{away / returns:.2f}" if returns else "none",
-                "longest": max(c["longest_return"]),
-                "correlation, escapes": _correlation(escapes, rate),
-                "correlation, returns": _correlation(away_for, away_predicted),
-                "averaged = w*": f"{torch.tensor(c['ergodic']).double().mean():.2f}",
-            }
-        )
-    return rows
-
-
-def _correlation(seen: Tensor, predicted: Tensor) -> str:
-    """Return the correlation over the data sets that have both; empty where it has no meaning."""
-    both = torch.stack([seen, predicted])
-    both = both[:, both.isfinite().all(0)]
-    if both.shape[1] < 3 or bool((both == both[:, :1]).all(1).any()):
-        return ""
-    return f"{torch.corrcoef(both)[0, 1]:.2f}"
 
 
 @dataclasses.dataclass(frozen=True)
