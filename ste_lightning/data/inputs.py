@@ -8,28 +8,70 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ste_lightning.data.real_rows import Array, InputLaw, Shape, breast_cancer, digits, rows, wine
 from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = ["InputLaw", "input_law", "input_names"]
 
-Array = npt.NDArray[np.float32]
-Shape = tuple[int, int, int]
-InputLaw = Callable[[np.random.Generator, Shape], Array]
-"""Draws one trial's inputs of shape (samples, m, n) from a generator."""
+
+def _feature_quantiles(n: int) -> Array:
+    """Return n standard normal quantiles: what makes features differ, the same in every trial."""
+    middle = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    quantiles: Array = torch.special.ndtri(middle).float().numpy()
+    return quantiles
 
 
-def _gaussian(rng: np.random.Generator, shape: Shape, mean: float, std: float) -> Array:
-    return np.float32(mean) + np.float32(std) * rng.standard_normal(shape, dtype=np.float32)
+def _gaussian(
+    rng: np.random.Generator,
+    shape: Shape,
+    mean: float,
+    std: float,
+    mean_spread: float,
+    std_spread: float,
+    row_spread: float,
+) -> Array:
+    z = rng.standard_normal(shape, dtype=np.float32)
+    if mean_spread or std_spread:
+        own = _feature_quantiles(shape[-1])
+        # Means from one end, scales from the middle outwards: the two do not go together.
+        scale = np.exp(np.float32(std_spread) * np.roll(own, shape[-1] // 2))
+        z = np.float32(mean) + np.float32(mean_spread) * own + np.float32(std) * scale * z
+    else:
+        z = np.float32(mean) + np.float32(std) * z
+    if row_spread:
+        row = rng.standard_normal((*shape[:-1], 1), dtype=np.float32)
+        z *= np.exp(np.float32(row_spread) * row)
+    return z
 
 
-def gaussian(mean: float = 0.0, std: float = 1.0) -> InputLaw:
-    """N(mean, std^2), independent; the setting of the theory with mean 0 and std 1."""
+def gaussian(
+    mean: float = 0.0,
+    std: float = 1.0,
+    mean_spread: float = 0.0,
+    std_spread: float = 0.0,
+    row_spread: float = 0.0,
+) -> InputLaw:
+    """N(mean, std^2), independent; the setting of the theory with mean 0 and std 1.
+
+    The spreads make real data's faults. Feature i has mean ``mean + mean_spread q_i`` and standard
+    deviation ``std exp(std_spread q_j)``, q the standard normal quantiles at (i + 1/2)/n and j
+    another place of the same set; row k is multiplied by ``exp(row_spread A_k)``, A_k normal.
+    """
     require(std > 0, "std", std, "use a positive number")
-    return functools.partial(_gaussian, mean=mean, std=std)
+    spreads = {"mean_spread": mean_spread, "std_spread": std_spread, "row_spread": row_spread}
+    for name, spread in spreads.items():
+        require(spread >= 0, name, spread, "use a number >= 0")
+    return functools.partial(
+        _gaussian,
+        mean=mean,
+        std=std,
+        mean_spread=mean_spread,
+        std_spread=std_spread,
+        row_spread=row_spread,
+    )
 
 
 def _correlated(rng: np.random.Generator, shape: Shape, correlation: float, kind: str) -> Array:
@@ -53,13 +95,38 @@ def correlated(correlation: float = 0.9, kind: str = "ar1") -> InputLaw:
     return functools.partial(_correlated, correlation=correlation, kind=kind)
 
 
-def _exponential(rng: np.random.Generator, shape: Shape) -> Array:
-    return rng.standard_exponential(shape, dtype=np.float32)
+def _exponential(rng: np.random.Generator, shape: Shape, mean: float) -> Array:
+    z = rng.standard_exponential(shape, dtype=np.float32)
+    return z + np.float32(mean - 1.0) if mean != 1.0 else z
 
 
-def exponential() -> InputLaw:
-    """Exponential of mean 1: positive, so not centred."""
-    return _exponential
+def exponential(mean: float = 1.0) -> InputLaw:
+    """Exponential of standard deviation 1, shifted to this mean; by default positive."""
+    return functools.partial(_exponential, mean=mean)
+
+
+def _lognormal(rng: np.random.Generator, shape: Shape, sigma: float) -> Array:
+    drawn: Array = np.exp(np.float32(sigma) * rng.standard_normal(shape, dtype=np.float32))
+    return drawn
+
+
+def lognormal(sigma: float = 1.0) -> InputLaw:
+    """exp(sigma A), A standard normal: positive, with a heavy tail."""
+    require(sigma > 0, "sigma", sigma, "use a positive number")
+    return functools.partial(_lognormal, sigma=sigma)
+
+
+def _clusters(rng: np.random.Generator, shape: Shape, distance: float) -> Array:
+    side = rng.choice(np.array([-0.5, 0.5], np.float32), (*shape[:-1], 1)) * np.float32(distance)
+    centre = np.where(np.arange(shape[-1]) % 2, np.float32(-1), np.float32(1))
+    z: Array = side * centre + rng.standard_normal(shape, dtype=np.float32)
+    return z
+
+
+def clusters(distance: float = 2.0) -> InputLaw:
+    """Rows from two standard Gaussian clusters, centred at +-distance/2 (1, -1, 1, -1, ...)."""
+    require(distance >= 0, "distance", distance, "use a number >= 0")
+    return functools.partial(_clusters, distance=distance)
 
 
 def _uniform(rng: np.random.Generator, shape: Shape, low: float, high: float) -> Array:
@@ -82,6 +149,15 @@ def bernoulli(p: float = 0.5) -> InputLaw:
     return functools.partial(_bernoulli, p=p)
 
 
+def _rademacher(rng: np.random.Generator, shape: Shape) -> Array:
+    return np.float32(2) * (rng.random(shape, dtype=np.float32) < 0.5) - np.float32(1)
+
+
+def rademacher() -> InputLaw:
+    """-1 or 1 with equal chance."""
+    return _rademacher
+
+
 def _student_t(rng: np.random.Generator, shape: Shape, df: float) -> Array:
     return rng.standard_t(df, shape).astype(np.float32)
 
@@ -92,39 +168,13 @@ def student_t(df: float = 3.0) -> InputLaw:
     return functools.partial(_student_t, df=df)
 
 
-def _rows(rng: np.random.Generator, shape: Shape, table: Array) -> Array:
-    samples, m, n = shape
-    rows, columns = table.shape
-    require(n == columns, "n", n, f"the rows have {columns} features, use n={columns}")
-    require(
-        samples * m <= rows,
-        "samples",
-        samples,
-        f"there are {rows} rows and m={m} are used per sample, use at most {rows // m}",
-    )
-    picked: Array = table[rng.permutation(rows)[: samples * m]].reshape(shape)
-    return picked
-
-
-def rows(table: Tensor) -> InputLaw:
-    """Rows of a real data set, shape (rows, n): each trial takes samples * m of them, at random."""
-    require(table.ndim == 2, "inputs", tuple(table.shape), "pass a tensor of shape (rows, n)")
-    require(bool(table.isfinite().all()), "inputs", "a tensor", "it contains NaN or infinity")
-    return functools.partial(_rows, table=table.to(torch.float32).numpy())
-
-
-def digits() -> InputLaw:
-    """scikit-learn's handwritten digits, 1797 rows: the 48 pixels active in over 10 % of them."""
-    from sklearn.datasets import load_digits
-
-    images = load_digits().data
-    active = (images > 0).mean(axis=0) > 0.1
-    return rows(torch.from_numpy(images[:, active]))
-
-
 _LAWS: dict[str, Callable[..., InputLaw]] = {
     law.__name__: law
-    for law in (gaussian, correlated, exponential, uniform, bernoulli, student_t, digits)
+    for law in (
+        *(gaussian, correlated, clusters, exponential, lognormal, uniform),
+        *(bernoulli, rademacher, student_t),
+        *(digits, breast_cancer, wine),
+    )
 }
 
 

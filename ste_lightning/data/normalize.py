@@ -27,9 +27,21 @@ def _standardize(Z: Tensor) -> Normalizer:
     return lambda z: (z - mean) / torch.where(std > 0, std, 1.0)
 
 
+def _center(Z: Tensor) -> Normalizer:
+    """z - mean of each feature, over a trial's samples and rows."""
+    mean = Z.flatten(1, 2).mean(1)[:, None, None]
+    return lambda z: z - mean
+
+
 def _layer_norm(Z: Tensor) -> Normalizer:
     """(z - mean) / std of each row over its n features; no statistics of the data set."""
     return lambda z: torch.nn.functional.layer_norm(z, z.shape[-1:], eps=1e-12)
+
+
+def _standardize_layer_norm(Z: Tensor) -> Normalizer:
+    """First each feature, then each row."""
+    standardize, layer_norm = _standardize(Z), _layer_norm(Z)
+    return lambda z: layer_norm(standardize(z))
 
 
 def _whitening(Z: Tensor) -> Normalizer:
@@ -50,8 +62,10 @@ def _whitening(Z: Tensor) -> Normalizer:
 
 _NORMALIZERS: dict[str, Callable[[Tensor], Normalizer]] = {
     "none": _none,
+    "center": _center,
     "standardize": _standardize,
     "layer_norm": _layer_norm,
+    "standardize_layer_norm": _standardize_layer_norm,
     "whitening": _whitening,
 }
 
@@ -65,7 +79,7 @@ def normalizer(name: str, Z: Tensor) -> Normalizer:
     """Return the normalization of that name, with statistics of each trial's training inputs.
 
     Args:
-        name: ``"none"``, ``"standardize"``, ``"layer_norm"`` or ``"whitening"``.
+        name: one of :func:`normalizer_names`.
         Z: training inputs, shape (trials, N, m, n).
 
     Returns:

@@ -44,9 +44,11 @@ class TeacherStudent(L.LightningDataModule):
         samples: N, samples of a trial.
         trials: independent problems, solved side by side; default 1.
         inputs: distribution of the entries of Z: a name (``gaussian``, ``correlated``,
-            ``exponential``, ``uniform``, ``bernoulli``, ``student_t``, ``digits``), a mapping
-            with ``name`` and parameters, or a tensor (rows, n) of real data.
-        normalize: ``none``, ``standardize``, ``layer_norm`` or ``whitening``.
+            ``clusters``, ``exponential``, ``lognormal``, ``uniform``, ``bernoulli``,
+            ``rademacher``, ``student_t``; real rows: ``digits``, ``breast_cancer``, ``wine``), a
+            mapping with ``name`` and parameters, or a tensor (rows, n) of real data.
+        normalize: ``none``, ``center``, ``standardize`` (each feature), ``layer_norm`` (each row),
+            ``standardize_layer_norm`` (one after the other) or ``whitening``.
         noise: standard deviation of the label noise, drawn once; default 0.
         v: the teacher's second layer: ``ones`` (1/sqrt(m) each) or ``gaussian`` (on the unit
             sphere).
@@ -57,6 +59,8 @@ class TeacherStudent(L.LightningDataModule):
         seed: of everything drawn here.
         num_workers: processes that prepare minibatches; batches do not depend on it.
         first_trial: number of the first trial: to draw a part of a larger set; default 0.
+        labels: what the teacher sees: ``normalized`` inputs, as the student, or ``raw`` ones;
+            then it has a bias that the student lacks, and no student may be right everywhere.
 
     Raises:
         ConfigurationError: for a size that is not positive, negative noise, a batch larger
@@ -80,6 +84,7 @@ class TeacherStudent(L.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         first_trial: int = 0,
+        labels: str = "normalized",
     ) -> None:
         super().__init__()
         sizes = {"n": n, "m": m, "samples": samples, "trials": trials}
@@ -98,7 +103,9 @@ class TeacherStudent(L.LightningDataModule):
         if v not in ("ones", "gaussian"):
             raise unknown("v", v, ("ones", "gaussian"))
         self.n, self.m, self.samples, self.trials = n, m, samples, trials
-        self.normalize, self.noise, self.v = normalize, noise, v
+        if labels not in ("normalized", "raw"):
+            raise unknown("labels", labels, ("normalized", "raw"))
+        self.normalize, self.labels, self.noise, self.v = normalize, labels, noise, v
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.seed, self.num_workers, self.first_trial = seed, num_workers, first_trial
         self._law = input_law(inputs)
@@ -125,8 +132,11 @@ class TeacherStudent(L.LightningDataModule):
 
     @property
     def label_noise(self) -> Tensor:
-        """What is added to the training labels, (trials, samples); zeros without noise."""
-        return self._label_noise(Stream.NOISE)
+        """What training labels add to the teacher's response to ``inputs``, (trials, samples).
+
+        Noise, and with ``labels="raw"`` the response to raw inputs instead of normalized ones.
+        """
+        return self._label_noise(Stream.NOISE, self.inputs)
 
     @property
     def train_data(self) -> tuple[Tensor, Tensor]:
@@ -190,13 +200,21 @@ class TeacherStudent(L.LightningDataModule):
         require(bool(Z.isfinite().all()), "inputs", "the data", "they contain NaN or infinity")
         return Z
 
-    def _label_noise(self, stream: Stream) -> Tensor:
-        if not self.noise:
-            return torch.zeros(self.trials, self.samples)
-        drawn = normal(self.seed, stream, self.trials, self.samples, self.first_trial)
-        return self.noise * drawn
+    def _label_noise(self, stream: Stream, Z: Tensor) -> Tensor:
+        added = torch.zeros(self.trials, self.samples)
+        if self.noise:
+            drawn = normal(self.seed, stream, self.trials, self.samples, self.first_trial)
+            added = self.noise * drawn
+        if self.labels == "raw":
+            inputs = Stream.INPUTS if stream == Stream.NOISE else Stream.TEST_INPUTS
+            added += self._response(self._raw(inputs)) - self._response(Z)
+        return added
+
+    def _response(self, Z: Tensor) -> Tensor:
+        weight, v = self.teacher
+        return response(Z, weight.sign(), v)
 
     def _labelled(self, Z: Tensor, noise: Stream) -> tuple[Tensor, Tensor]:
-        weight, v = self.teacher
-        y = response(Z, weight.sign(), v)
-        return Z, y + self._label_noise(noise) if self.noise else y
+        y = self._response(Z)
+        exact = not self.noise and self.labels == "normalized"
+        return Z, y if exact else y + self._label_noise(noise, Z)

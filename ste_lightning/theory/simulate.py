@@ -38,6 +38,7 @@ def simulate(
     noise: float = 0.0,
     inputs: str | Mapping[str, Any] | Tensor = "gaussian",
     normalize: str = "none",
+    labels: str = "normalized",
     init_scale: float = 0.1,
     batch_size: int | None = None,
     optimizer: str = "sgd",
@@ -82,7 +83,9 @@ def simulate(
         noise: standard deviation of the label noise, drawn once.
         inputs: distribution of Z: a name, a mapping with ``name`` and parameters, or a tensor
             (rows, n) of real data.
-        normalize: ``none``, ``standardize``, ``layer_norm`` or ``whitening``.
+        normalize: ``none``, ``center``, ``standardize`` (each feature), ``layer_norm`` (each row),
+            ``standardize_layer_norm`` (one after the other) or ``whitening``.
+        labels: whether the teacher sees ``normalized`` inputs, as the student, or ``raw`` ones.
         init_scale: standard deviation of x_0; default 0.1.
         batch_size: samples of a step; default all.
         optimizer: of x and v: ``sgd``, ``adam``, ...; default plain gradient descent.
@@ -120,7 +123,7 @@ def simulate(
         f"use 1 to samples={samples}, or None for the full batch",
     )
     start = v_init if v_init is not None else ("zeros" if train_v else "teacher")
-    law = ProblemLaw(n, m, samples, inputs, normalize, noise, v, start, init_scale, seed)
+    law = ProblemLaw(n, m, samples, inputs, normalize, labels, noise, v, start, init_scale, seed)
     for argument, given in {"v": v, "v_init": start}.items():
         if isinstance(given, Tensor) and given.dim() == 2:
             require(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from ste_lightning.data.inputs import input_law, input_names
 from ste_lightning.data.normalize import normalizer, normalizer_names
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.models import BinaryTwoLayer
+from ste_lightning.models.coarse_gradient import response
 
 
 def problem(**options: Any) -> TeacherStudent:
@@ -31,7 +33,11 @@ MOMENTS = {
     "uniform": (0.5, 12**-0.5),
     "bernoulli": (0.5, 0.5),
     "student_t": (0.0, 3**0.5),
+    "rademacher": (0.0, 1.0),
+    "lognormal": (math.exp(0.5), (math.exp(2) - math.exp(1)) ** 0.5),
+    "clusters": (0.0, 2**0.5),
 }
+REAL = {"digits", "breast_cancer", "wine"}
 
 
 @pytest.mark.parametrize("name", sorted(MOMENTS))
@@ -41,11 +47,36 @@ def test_input_laws_have_their_moments(name: str) -> None:
     mean, std = MOMENTS[name] if name != "student_t" else (0.0, 1.2**0.5)
     assert drawn.dtype == np.float32
     assert drawn.mean() == pytest.approx(mean, abs=0.02)
-    assert drawn.std() == pytest.approx(std, abs=0.02)
+    assert drawn.std() == pytest.approx(std, abs=0.02 if name != "lognormal" else 0.1)
 
 
 def test_every_named_law_is_tested() -> None:
-    assert set(input_names()) == {*MOMENTS, "digits"}
+    assert set(input_names()) == {*MOMENTS, *REAL}
+
+
+def test_spreads_make_features_and_rows_differ() -> None:
+    rng = np.random.default_rng(0)
+    spec = {"name": "gaussian", "mean_spread": 2.0, "std_spread": 0.5}
+    drawn = input_law(spec)(rng, (20000, 1, 8))[:, 0]
+    quantiles = torch.special.ndtri((torch.arange(8, dtype=torch.float64) + 0.5) / 8).numpy()
+    np.testing.assert_allclose(drawn.mean(0), 2 * quantiles, atol=0.06)
+    np.testing.assert_allclose(np.sort(drawn.std(0)), np.exp(0.5 * quantiles), rtol=0.03)
+    rows = input_law({"name": "gaussian", "row_spread": 0.7})(rng, (4000, 1, 200))[:, 0]
+    logs = np.log(rows.std(1))
+    assert logs.mean() == pytest.approx(0, abs=0.05)
+    assert logs.std() == pytest.approx(0.7, abs=0.05)
+
+
+def test_clusters_and_shifted_exponential() -> None:
+    drawn = input_law({"name": "clusters", "distance": 6.0})(np.random.default_rng(0), (9000, 1, 4))
+    side = np.sign(drawn[:, 0] @ [1, -1, 1, -1])
+    centred = drawn[:, 0] * [1, -1, 1, -1] * side[:, None]
+    np.testing.assert_allclose(centred.mean(0), 3, atol=0.05)
+    assert abs(side.mean()) < 0.05
+    law = input_law({"name": "exponential", "mean": 0.0})
+    shifted = law(np.random.default_rng(0), (20000, 1, 2))
+    assert shifted.mean() == pytest.approx(0, abs=0.02)
+    assert shifted.min() == pytest.approx(-1, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["ar1", "equal"])
@@ -74,6 +105,13 @@ def test_digits_have_48_active_pixels() -> None:
         problem(inputs="digits").setup("fit")
     with pytest.raises(ConfigurationError, match="at most 898"):
         problem(inputs="digits", n=48, samples=1000).setup("fit")
+
+
+def test_other_real_rows() -> None:
+    every = {"name": "digits", "active": 0.0}
+    for inputs, n, rows in ((every, 61, 1797), ("breast_cancer", 30, 569), ("wine", 13, 178)):
+        Z = TeacherStudent(n=n, m=1, samples=rows, inputs=inputs).inputs
+        assert (Z[0, :, 0].std(0) > 0).all()
 
 
 def test_labels_are_the_teachers_response_to_normalized_inputs() -> None:
@@ -208,6 +246,31 @@ def test_constant_features_stay_finite(name: str) -> None:
     assert normalizer(name, Z)(Z).isfinite().all()
 
 
+def test_center_and_standardize_then_layer_norm() -> None:
+    Z = raw("exponential") * torch.arange(1.0, 7)
+    centred = normalizer("center", Z)(Z)
+    torch.testing.assert_close(centred.flatten(1, 2).mean(1), torch.zeros(3, 6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(centred - Z, (centred - Z)[:, :1, :1].expand_as(Z))
+    both = normalizer("standardize_layer_norm", Z)(Z)
+    step = normalizer("standardize", Z)(Z)
+    torch.testing.assert_close(both, normalizer("layer_norm", step)(step))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_teacher_may_see_raw_inputs(noise: float) -> None:
+    options = {"inputs": "exponential", "noise": noise}
+    plain = problem(**options)
+    data = problem(**options, normalize="standardize", labels="raw")
+    Z, y = data.train_data
+    torch.testing.assert_close(Z, problem(**options, normalize="standardize").inputs)
+    torch.testing.assert_close(y, plain.train_data[1])
+    weight, v = data.teacher
+    torch.testing.assert_close(y, response(Z, weight.sign(), v) + data.label_noise)
+    (_, test_y), *_ = list(data.test_dataloader())
+    (_, plain_y), *_ = list(plain.test_dataloader())
+    torch.testing.assert_close(test_y, plain_y)
+
+
 def test_standardizing_rescues_training_on_exponential_inputs() -> None:
     recovered = {}
     for normalize in ("none", "standardize"):
@@ -262,6 +325,11 @@ def test_standardizing_rescues_training_on_exponential_inputs() -> None:
         ({"inputs": torch.zeros(3)}, "shape"),
         ({"normalize": "standardise"}, "'standardize'"),
         ({"v": "gauss"}, "'gaussian'"),
+        ({"labels": "row"}, "'raw'"),
+        ({"inputs": {"name": "gaussian", "row_spread": -1.0}}, "row_spread=-1.0"),
+        ({"inputs": {"name": "lognormal", "sigma": 0}}, "sigma=0"),
+        ({"inputs": {"name": "clusters", "distance": -1}}, "distance=-1"),
+        ({"inputs": {"name": "digits", "active": 1.0}}, "active=1.0"),
     ],
 )
 def test_wrong_settings_are_named(options: dict[str, Any], message: str) -> None:

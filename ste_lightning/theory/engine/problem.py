@@ -28,7 +28,8 @@ class Problem:
         inputs: Z, normalized, (B, N, m, n).
         teacher: signs of w*, (B, n).
         v_teacher: v*, (B, m).
-        noise: label noise, already scaled, (B, N); zeros without noise.
+        noise: what labels add to the teacher's response to ``inputs``, (B, N); zeros without
+            label noise.
         latent: latent weights x_0, (B, n).
         v: the student's second layer at the start, (B, m).
     """
@@ -53,6 +54,7 @@ class ProblemLaw:
     samples: int
     inputs: str | Mapping[str, Any] | Tensor
     normalize: str
+    labels: str
     noise: float
     v: str | Tensor
     v_init: str | Tensor
@@ -108,6 +110,7 @@ class ProblemLaw:
             "ones" if isinstance(self.v, Tensor) else self.v,
             seed=self.seed,
             first_trial=first,
+            labels=self.labels,
         )
 
 

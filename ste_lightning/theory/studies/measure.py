@@ -96,7 +96,7 @@ def _predicted(settings: Mapping[str, Any]) -> Columns:
     """Return both predictions for the data of a simulation with label noise."""
     defaults = {name: p.default for name, p in inspect.signature(simulate).parameters.items()}
     given = {**defaults, **settings}
-    names = ("n", "m", "samples", "inputs", "normalize", "noise", "v", "seed")
+    names = ("n", "m", "samples", "inputs", "normalize", "labels", "noise", "v", "seed")
     rule = rule_of(given["rule"])
     columns: Columns = {}
     trials = given["trials"]
