@@ -20,7 +20,8 @@ _Z95 = 1.959963984540054
 class Estimate:
     """A value with its 95 % interval, and the bootstrap's replicates behind it.
 
-    ``value`` is NaN where the data only bound it: then ``low`` and ``high`` are the bounds.
+    ``value`` is NaN where the data only bound it: then ``low`` and ``high`` are the bounds. An
+    interval's end that the data do not reach is infinite (``high``), or 0 or -infinite (``low``).
     """
 
     value: float
@@ -29,9 +30,11 @@ class Estimate:
     replicates: Tensor = dataclasses.field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        """Return ``value [low, high]``, or the bound alone."""
+        """Return ``value [low, high]``, with "(" and ")" at an open end, or the bound alone."""
         if not math.isnan(self.value):
-            return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+            low = f"({self.low:.4g}" if self.low in (0, -math.inf) else f"[{self.low:.4g}"
+            high = "∞)" if math.isinf(self.high) else f"{self.high:.4g}]"
+            return f"{self.value:.4g} {low.replace('inf', '∞')}, {high}"
         return f"> {self.low:.4g}" if math.isinf(self.high) else f"< {self.high:.4g}"
 
 
@@ -72,8 +75,9 @@ def half_point(
         seed: of the bootstrap.
 
     Returns:
-        N50 with its interval; NaN and a bound where the fitted curve does not rise through one
-        half within the range of ``samples``: the largest of them is too few if it ends below.
+        N50 with its interval, whose ends outside the range of ``samples`` are 0 and infinity;
+        NaN and a bound where the fitted curve does not rise through one half within that range:
+        the largest of them is too few if it ends below. Replicates may lie outside.
     """
     N = torch.as_tensor(samples, dtype=torch.float64)
     require(
@@ -94,8 +98,14 @@ def half_point(
     if rate.min() > 0.5 or (N.min().log() - centre[0]) / width[0] > 0:
         return Estimate(math.nan, 0.0, float(N.min()), none)
     fits = centre.exp()
-    low, high = (float(fits[1:].quantile(q)) for q in (0.025, 0.975))
-    return Estimate(float(fits[0]), low, high, fits[1:])
+    return _within(fits, float(N.min()), float(N.max()))
+
+
+def _within(found: Tensor, first: float, last: float) -> Estimate:
+    """Return the first of ``found`` with the others' interval, open where it leaves the range."""
+    low, high = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
+    low, high = (low if low > first else 0.0), (high if high < last else math.inf)
+    return Estimate(float(found[0]), low, high, found[1:])
 
 
 def crossing(
@@ -113,7 +123,8 @@ def crossing(
         seed: of the bootstrap.
 
     Returns:
-        The crossing with its interval; NaN and a bound where the mean never crosses.
+        The crossing with its interval, whose ends at the edges of ``samples`` are 0 and infinity;
+        NaN and a bound where the mean never crosses.
     """
     x = torch.as_tensor(samples, dtype=torch.float64).log()
     mean = share.double().mean(1)
@@ -132,8 +143,7 @@ def crossing(
     low, high = rates[row, place - 1], rates[row, place]
     part = ((0.5 - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
     found = (x[place - 1] + part * (x[place] - x[place - 1])).exp()
-    first, last = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
-    return Estimate(float(found[0]), first, last, found[1:])
+    return _within(found, float(x.min().exp()), float(x.max().exp()))
 
 
 def correlation(x: Tensor, y: Tensor, replicates: int = 400, seed: int = 0) -> Estimate:
@@ -214,7 +224,8 @@ def power_law(n: Sequence[int] | Tensor, values: Sequence[Estimate]) -> Estimate
     r"""Return the exponent p of :math:`\text{value} \propto n^p`, with its interval.
 
     Weighted least squares of log value on log n, weights from the replicates' variances; the
-    interval is that of the replicates' own exponents, so it holds the sampling error only.
+    interval is that of the replicates' own exponents, so it holds the sampling error only. Where
+    a value's interval is open, so is the exponent's, on the side that this value moves it to.
 
     Args:
         n: sizes, at least two.
@@ -232,4 +243,10 @@ def power_law(n: Sequence[int] | Tensor, values: Sequence[Estimate]) -> Estimate
     slope = slope / (slope * (x - mean)).sum()
     exponents = slope @ sampled
     low, high = (float(exponents.quantile(q)) for q in (0.025, 0.975))
+    for weighed, value in zip(slope.tolist(), values, strict=True):
+        above, below = math.isinf(value.high), value.low == 0
+        if above if weighed > 0 else below:
+            high = math.inf
+        if below if weighed > 0 else above:
+            low = -math.inf
     return Estimate(float(slope @ y), low, high, exponents)

@@ -81,11 +81,38 @@ def test_a_curve_that_does_not_rise_through_one_half_gives_a_bound(rates, shown)
     assert str(half_point([10, 20, 40, 80, 160, 320], shares(*rates))) == shown
 
 
+def test_an_interval_that_leaves_the_grid_is_open():
+    samples = [10, 20, 40]
+    late = half_point(samples, shares(0.0, 0.1, 0.52, seeds=30))
+    assert late.value <= 40 < late.replicates.quantile(0.975)
+    assert late.high == math.inf
+    assert str(late).endswith(", ∞)")
+    early = half_point(samples, shares(0.48, 0.9, 1.0, seeds=30))
+    assert early.value >= 10 > early.replicates.quantile(0.025)
+    assert early.low == 0
+    assert " (0, " in str(early)
+    middle = half_point(samples, shares(0.1, 0.5, 0.9, seeds=30))
+    assert 10 < middle.low < middle.high < 40
+    later = half_point([20, 40, 80], shares(0.0, 0.5, 1.0, seeds=30))
+    # An exponent is open on the side that the open value moves it to.
+    for values, low, high in (
+        ((middle, late), False, True),
+        ((late, later), True, False),
+        ((early, later), False, True),
+        ((middle, later), False, False),
+    ):
+        fit = power_law([8, 16], values)
+        assert (fit.low == -math.inf, fit.high == math.inf) == (low, high)
+        assert ("(-∞, " in str(fit), str(fit).endswith(", ∞)")) == (low, high)
+
+
 def test_crossing_interpolates_and_bounds():
     share = torch.tensor([[0.1, 0.3], [0.3, 0.5], [0.5, 0.7]])
     found = crossing([10, 20, 40], share)
     assert found.value == pytest.approx(20 * math.sqrt(2))
-    assert found.low < found.value < found.high <= 40
+    assert found.low < found.value < found.high
+    assert found.low == 0 or found.low > 10
+    assert found.high < 40 or found.high == math.inf
     assert str(crossing([10, 20], share[:2])) == "> 20"
     assert str(crossing([10, 20], share[:2] + 0.6)) == "< 10"
 

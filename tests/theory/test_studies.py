@@ -298,9 +298,24 @@ def test_an_unknown_threshold_is_a_bound_in_tables_and_figures(tmp_path):
     results = run(expand({**BASE, "m": 4}, grid), tmp_path, workers=1, show=False)
     row = tables.gap_rows(results)[-1]
     assert (row["N50 last"], row["ratio"], row["exponent last"]) == ("> 3", "", "")
-    assert tables.window_rows(results) == []
+    assert [(row["N50 last"], row[""]) for row in tables.window_rows(results)] == [
+        ("> 3", "unknown"),
+        ("> 3", "unknown"),
+    ]
     for draw in (figures.gap_figure, figures.phase_figure, figures.window_figure):
         draw(results).savefig(tmp_path / "bounds.png")
+
+
+def test_a_width_beyond_the_samples_is_shown_as_a_bound(tmp_path):
+    grid = {"rule": [{"rule": "clipped", "width": w} for w in (0.5, 3.0)]}
+    base = {"m": 4, "n": 32, "steps": 300, "trials": 48}
+    cells = expand(base, {**grid, "samples": [18, 24, 31, 36]})
+    results = run(cells, tmp_path, workers=1, show=False)
+    narrow, wide = tables.window_rows(results)
+    assert narrow[""] == "best"
+    assert (wide["N50 last"], wide[""]) == ("> 36", "worse")
+    assert float(wide["times the best"].removeprefix("> ")) > 1
+    figures.window_figure(results).savefig(tmp_path / "window.png")
 
 
 def test_both_layers_optimizers_and_their_figures(tmp_path):

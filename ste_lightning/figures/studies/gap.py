@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
-from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, bounds, grid
+from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, bounds, grid, intervals
 from ste_lightning.theory.statistics import Estimate, wilson
 from ste_lightning.theory.studies import tables
 
@@ -97,10 +97,7 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
             continue
         n = [size for size, _ in known]
         value = np.array([e.value for _, e in known])
-        spread = [value - [e.low for _, e in known], [e.high for _, e in known] - value]
-        axes.errorbar(
-            n, value, np.maximum(spread, 0), color=color, marker=marker, capsize=2, label=name
-        )
+        intervals(axes, n, [e for _, e in known], color=color, marker=marker, label=name)
         slope = f"\nlocally $n^{{{_exponent(known):.2f}}}$" if len(known) > 1 else ""
         axes.annotate(
             f"{value[-1]:.0f}{slope}",

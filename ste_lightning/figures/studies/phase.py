@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import COLORS, LAST, bounds, clean, grid, legend
+from ste_lightning.figures.studies.style import COLORS, LAST, bounds, clean, grid, intervals, legend
 from ste_lightning.theory.statistics import Estimate
 from ste_lightning.theory.studies import tables
 
@@ -127,20 +127,16 @@ def _curve(
     known = [(n, e) for n, e in estimates if not math.isnan(e.value)]
     if not known:
         return
-    n = [size for size, _ in known]
-    value = np.array([e.value for _, e in known])
-    spread = [value - [e.low for _, e in known], [e.high for _, e in known] - value]
     label = f"{name} {'last' if which == 'last' else 'averaged'}"
     if fit is not None:
-        label += f": $n^{{{fit.value:.2f}}}$ [{fit.low:.2f}, {fit.high:.2f}]"
-    axes.errorbar(
-        n,
-        value,
-        np.maximum(spread, 0),
+        label += f": $n^{{{fit.value:.2f}}}$ {str(fit).partition(' ')[2]}"
+    intervals(
+        axes,
+        [n for n, _ in known],
+        [e for _, e in known],
         color=color,
         marker="o" if which == "last" else "D",
         linestyle="-" if which == "last" else "--",
         markersize=4,
-        capsize=2,
         label=label.strip(),
     )

@@ -32,7 +32,8 @@ def rules_figure(results: Sequence[Result]) -> Figure:
         ):
             if math.isnan(e.value):
                 continue
-            spread = [[e.value - e.low], [e.high - e.value]]
+            # Open ends leave the axes.
+            spread = [[e.value - e.low], [min(e.high, 2 * right) - e.value]]
             axes.errorbar(
                 e.value,
                 place + shift,

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, LAST, grid
+from ste_lightning.figures.studies.style import AVERAGED, LAST, grid, intervals
 from ste_lightning.theory.studies.noisy import scaling
 
 if TYPE_CHECKING:
@@ -41,16 +40,13 @@ def scaling_figure(results: Sequence[Result]) -> Figure:
             axes.plot(x, [getattr(s, f"{name}_predicted") for s in chosen], color=color)
             seen = [(getattr(s, by), getattr(s, name)) for s in chosen]
             known = [(place, e) for place, e in seen if not math.isnan(e.value)]
-            value = np.array([e.value for _, e in known])
-            spread = [value - [e.low for _, e in known], [e.high for _, e in known] - value]
-            axes.errorbar(
+            intervals(
+                axes,
                 [place for place, _ in known],
-                value,
-                np.maximum(spread, 0),
+                [e for _, e in known],
                 color=color,
                 marker=marker,
                 linestyle="",
-                capsize=2,
                 label=title,
             )
         axes.set_xscale("log", base=2)

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-__all__ = ["AVERAGED", "COLORS", "GREY", "LAST", "bounds", "clean", "grid", "legend"]
+from ste_lightning.theory.statistics import Estimate
+
+__all__ = ["AVERAGED", "COLORS", "GREY", "LAST", "bounds", "clean", "grid", "intervals", "legend"]
 
 LAST, AVERAGED, GREY = "#d9730d", "#1f5fa8", "#8a8a8a"
 COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b"]
@@ -32,6 +34,29 @@ def legend(axes: Axes, **options: Any) -> None:
     """Name what is drawn, if anything is: all values may be mere bounds."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, **options)
+
+
+def intervals(
+    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], per: float = 1.0, **options: Any
+) -> None:
+    """Draw values with their intervals; a triangle at an end means that the interval is open.
+
+    Args:
+        axes: where.
+        x: places.
+        estimates: with known values, one per place.
+        per: divides all values.
+        options: of ``errorbar``.
+    """
+    value = np.array([e.value for e in estimates]) / per
+    low, high = (np.array([getattr(e, end) for e in estimates]) / per for end in ("low", "high"))
+    above, below = np.isinf(high), (low == 0) | np.isinf(low)
+    low, high = np.where(below, value / 1.5, low), np.where(above, value * 1.5, high)
+    spread = np.maximum([value - low, high - value], 0)
+    axes.errorbar(x, value, spread, **{"capsize": 2, **options})
+    for open_end, end, marker in ((above, high, "^"), (below, low, "v")):
+        if open_end.any():
+            axes.plot(np.array(x)[open_end], end[open_end], marker, color=options.get("color"))
 
 
 def bounds(

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import COLORS, grid, legend
+from ste_lightning.figures.studies.style import COLORS, grid, intervals, legend
 from ste_lightning.theory.studies import tables
 from ste_lightning.theory.studies.cells import label
 
@@ -22,6 +21,8 @@ __all__ = ["window_figure"]
 def window_figure(results: Sequence[Result]) -> Figure:
     """Draw N50 / n against the width, a curve per n; a ring marks the best width.
 
+    A hollow triangle is a bound: N50 lies above it, or below.
+
     Args:
         results: cells over n, samples and rules with a ``width``.
     """
@@ -30,26 +31,22 @@ def window_figure(results: Sequence[Result]) -> Figure:
     axes = figure.subplots()
     found = tables.thresholds(results)
     for n, color in zip(sorted({t.n for t in found}), COLORS, strict=False):
-        members = [t for t in found if t.n == n and not math.isnan(t.n50_last.value)]
-        points = sorted(
-            ((widths[t.group["rule"]], t.n50_last) for t in members), key=lambda p: p[0]
-        )
+        everything = [
+            (widths[t.group.get("rule", next(iter(widths)))], t.n50_last) for t in found if t.n == n
+        ]
+        for width, e in everything:
+            if math.isnan(e.value):
+                above = math.isinf(e.high)
+                place, marker = (e.low if above else e.high) / n, "^" if above else "v"
+                axes.plot(width, place, marker, color=color, fillstyle="none")
+        points = sorted((p for p in everything if not math.isnan(p[1].value)), key=lambda p: p[0])
         if not points:
             continue
-        x = [width for width, _ in points]
-        value = np.array([e.value for _, e in points])
-        spread = [value - [e.low for _, e in points], [e.high for _, e in points] - value]
-        axes.errorbar(
-            x,
-            value / n,
-            np.maximum(spread, 0) / n,
-            color=color,
-            marker="o",
-            capsize=2,
-            label=f"n = {n}",
-        )
-        best = int(value.argmin())
-        axes.plot(x[best], value[best] / n, "o", color=color, markersize=13, fillstyle="none")
+        x, estimates = [width for width, _ in points], [e for _, e in points]
+        intervals(axes, x, estimates, per=n, color=color, marker="o", label=f"n = {n}")
+        best = min(range(len(x)), key=lambda i: estimates[i].value)
+        value = estimates[best].value / n
+        axes.plot(x[best], value, "o", color=color, markersize=13, fillstyle="none")
     axes.set_xscale("log")
     ticks = sorted(set(widths.values()))
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])

@@ -185,27 +185,38 @@ def window_rows(results: Sequence[Result]) -> list[Row]:
     """Return a row per n and rule: N50, and by how much it exceeds the best rule's at that n.
 
     The factor's interval is the bootstrap's over seeds, which all rules of an n share; the best
-    rule is the one with the smallest N50, and rules whose interval holds 1 are as good.
+    rule is the one with the smallest known N50, and rules whose interval holds 1 are as good.
+    Where N50 is only bounded, so is the factor, and so may be the verdict.
     """
     by_n: dict[int, list[Threshold]] = {}
     for t in thresholds(results):
-        if not math.isnan(t.n50_last.value):
-            by_n.setdefault(t.n, []).append(t)
+        by_n.setdefault(t.n, []).append(t)
     rows = []
     for n, members in sorted(by_n.items()):
-        best = min(members, key=lambda t: t.n50_last.value)
+        known = [t.n50_last for t in members if not math.isnan(t.n50_last.value)]
+        best = min(known, key=lambda e: e.value) if known else None
         for t in members:
-            factors = t.n50_last.replicates / best.n50_last.replicates
-            low, high = (float(factors.quantile(q)) for q in (0.025, 0.975))
-            value = t.n50_last.value / best.n50_last.value
-            verdict = "best" if t is best else "as good" if low <= 1 else "worse"
-            rows.append(
-                {
-                    **t.group,
-                    "n": n,
-                    "N50 last": str(t.n50_last),
-                    "times the best": f"{value:.2f} [{low:.2f}, {high:.2f}]",
-                    "": verdict,
-                }
-            )
+            factor, verdict = _against(t.n50_last, best)
+            row = {**t.group, "n": n, "N50 last": str(t.n50_last)}
+            rows.append({**row, "times the best": factor, "": verdict})
     return rows
+
+
+def _against(estimate: Estimate, best: Estimate | None) -> tuple[str, str]:
+    """Return how many times ``best`` an N50 is, and in a word whether it is worse."""
+    if best is None:
+        return "", "unknown"
+    if math.isnan(estimate.value):
+        if math.isinf(estimate.high):
+            return f"> {estimate.low / best.value:.2f}", (
+                "worse" if estimate.low > best.high else "unknown"
+            )
+        return f"< {estimate.high / best.value:.2f}", (
+            "better" if estimate.high < best.low else "unknown"
+        )
+    factors = estimate.replicates / best.replicates
+    low, high = (float(factors.quantile(q)) for q in (0.025, 0.975))
+    high = math.inf if math.isinf(estimate.high) or best.low == 0 else high
+    times = f"{estimate.value / best.value:.2f} [{low:.2f}, "
+    times += "∞)" if math.isinf(high) else f"{high:.2f}]"
+    return times, "best" if estimate is best else "as good" if low <= 1 else "worse"
