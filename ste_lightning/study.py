@@ -32,6 +32,18 @@ def _prepare() -> None:
     ConfigStore.instance().store(name="ste_study", node=Schema, provider="ste_lightning")
 
 
+def _for_every_recipe(arguments: Sequence[str]) -> list[str]:
+    """Let plain settings of a recipe be given with ``--multirun``, too.
+
+    Hydra first composes what the runs share, without the recipe that is swept over: there is
+    nothing yet that ``base.steps=20`` could override, so it is set or added ("++").
+    """
+    if not {"--multirun", "-m"} & set(arguments):
+        return list(arguments)
+    own = ("base.", "grid.", "parts.", "table.", "figure.")
+    return [f"++{a}" if a.startswith(own) else a for a in arguments]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -43,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         are kept).
     """
     try:
-        return status_of(_task, arguments, _prepare)
+        given = sys.argv[1:] if arguments is None else arguments
+        return status_of(_task, _for_every_recipe(given), _prepare)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130

@@ -25,6 +25,7 @@ def train_deep(
     steps: int = 1000,
     lr: float = 1.0,
     rule: str | Mapping[str, Any] = "clipped",
+    train_u: bool = True,
     init_scale: float = 0.1,
     seed: int = 0,
 ) -> dict[str, list[Any]]:
@@ -43,6 +44,15 @@ def train_deep(
 
     The output's step passes every gradient (identity), and so do the weights' signs.
 
+    For normal inputs and theta the angle between w and w*, in expectation
+
+    .. math:: E[\Delta u] \propto -\big(u - (1 - \tfrac{2 \theta}{\pi}) u^*\big), \qquad
+              E[\Delta w] \propto -\big(w - (u^T u^*) w^*\big) \text{ if } f' = 1,
+
+    so for the identity each layer's wrong signs drive the other layer's right ones away, as
+    strongly at a small angle as at a large one: with many samples both layers end in flipping
+    together for ever. A window on Zw passes little of the first term, w, and trains.
+
     Args:
         n: inputs of the first layer.
         m: inputs of the second; odd, so that it never sees a tie.
@@ -51,13 +61,14 @@ def train_deep(
         steps: T.
         lr: step size of both layers.
         rule: backward rule f' of the hidden sign: a name or ``{"rule": name, **parameters}``.
+        train_u: whether to train u; otherwise it is the teacher's from the start.
         init_scale: standard deviation of both layers' latent weights at the start.
         seed: of everything random.
 
     Returns:
         Columns ``trial``, ``last`` and ``ergodic`` (both layers recovered, by the last iterate
         and by the rounded mean of all), ``distance`` (wrong weights of both layers, to the
-        nearer solution).
+        nearer solution), ``cycle`` (all signs are those of two steps ago, and not of the last).
     """
     require(m > 0 and m % 2 == 1, "m", m, "use an odd number")
     require(steps > 0, "steps", steps, "use a positive integer")
@@ -72,6 +83,8 @@ def train_deep(
     rows = TeacherStudent(n, m, samples, trials, seed=seed).inputs.view(trials, samples * m, n)
     teacher = torch.stack([torch.from_numpy(row) for row in drawn])
     x = init_scale * normal(seed, Stream.WEIGHT, trials, n + m)
+    if not train_u:
+        x[:, n:] = init_scale * teacher[:, n:]
     scale = torch.cat([torch.full((n,), n**-0.5), torch.full((m,), m**-0.5)])
 
     def forward(rows: Tensor, signs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,6 +96,7 @@ def train_deep(
     y = forward(rows, teacher)[2]
     total = torch.zeros(trials, n + m)
     going = torch.arange(trials)
+    before, last = (torch.zeros(trials, n + m) for _ in range(2))  # signs at T - 2 and T - 1
     for step in range(steps):
         signs = SF.hard_sign(x[going])
         a, hidden, predicted = forward(rows, signs)
@@ -90,7 +104,8 @@ def train_deep(
         back = surrogate.derivative(a) * (signs * scale)[:, None, n:] * residual.mT
         g_w = torch.bmm(back.view(len(signs), 1, -1), rows)[:, 0] / samples
         g_u = torch.bmm(residual, hidden)[:, 0] / samples
-        x[going] -= lr * torch.cat([g_w, g_u], 1)
+        before[going], last[going] = last[going], signs
+        x[going] -= lr * torch.cat([g_w, g_u if train_u else torch.zeros_like(g_u)], 1)
         total[going] += SF.hard_sign(x[going])
         solved = ~residual.any(2)[:, 0]
         if 4 * int(solved.sum()) >= len(going):
@@ -99,6 +114,8 @@ def train_deep(
             going, rows, y = going[~solved], rows[~solved], y[~solved]
             if len(going) == 0:
                 break
+
+    now = SF.hard_sign(x)
 
     def distance(weights: Tensor) -> Tensor:
         wrong = (SF.hard_sign(weights) != teacher).sum(1)
@@ -109,4 +126,5 @@ def train_deep(
         "last": (distance(x) == 0).tolist(),
         "ergodic": (distance(total) == 0).tolist(),
         "distance": distance(x).tolist(),
+        "cycle": ((now == before).all(1) & (now != last).any(1)).tolist(),
     }

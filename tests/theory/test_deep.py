@@ -51,11 +51,50 @@ def test_recovers_up_to_the_common_sign_and_stays():
     assert sum(long["ergodic"]) >= 14
 
 
+def test_under_the_identity_the_layers_drive_each_other():
+    settings = {"n": 12, "samples": 400, "trials": 12, "rule": "identity", "steps": 400}
+    both, first = (train_deep(**settings, train_u=train_u) for train_u in (True, False))
+    assert sum(both["cycle"]) >= 10
+    assert sum(both["last"]) <= 2
+    assert all(first["last"])
+    assert not any(first["cycle"])
+    # One step further a cycle is in its other half, and two steps further in the same one.
+    later, same = (train_deep(**{**settings, "steps": steps}) for steps in (401, 402))
+    for found in (later, same):
+        assert sum(found["cycle"]) >= sum(both["cycle"])
+    assert same["distance"] == both["distance"]
+
+
+@pytest.mark.parametrize("wrong_u", [0, 1, 3])
+def test_expected_gradients_of_the_identity(wrong_u):
+    n, m, samples = 6, 5, 200_000
+    rng = torch.Generator().manual_seed(wrong_u)
+    Z = torch.randn(samples, m, n, generator=rng)
+    w_star, u_star = torch.ones(n) / n**0.5, torch.ones(m) / m**0.5
+    w, u = w_star.clone(), u_star.clone()
+    w[:2] *= -1
+    u[:wrong_u] *= -1
+    w.requires_grad_()
+    u.requires_grad_()
+
+    def output(w, u):
+        return SF.step(SF.sign(Z @ w, rule="identity") @ u, rule="identity")
+
+    (output(w, u) - output(w_star, u_star).detach()).square().mean().div(2).backward()
+    angle = torch.acos(w.detach() @ w_star)
+    of_w = w.detach() - (u.detach() @ u_star) * w_star
+    of_u = u.detach() - (1 - 2 * angle / torch.pi) * u_star
+    for gradient, direction in ((w.grad, of_w), (u.grad, of_u)):
+        factor = (gradient @ direction) / direction.square().sum()
+        assert factor > 0.1
+        torch.testing.assert_close(gradient, factor * direction, atol=0.005, rtol=0)
+
+
 def test_rates_are_tabulated_without_a_column_of_dead_runs(tmp_path):
     base = {"experiment": "deep", "n": 8, "trials": 8, "steps": 100}
     results = run(expand(base, {"samples": [4, 128]}), tmp_path, workers=1, show=False)
     few, many = rates.rate_rows(results)
-    assert set(few) == {"samples", "last", "ergodic"}
+    assert set(few) == {"samples", "last", "ergodic", "cycle"}
     assert few["last"] < many["last"]
 
 

@@ -407,10 +407,15 @@ table: {_target_: ste_lightning.theory.studies.rates.rate_rows}
     for rule in ("relu", "tanh"):
         (recipes / f"{rule}_only.yaml").write_text(text % rule)
     arguments = ["--multirun", "+recipe=glob(*_only)", "small=true", "--config-dir", str(recipes)]
-    assert study.main(arguments) == 0
+    assert study.main([*arguments, "base.steps=10", "grid.samples=[12]"]) == 0
     folder = tmp_path / "outputs" / "study"
     for name in ("relu_only", "tanh_only"):
         assert len(list((folder / name / "cells").iterdir())) == 1
         assert (folder / name / "table.csv").exists()
+        (cell,) = (folder / name / "cells").iterdir()
+        settings = store.read(cell)[1]["settings"]
+        assert (settings["steps"], settings["samples"]) == (10, 12)
     assert "tanh_only" in capsys.readouterr().out
+    assert study.main([*arguments, "base.stpes=10"]) == 1
+    assert "Did you mean 'steps'" in capsys.readouterr().err
     torch.set_num_threads(threads)

@@ -28,15 +28,16 @@ def _settings(result: Result, keys: Sequence[str]) -> Row:
 
 
 def rate_rows(results: Sequence[Result]) -> list[Row]:
-    """Return a row per cell: recovery with Wilson's interval, and the share of dead runs."""
+    """Return a row per cell: recovery with Wilson's interval, shares of dead and of cycling runs."""
     keys = varied(results)
     rows = []
     for result in results:
         row = _settings(result, keys)
         for iterate in ("last", "ergodic"):
             row[iterate] = _share(torch.tensor(result.columns[iterate]))
-        if "dead" in result.columns:  # not every experiment looks for it
-            row["dead"] = f"{torch.tensor(result.columns['dead']).double().mean():.2f}"
+        for name in ("dead", "cycle"):  # not every experiment looks for them
+            if name in result.columns:
+                row[name] = f"{torch.tensor(result.columns[name]).double().mean():.2f}"
         rows.append(row)
     return rows
 
