@@ -28,7 +28,7 @@ def _settings(result: Result, keys: Sequence[str]) -> Row:
 
 
 def rate_rows(results: Sequence[Result]) -> list[Row]:
-    """Return a row per cell: recovery with Wilson's interval, shares of dead and of cycling runs."""
+    """Return a row per cell: recovery with Wilson's interval, shares of dead and cycling runs."""
     keys = varied(results)
     rows = []
     for result in results:
