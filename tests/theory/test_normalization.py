@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
+from ste_lightning.data import TeacherStudent
 from ste_lightning.figures import studies as figures
 from ste_lightning.theory import simulate
+from ste_lightning.theory.engine.problem import ProblemLaw
 from ste_lightning.theory.studies import expand, run
 from ste_lightning.theory.studies.normalization import diagnosis, normalization_rows
 
@@ -57,6 +60,25 @@ def test_ties_are_broken_alike_in_labels_and_training(n):
     assert bool(there.any())
     assert bool((result.final_loss[there] == 0).all())
     assert bool((result.escapes == 0).all())
+
+
+def test_ties_broken_otherwise_are_label_noise(monkeypatch):
+    settings = {"n": 32, "samples": 512, "trials": 16, "inputs": "rademacher"}
+    data = TeacherStudent(**settings, m=4, normalize="layer_norm")
+    Z, (weight, v) = data.inputs.double(), data.teacher
+    a = torch.einsum("bkmn,bn->bkm", Z, weight.double().sign())
+    in_double = ((a > 0) * v[:, None].double()).sum(2).float()
+    changed = in_double - data.train_data[1]
+    assert 0 < float((changed != 0).float().mean()) < 0.05
+    draw = ProblemLaw.draw
+
+    def other(law, first, count):
+        return dataclasses.replace(draw(law, first, count), noise=changed[first : first + count])
+
+    monkeypatch.setattr(ProblemLaw, "draw", other)
+    result = simulate(**settings, normalize="layer_norm", steps=1000)
+    assert float(result.last_recovery.float().mean()) < 0.95
+    assert bool(result.ergodic_recovery.all())
 
 
 def test_a_teacher_on_raw_inputs_is_not_met():

@@ -129,7 +129,9 @@ def _curve(
         return
     label = f"{name} {'last' if which == 'last' else 'averaged'}"
     if fit is not None:
-        label += f": $n^{{{fit.value:.2f}}}$ {str(fit).partition(' ')[2]}"
+        ends = f"[{fit.low:.2f}, {fit.high:.2f}]"
+        ends = ends.replace("[-inf", "(-∞").replace("inf]", "∞)")
+        label += f": $n^{{{fit.value:.2f}}}$ {ends}"
     intervals(
         axes,
         [n for n, _ in known],

@@ -56,8 +56,8 @@ def recurrence_rows(results: Sequence[Result]) -> list[Row]:
     """Return rows per cell: what was seen, predicted, and correlations over data sets.
 
     ``correlation`` is between seen and predicted, ``decoupled`` between seen and the formula of
-    :mod:`ste_lightning.theory.prediction`, ``two runs`` between two runs on the same data: no
-    prediction can do better than that. Of return times it is that of the logarithms. At the end
+    :mod:`ste_lightning.theory.prediction`, ``two runs`` between two runs on the same data: of
+    that, a perfect prediction would reach the square root. Of return times it is that of the logarithms. At the end
     the same over all noises, for every N.
     """
     keys = [key for key in varied(results) if key != "lr"]
