@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ste_lightning.figures.studies.style import COLORS, grid
+from ste_lightning.figures.studies.style import COLORS, clean, grid
 
 if TYPE_CHECKING:
     from ste_lightning.theory.studies.runner import Result
@@ -18,42 +20,77 @@ __all__ = ["optimizer_figure"]
 
 
 def optimizer_figure(results: Sequence[Result]) -> Figure:
-    """Draw, at the largest N, the share of trials at w* by step, and wrong signs after a hit.
+    """Draw the share of trials at w* by step, what follows a first hit, and one trial each.
 
-    Left: a share that falls again means that trials leave. Right: mean distance to the teacher
-    over the trials that reached it, counted from each trial's first hit.
+    Left: a share that falls again means that trials leave; dashed the smallest N. Middle, at
+    the largest N: mean distance to the teacher over the trials that reached it, counted from
+    each trial's first hit. Right: the trial that left most often after its first hit.
 
     Args:
         results: cells with traces (``every`` set), over optimizers and N.
     """
-    most = max(r.settings["samples"] for r in results)
-    shown = [r for r in results if r.settings["samples"] == most]
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for r, color in zip(shown, COLORS, strict=False):
-        every = r.settings["every"]
-        trace = np.array(r.columns["hamming"])
-        steps = every * np.arange(trace.shape[1])
-        left.plot(steps, (trace == 0).mean(0), color=color, label=_name(r))
-        # Aligned at the first hit, rounded up to the next recorded step.
-        starts = [-(-hit // every) for hit in r.columns["first_hit"]]
-        window = trace.shape[1] // 3
-        after = [
-            trace[trial, start : start + window]
-            for trial, start in enumerate(starts)
-            if 0 <= start <= trace.shape[1] - window
-        ]
-        if after:
-            right.plot(every * np.arange(window), np.mean(after, axis=0), color=color)
-    left.set(xlabel="step", ylabel="trials at w*", ylim=(-0.03, 1.03))
+    sizes = sorted({r.settings["samples"] for r in results})
+    most = [r for r in results if r.settings["samples"] == sizes[-1]]
+    colors = {_name(r): color for r, color in zip(most, COLORS, strict=False)}
+    figure = Figure(figsize=(14, 4.0), layout="constrained")
+    parts = figure.subfigures(1, 2, width_ratios=(2, 1))
+    left, middle = parts[0].subplots(1, 2)
+    for r in results:
+        if r.settings["samples"] in (sizes[0], sizes[-1]):
+            there = (np.array(r.columns["hamming"]) == 0).mean(0)
+            steps = r.settings["every"] * np.arange(len(there))
+            largest = r.settings["samples"] == sizes[-1]
+            line = {"color": colors[_name(r)], "linestyle": "-" if largest else "--"}
+            left.plot(steps[1:], there[1:], label=_name(r) if largest else None, **line)
+    for r in most:
+        after = _after_hit(r)
+        if len(after):
+            steps = r.settings["every"] * np.arange(after.shape[1])
+            middle.plot(steps, after.mean(0), color=colors[_name(r)])
+    left.set(xscale="log", xlabel="step", ylabel="trials at w*", ylim=(-0.03, 1.03))
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
-    left.set_title(f"N = {most}, no label noise", fontsize=10)
+    dashed = f", dashed N = {sizes[0]}" if len(sizes) > 1 else ""
+    left.set_title(f"N = {sizes[-1]}{dashed}; no label noise", fontsize=10)
     left.legend(frameon=False, fontsize=8)
-    right.set(xlabel="steps since the first hit", ylabel="wrong signs, mean over trials")
-    right.set_title("the gradient is zero at w*, the momentum is not", fontsize=10)
-    for axes in (left, right):
+    middle.set(xlabel="steps since the first hit", ylabel="wrong signs, mean over trials")
+    middle.set_title("the gradient is zero at w*, the momentum is not", fontsize=10)
+    for axes in (left, middle):
         grid(axes)
+    rows = parts[1].subplots(len(most), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, r in zip(rows, most, strict=True):
+        _one_trial(axes, r, colors[_name(r)])
+    rows[-1].set_xlabel("steps since the first hit")
     return figure
+
+
+def _after_hit(result: Result) -> npt.NDArray[np.int64]:
+    """Return the traces from the first hit on, rounded up to a recorded step, (hits, third)."""
+    every, trace = result.settings["every"], np.array(result.columns["hamming"])
+    window = trace.shape[1] // 3
+    starts = [-(-hit // every) if hit >= 0 else -1 for hit in result.columns["first_hit"]]
+    rows = [
+        trace[trial, start : start + window]
+        for trial, start in enumerate(starts)
+        if 0 <= start <= trace.shape[1] - window
+    ]
+    return np.array(rows)
+
+
+def _one_trial(axes: Axes, result: Result, color: str) -> None:
+    """Draw the trace that leaves w* most often, shaded where it is there."""
+    after = _after_hit(result)
+    axes.set_title(_name(result), fontsize=9, loc="left", pad=2)
+    clean(axes)
+    if not len(after):
+        return
+    leaves = ((after[:, :-1] == 0) & (after[:, 1:] > 0)).sum(1)
+    trace = after[leaves.argmax()]
+    steps = result.settings["every"] * np.arange(len(trace))
+    axes.step(steps, trace, where="post", color=color, linewidth=1)
+    top = max(2, trace.max()) + 0.3
+    there = trace == 0
+    axes.fill_between(steps, -0.3, top, where=there, color="#cfe8d5", linewidth=0, step="post")
+    axes.set_ylim(-0.3, top)
 
 
 def _name(result: Result) -> str:

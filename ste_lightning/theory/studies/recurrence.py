@@ -57,8 +57,8 @@ def recurrence_rows(results: Sequence[Result]) -> list[Row]:
 
     ``correlation`` is between seen and predicted, ``decoupled`` between seen and the formula of
     :mod:`ste_lightning.theory.prediction`, ``two runs`` between two runs on the same data: of
-    that, a perfect prediction would reach the square root. Of return times it is that of the logarithms. At the end
-    the same over all noises, for every N.
+    that, a perfect prediction would reach the square root. Of return times it is that of the
+    logarithms. At the end the same over all noises, for every N.
     """
     keys = [key for key in varied(results) if key != "lr"]
     rows = []
