@@ -33,7 +33,7 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     most = [r for r in results if r.settings["samples"] == sizes[-1]]
     colors = {_name(r): color for r, color in zip(most, COLORS, strict=False)}
     figure = Figure(figsize=(14, 4.0), layout="constrained")
-    parts = figure.subfigures(1, 2, width_ratios=(2, 1))
+    parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(2, 1))[0]
     left, middle = parts[0].subplots(1, 2)
     for r in results:
         if r.settings["samples"] in (sizes[0], sizes[-1]):
