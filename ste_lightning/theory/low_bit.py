@@ -21,6 +21,7 @@ from ste_lightning.models.streams import Stream, generator, normal
 __all__ = ["train_low_bit"]
 
 _TOP = 2.0  # pre-activations above it have the highest level
+_LOOK = 8  # steps between two looks for trials that have come to rest
 _THIRD = 0.43  # a third of standard normal numbers is smaller in size
 
 
@@ -102,19 +103,23 @@ def train_low_bit(
     rows = data.inputs.view(trials, samples * m, n)
     y = output(rows, teacher)[1]
     total = torch.zeros(trials, n)
-    going = torch.arange(trials)
+    # Of the trials that still move: their numbers, latent weights, weights and sums of these.
+    going, latent, w, tally = torch.arange(trials), x.clone(), weight(x), total.clone()
     for step in range(steps):
-        w = weight(x[going])
         a, predicted = output(rows, w)
         weighed = surrogate.derivative(a) * v * (predicted - y)[..., None]
         g = torch.bmm(weighed.view(len(w), 1, samples * m), rows)[:, 0] / samples
-        x[going] -= lr * g
-        total[going] += weight(x[going])
+        latent -= lr * g
+        w = weight(latent)
+        tally += w
+        if step % _LOOK and step < steps - 1:
+            continue
         resting = ~g.any(1)
-        if 4 * int(resting.sum()) >= len(going):
+        if step == steps - 1 or 4 * int(resting.sum()) >= len(going):
             # A gradient of exactly zero never moves anything again.
-            total[going[resting]] += (steps - 1 - step) * w[resting]
+            x[going], total[going] = latent, tally + (steps - 1 - step) * w
             going, rows, y = going[~resting], rows[~resting], y[~resting]
+            latent, w, tally = latent[~resting], w[~resting], tally[~resting]
             if len(going) == 0:
                 break
     mean = total / steps
