@@ -23,7 +23,12 @@ InputLaw = Callable[[np.random.Generator, Shape], Array]
 
 
 def _gaussian(rng: np.random.Generator, shape: Shape, mean: float, std: float) -> Array:
-    return np.float32(mean) + np.float32(std) * rng.standard_normal(shape, dtype=np.float32)
+    z = rng.standard_normal(shape, dtype=np.float32)
+    if std != 1.0:
+        z *= np.float32(std)
+    if mean != 0.0:
+        z += np.float32(mean)
+    return z
 
 
 def gaussian(mean: float = 0.0, std: float = 1.0) -> InputLaw:
