@@ -40,7 +40,10 @@ def _gaussian(
         scale = np.exp(np.float32(std_spread) * np.roll(own, shape[-1] // 2))
         z = np.float32(mean) + np.float32(mean_spread) * own + np.float32(std) * scale * z
     else:
-        z = np.float32(mean) + np.float32(std) * z
+        if std != 1.0:
+            z *= np.float32(std)
+        if mean != 0.0:
+            z += np.float32(mean)
     if row_spread:
         row = rng.standard_normal((*shape[:-1], 1), dtype=np.float32)
         z *= np.exp(np.float32(row_spread) * row)
