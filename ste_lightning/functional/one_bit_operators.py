@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counted_product
+from ste_lightning.functional.looked_up import looked_up_gradients
 from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.surrogate import Surrogate, rule_class, surrogate
 
@@ -128,11 +129,21 @@ def _product_backward(
     groups: int,
     pad_value: float,
 ) -> tuple[Tensor, Tensor]:
-    spec = _specification(input_map, stride, padding, dilation, groups, pad_value)
-    values = spec.unpacked(bits, torch.Size(shape), grad.dtype)
-    in_x, in_signs, _ = spec.differentiate(
-        grad.contiguous(), values, packed.signs(weight.contiguous()), (True, True, False)
+    spec, size = (
+        _specification(input_map, stride, padding, dilation, groups, pad_value),
+        torch.Size(shape),
     )
+    grad, weight = grad.contiguous(), weight.contiguous()
+    in_x: Tensor | None
+    in_signs: Tensor | None
+    found = looked_up_gradients(grad, weight, bits, size, spec)
+    if found is not None:
+        in_x, in_signs = found
+    else:
+        values = spec.unpacked(bits, size, grad.dtype)
+        in_x, in_signs, _ = spec.differentiate(
+            grad, values, packed.signs(weight), (True, True, False)
+        )
     assert in_x is not None
     assert in_signs is not None
     in_x = in_x.contiguous()

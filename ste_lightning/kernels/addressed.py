@@ -9,13 +9,24 @@ from typing import Any
 import numba
 from numba import types
 
-__all__ = ["BYTES", "FLAG", "FLOAT", "FLOATS", "SIZE", "WORDS", "addressed", "carray"]
+__all__ = [
+    "BYTES",
+    "FLAG",
+    "FLOAT",
+    "FLOATS",
+    "INTEGERS",
+    "SIZE",
+    "WORDS",
+    "addressed",
+    "carray",
+]
 
 carray: Any = numba.carray  # type: ignore[attr-defined]
 
 FLAG, FLOAT, SIZE = types.boolean, types.float32, types.int64
 _pointer: Any = types.CPointer
 BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
+INTEGERS = _pointer(SIZE)
 _IN_C: dict[Any, Any] = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
 
 
@@ -29,8 +40,8 @@ def addressed(
     is trusted with their sizes.
 
     Args:
-        arguments: ``BYTES``, ``FLOATS`` and ``WORDS`` for addresses of uint8, float32 and uint32,
-            ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
+        arguments: ``BYTES``, ``FLOATS``, ``WORDS`` and ``INTEGERS`` for addresses of uint8,
+            float32, uint32 and int64, ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
         returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
     signature = returns(*arguments)

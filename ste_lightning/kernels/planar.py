@@ -10,7 +10,7 @@ from numba import types
 from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import emitted
 
-__all__ = ["codes_to_pixels", "to_planar"]
+__all__ = ["codes_to_pixels", "to_planar", "transpose"]
 
 _EIGHT = ir.VectorType(ir.FloatType(), 8)
 _ARRAY = types.Array(types.float32, 1, "C")
@@ -32,9 +32,7 @@ def _exchange(builder: Any, rows: list[Any], d: int) -> list[Any]:
 
 
 @emitted
-def _transpose(
-    typing: Any, x: Any, at: Any, stride: Any, out: Any, to: Any, out_stride: Any
-) -> Any:
+def transpose(typing: Any, x: Any, at: Any, stride: Any, out: Any, to: Any, out_stride: Any) -> Any:
     """Write out[to + i * out_stride + j] = x[at + j * stride + i] for i and j below 8."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -69,7 +67,7 @@ def to_planar(x_, out_, images, pixels, channels):  # type: ignore[no-untyped-de
         for c in range(0, whole_channels, 8):
             for p in range(0, whole_pixels, 8):
                 at, to = start + p * channels + c, start + c * pixels + p
-                _transpose(x, at, channels, out, to, pixels)
+                transpose(x, at, channels, out, to, pixels)
             for p in range(whole_pixels, pixels):
                 for k in range(c, c + 8):
                     out[start + k * pixels + p] = x[start + p * channels + k]
