@@ -22,6 +22,7 @@ from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counted_product, counts
 from ste_lightning.functional.maps import hard_sign, hard_step, sign_with, step_with
 from ste_lightning.functional.native_nodes import SMALL_INPUT
+from ste_lightning.functional.straight_through import straight_through
 from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["ConvolutionGeometry", "OneBitProduct", "one_bit_product", "path_of"]
@@ -203,13 +204,28 @@ def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct
 
 
 def _is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:
-    """Return whether making and reading bits would take longer than it is worth."""
-    return (
-        spec.geometry is None
-        and scale is None
-        and weight.numel() <= SMALL_WEIGHT
-        and x.numel() <= SMALL_INPUT
-    )
+    """Return whether torch's own nodes are faster, and keep hardly more, than bits."""
+    if spec.geometry is not None or scale is not None:
+        return False
+    if spec.input_map is None and not x.requires_grad:
+        return True  # then the signs of the weights are not kept
+    return weight.numel() <= SMALL_WEIGHT and x.numel() <= SMALL_INPUT
+
+
+def _sign_node(weight: Tensor, rule: Surrogate) -> Tensor:
+    """Return sign(weight) with the rule's gradient, at the cost of one pass where that is 1.
+
+    A view passes gradients unchanged; its values are replaced outside of autograd's sight.
+    """
+    wide = weight.dtype is torch.float32 or weight.dtype is torch.float64
+    if not (wide and weight.requires_grad and torch.is_grad_enabled()):
+        return sign_with(weight, rule)
+    signs, inside = _weight(weight.detach(), None, rule)
+    y = weight.view_as(weight) if inside else rule.node(weight)
+    if y is None:
+        return straight_through(weight, hard_sign, rule)
+    y.data = signs
+    return y
 
 
 def _weight(weight: Tensor, scale: Tensor | None, rule: Surrogate) -> tuple[Tensor, bool]:
@@ -243,6 +259,6 @@ def one_bit_product(
         values = x
         if spec.input_rule is not None:
             values = (sign_with if spec.input_map == "sign" else step_with)(x, spec.input_rule)
-        return F.linear(values, sign_with(weight, spec.weight_rule), bias)
+        return F.linear(values, _sign_node(weight, spec.weight_rule), bias)
     y: Tensor = _OneBit.apply(x, weight, scale, bias, spec)  # type: ignore[no-untyped-call]
     return y

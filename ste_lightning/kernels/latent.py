@@ -18,11 +18,12 @@ from ste_lightning.kernels.affine import SIGNS, Codes
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
 from ste_lightning.kernels.plan import plan_of
+from ste_lightning.kernels.products import fits_one_call
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.vectors import compare
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["prepare_signs"]
+__all__ = ["lay_out_signs", "multiply_signs", "prepare_signs"]
 
 
 @functools.cache
@@ -42,7 +43,7 @@ def _popcount(typing: Any, word: Any) -> Any:
 
 
 @compiled
-def _lay_out(  # type: ignore[no-untyped-def]
+def lay_out_signs(  # type: ignore[no-untyped-def]
     w, outputs, taps, channels, units, width, unit, lanes, out, start, sums, at, first, last
 ):
     """Write the signs of outputs ``first`` to ``last`` of one group to their panels' lanes."""
@@ -101,7 +102,7 @@ def prepare_signs(
     least = 1 + (1 << 18) // max(taps * channels, 1)
     for group in range(groups):
         target = (panels, group * size, sums, group * outputs)
-        share(functools.partial(_lay_out, flat, *where, *target), outputs, least)
+        share(functools.partial(lay_out_signs, flat, *where, *target), outputs, least)
     if inputs == SIGNS and pad_value is None:
         return replace(empty, panels=panels)  # the constant of the sums cancels
     tap_sums = sums.reshape(all_outputs, taps)
@@ -113,6 +114,34 @@ def prepare_signs(
     if inputs != SIGNS:
         fixed = affine.coefficients(inputs, SIGNS, taps * channels, tap_sums.sum(axis=1))
     return replace(empty, panels=panels, coefficients=fixed, padding=padding, cache={})
+
+
+def multiply_signs(weight: Tensor, x: Tensor, bias: Tensor | None, format: str) -> Tensor | None:
+    """Return ``sign(x) sign(weight)^T + bias`` by one compiled call; ``None`` if it is too large.
+
+    Args:
+        weight: latent weights (outputs, channels), contiguous float32 on the CPU.
+        x: (rows, channels), likewise.
+        bias: per output, likewise; or ``None``.
+        format: a name of :data:`~ste_lightning.kernels.panels.LAYOUTS` of bits.
+    """
+    from ste_lightning.kernels.once import latent_once
+
+    outputs, channels = weight.shape
+    rows = len(x)
+    empty = _empty(format, SIGNS, 1, outputs, 1, channels)
+    if not fits_one_call(empty, rows):
+        return None
+    out = torch.empty(rows, outputs)
+    where = (weight.data_ptr(), x.data_ptr(), 0 if bias is None else bias.data_ptr())
+    latent_once(empty.record, *_placed(format), *where, out.data_ptr(), rows)
+    return out
+
+
+@functools.cache
+def _placed(format: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    layout = LAYOUTS[format]
+    return np.array([layout.width, layout.unit]), _lanes(format)
 
 
 @functools.lru_cache(maxsize=64)

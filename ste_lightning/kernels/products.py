@@ -20,7 +20,7 @@ from ste_lightning.kernels.direct import Runs, runs_of_image, runs_of_rows
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["Geometry", "best_format", "convolve", "default_format", "linear"]
+__all__ = ["Geometry", "best_format", "convolve", "default_format", "fits_one_call", "linear"]
 
 _NONE = np.empty(0, np.int32)
 _NO_FLOATS = np.empty(0, np.float32)
@@ -316,7 +316,12 @@ def _at_once(
     if scale is not None and shift is not None:
         plain &= scale.dtype == shift.dtype == torch.float32
         plain &= scale.is_contiguous() and shift.is_contiguous()
-    return plain and (w.work * rows < 2 * _LEAST_WORK or torch.get_num_threads() == 1)
+    return plain and fits_one_call(w, rows)
+
+
+def fits_one_call(w: Prepared, rows: int) -> bool:
+    """Return whether threads would not speed up the product with so many rows."""
+    return w.work * rows < 2 * _LEAST_WORK or torch.get_num_threads() == 1
 
 
 @functools.cache
