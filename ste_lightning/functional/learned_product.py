@@ -54,10 +54,13 @@ class _Learned(torch.autograd.Function):
         )
         in_input_scale = in_weight_scale = None
         if in_x is not None and input_step is not None:
-            in_x, by_step = input_step.differentiate(in_x, x)
+            # the quantized input has done its work
+            in_x, by_step = input_step.differentiate(in_x.contiguous(), x, values)
             in_input_scale = by_step.sum_to_size(input_scale.shape)
         if in_weight is not None:
-            in_weight, by_step = weight_step.differentiate(in_weight, weight)
+            in_weight = in_weight.contiguous()
+            room = torch.empty_like(in_weight)
+            in_weight, by_step = weight_step.differentiate(in_weight, weight, room)
             in_weight_scale = by_step.sum_to_size(weight_scale.shape)
         return in_x, in_weight, in_input_scale, in_weight_scale, in_bias, None, None, None
 

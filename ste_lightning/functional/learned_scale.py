@@ -72,7 +72,8 @@ class _LearnedScale(torch.autograd.Function):
         if constant and not torch.is_grad_enabled() and grads[0].dtype == torch.float32:
             native = native_step(x, scale, offset, low, high, SMALLEST)
             if native is not None:
-                by_x, by_step = native.differentiate(grads[0], x)
+                own = grads[0].clone(memory_format=torch.contiguous_format)
+                by_x, by_step = native.differentiate(own, x, torch.empty_like(own))
                 return by_x, by_step.sum_to_size(scale.shape), None, None, None, None
         s = widen(scale).clamp_min(SMALLEST).to(widen(x).dtype)
         v = (widen(x) - (offset / s).round() * s) / s

@@ -42,19 +42,21 @@ class Step:
         share(lambda a, b: kernels.quantize(source, *self.numbers, target, a, b), x.numel(), _LEAST)
         return y
 
-    def differentiate(self, grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients in ``x`` and, per element, in the step."""
+    def differentiate(self, grad: Tensor, x: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients in ``x`` and, per element, in the step.
+
+        ``grad`` and ``room``, contiguous like ``x``, must be the caller's own: the two results
+        overwrite them. Fresh memory would cost as much as the pass.
+        """
         kernels = _kernels()
         assert kernels is not None
-        by_x, by_step = torch.empty(x.shape), torch.empty(x.shape)
-        arrays = (_flat(grad.contiguous()), _flat(x))
-        outs = (_flat(by_x), _flat(by_step))
+        arrays, out = (_flat(grad), _flat(x)), _flat(room)
         share(
-            lambda a, b: kernels.differentiate(*arrays, *self.numbers, *outs, a, b),
+            lambda a, b: kernels.differentiate(*arrays, *self.numbers, out, a, b),
             x.numel(),
             _LEAST,
         )
-        return by_x, by_step
+        return grad, room
 
 
 def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

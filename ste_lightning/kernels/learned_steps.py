@@ -24,19 +24,16 @@ def quantize(all_x, s, start, low, high, all_out, first, last):  # type: ignore[
 
 
 @compiled
-def differentiate(  # type: ignore[no-untyped-def]
-    all_grad, all_x, s, start, low, high, all_by_x, all_by_s, first, last
-):
-    """Write, with v = (x - start) / s, dy/dx = 1[low < v < high] and dy/ds times ``grad``.
+def differentiate(all_grad, all_x, s, start, low, high, all_by_s, first, last):  # type: ignore[no-untyped-def]
+    """Multiply ``grad`` by dy/dx = 1[low < v < high], v = (x - start) / s; write it times dy/ds.
 
-    dy/ds = round(v) - v inside, ``low`` or ``high`` outside.
+    dy/ds = round(v) - v inside, ``low`` or ``high`` outside. The arrays must not overlap.
     """
-    grad, x = all_grad[first:last], all_x[first:last]
-    by_x, by_s = all_by_x[first:last], all_by_s[first:last]
+    grad, x, by_s = all_grad[first:last], all_x[first:last], all_by_s[first:last]
     for i in range(len(x)):
         v = (x[i] - start) / s
         c = low if v < low else v
         c = high if c > high else c
         inside = np.float32(1) if (v > low) & (v < high) else np.float32(0)
-        by_x[i] = grad[i] * inside
         by_s[i] = grad[i] * (((c + _ROUND) - _ROUND) - inside * c)
+        grad[i] *= inside
