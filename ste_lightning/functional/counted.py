@@ -50,11 +50,17 @@ def counts(x: Tensor, weight: Tensor, spec: OneBitProduct) -> bool:
 
 
 def counted_product(
-    x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, spec: OneBitProduct
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    bias: Tensor | None,
+    spec: OneBitProduct,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor | None:
     """Return the product by counting, or ``None`` where it cannot or does not pay.
 
-    Args: as of :func:`~ste_lightning.functional.one_bit.one_bit_product`.
+    Args: as of :func:`~ste_lightning.functional.one_bit.one_bit_product`; ``dtype`` of a
+        convolution's result.
     """
     if not counts(x, weight, spec):
         return None
@@ -77,14 +83,14 @@ def counted_product(
         )
         padding = tuple((p, p) for p in g.padding)
         geometry = Geometry(tuple(weight.shape[2:]), g.stride, padding, g.dilation)
-        y = _convolve(x, prepared, geometry)
+        y = _convolve(x, prepared, geometry, dtype)
     shape = (-1, *[1] * (0 if g is None else y.dim() - 2))
     if scale is not None:
         y.mul_(scale.reshape(shape) if scale.numel() > 1 else scale)
     return y if bias is None else y.add_(bias.detach().view(shape))
 
 
-def _convolve(x: Tensor, weights: Prepared, geometry: Geometry) -> Tensor:
+def _convolve(x: Tensor, weights: Prepared, geometry: Geometry, dtype: torch.dtype) -> Tensor:
     """Return the convolution with its channels first, as torch's own keeps a contiguous input's.
 
     It is counted with the channels last, a few images at a time, which stay in the cache.
@@ -93,16 +99,20 @@ def _convolve(x: Tensor, weights: Prepared, geometry: Geometry) -> Tensor:
 
     size = geometry.output(x.shape[2:])
     outputs, pixels = weights.groups * weights.outputs, math.prod(size)
-    y = x.new_empty(len(x), outputs, *size)
+    y = x.new_empty(len(x), outputs, *size, dtype=dtype)
     image = outputs * pixels
     several = max(_PART // max(image, 1), 1)
+    room = x.new_empty(min(several, len(x)), outputs, *size) if dtype != x.dtype else y
     for first in range(0, len(x), several):
         part = convolve(x[first : first + several], weights, geometry)
-        source, to = part.data_ptr(), y[first:].data_ptr()
+        planar = room[: len(part)] if dtype != x.dtype else y[first:]
+        source, to = part.data_ptr(), planar.data_ptr()
 
         def move(start: int, end: int, source: int = source, to: int = to) -> None:
             at = 4 * start * image
             to_planar(source + at, to + at, end - start, pixels, outputs)
 
         share(move, len(part), 1 + (1 << 18) // max(image, 1))
+        if dtype != x.dtype:
+            y[first : first + several].copy_(planar)
     return y

@@ -21,6 +21,7 @@ from ste_lightning.functional.surrogate import Surrogate, rule_class, surrogate
 __all__ = ["compiled_one_bit_product", "fits_an_operator"]
 
 _LEAST_WEIGHTS = 1 << 13  # smaller layers are faster as part of the compiled graph
+_HALF = 2048  # integers up to this are exact in 16 bits
 
 
 def fits_an_operator(x: Tensor, weight: Tensor, rule: Surrogate, weight_rule: Surrogate) -> bool:
@@ -76,14 +77,16 @@ def _product(
     dilation: Sequence[int],
     groups: int,
     pad_value: float,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     spec = _specification(input_map, stride, padding, dilation, groups, pad_value)
     x, weight = x.contiguous(), weight.contiguous()
     bits, mask = packed.pack(x, input_map == "step", _rule(rule, parameters).window(x.dtype))
-    y = counted_product(x, weight, None, None, spec)
+    y = counted_product(x, weight, None, None, spec, dtype)
     if y is None:
         y = spec.multiply(spec.unpacked(bits, x.shape, x.dtype), packed.signs(weight), None)
-    return y.contiguous(), bits, bits.new_empty(0) if mask is None else mask
+    y = y.to(dtype).contiguous()
+    return y, bits, bits.new_empty(0) if mask is None else mask
 
 
 @_product.register_fake
@@ -100,13 +103,14 @@ def _(
     dilation: Sequence[int],
     groups: int,
     pad_value: float,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     spec = _specification(input_map, stride, padding, dilation, groups, pad_value)
     shape = spec.multiply(x, weight, None).shape
     size = 4 * ((x.numel() + 31) // 32)
     masked = size if _remembers_a_mask(rule) else 0
     bits = x.new_empty(size, dtype=torch.uint8)
-    return x.new_empty(shape), bits, x.new_empty(masked, dtype=torch.uint8)
+    return x.new_empty(shape, dtype=dtype), bits, x.new_empty(masked, dtype=torch.uint8)
 
 
 def _remembers_a_mask(rule: str) -> bool:
@@ -172,24 +176,32 @@ def _(
     return grad.new_empty(shape), grad.new_empty(weight.shape)
 
 
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x, weight, *rest = inputs
-    _, bits, mask = output
-    ctx.save_for_backward(weight, bits, mask)
-    ctx.shape, ctx.rest = x.shape, rest
+class _Compiled(torch.autograd.Function):
+    """The product, which the graph keeps in ``dtype`` while its gradient has the input's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        y, bits, mask = _product(x, weight, *rest)
+        ctx.save_for_backward(weight, bits, mask)
+        ctx.shape, ctx.rest = x.shape, rest
+        out: Tensor = y.to(x.dtype)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, bits, mask = ctx.saved_tensors
+        input_map, rule, parameters, weight_rule, weight_parameters, *place, _ = ctx.rest
+        in_x, in_signs = _product_backward(
+            grad, weight, bits, mask, ctx.shape, input_map, rule, parameters, *place
+        )
+        in_weight = _rule(weight_rule, weight_parameters).coarse_gradient(in_signs, weight)
+        return in_x, in_weight, *[None] * len(ctx.rest)
 
 
-def _differentiate(ctx, grad, *_):  # type: ignore[no-untyped-def]
-    weight, bits, mask = ctx.saved_tensors
-    input_map, rule, parameters, weight_rule, weight_parameters, *place = ctx.rest
-    in_x, in_signs = _product_backward(
-        grad, weight, bits, mask, ctx.shape, input_map, rule, parameters, *place
-    )
-    in_weight = _rule(weight_rule, weight_parameters).coarse_gradient(in_signs, weight)
-    return in_x, in_weight, *[None] * len(ctx.rest)
-
-
-_product.register_autograd(_differentiate, setup_context=_keep)
+def _dtype_of(weight: Tensor, pad_value: float) -> torch.dtype:
+    """Return the narrowest dtype that holds the product exactly."""
+    exact = pad_value in (-1.0, 0.0, 1.0) and weight[0].numel() <= _HALF
+    return torch.float16 if exact else weight.dtype
 
 
 def compiled_one_bit_product(
@@ -206,8 +218,7 @@ def compiled_one_bit_product(
     place: list[Any] = [[], [], [], 1, 0.0]
     if g is not None:
         place = [list(g.stride), list(g.padding), list(g.dilation), g.groups, g.pad_value]
-    y: Tensor
-    y, _, _ = _product(
+    y: Tensor = _Compiled.apply(  # type: ignore[no-untyped-call]
         x,
         weight,
         spec.input_map,
@@ -216,6 +227,7 @@ def compiled_one_bit_product(
         spec.weight_rule.name,
         _numbers(spec.weight_rule),
         *place,
+        _dtype_of(weight, 0.0 if g is None else g.pad_value),
     )
     shape = (-1, *[1] * (0 if g is None else weight.dim() - 2))
     if scale is not None:

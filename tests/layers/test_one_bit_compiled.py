@@ -53,15 +53,39 @@ def test_equals_eager_without_graph_breaks_and_keeps_bits() -> None:
 
 
 @pytest.mark.parametrize("rule", ["clipped", "identity", "leaky"])
-def test_operators_pass_the_checks_of_torch(rule: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_operators_pass_the_checks_of_torch(rule: str, dtype: torch.dtype) -> None:
     x = torch.randn(4, 40, requires_grad=True)
     weight = torch.randn(6, 40, requires_grad=True)
     parameters = {"clipped": [1.0], "identity": [], "leaky": [1.0, 0.1]}[rule]
     torch.library.opcheck(
         torch.ops.ste_lightning.one_bit_product.default,
-        (x, weight, "sign", rule, parameters, "clipped", [1.0], [], [], [], 1, 0.0),
-        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+        (x, weight, "sign", rule, parameters, "clipped", [1.0], [], [], [], 1, 0.0, dtype),
+        test_utils=("test_schema", "test_faketensor"),
     )
+
+
+def test_exact_sums_wait_for_batch_norm_in_half_their_bits() -> None:
+    torch.manual_seed(0)
+    conv = QuantConv2d(64, 64, 3, padding=1, bias=False)
+    net = nn.Sequential(conv, nn.BatchNorm2d(64))
+    x = torch.randn(8, 64, 8, 8, requires_grad=True)
+    grad = torch.randn(8, 64, 8, 8)
+    compiled = torch.compile(net, fullgraph=True)
+    found = torch.autograd.grad(compiled(x), [x, conv.weight], grad)
+    expected = torch.autograd.grad(net(x), [x, conv.weight], grad)
+    for ours, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+    kept: list[torch.Tensor] = []
+
+    def keep(t: torch.Tensor) -> torch.Tensor:
+        kept.append(t)
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        compiled(x)
+    images = [t for t in kept if t.shape == (8, 64, 8, 8)]
+    assert [t.dtype for t in images] == [torch.float16]
 
 
 def test_an_exported_program_has_standard_operators_only() -> None:
