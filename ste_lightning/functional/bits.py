@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.hard_maps import hard_sign
+from ste_lightning.functional.hard_maps import hard_sign, hard_step
 from ste_lightning.functional.rules.windows import Clipped
 from ste_lightning.functional.surrogate import Surrogate, Window
 from ste_lightning.kernels.threads import share
@@ -64,6 +64,14 @@ def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor
 
         share(part, words, _LEAST)
         return bits, mask
+    if _is_wide(x) and math.isfinite(x.sum()):  # hardtanh's derivative differs at others
+        bits = _pack_floats(hard_step(x), 0.0) if strict else _pack_floats(hard_sign(x), -1.0)
+        if window is None:
+            return bits, None
+        after = torch.nextafter(x.new_tensor(window.high), x.new_tensor(math.inf))
+        one = x.new_ones(()).expand_as(x)
+        inside = torch.ops.aten.hardtanh_backward(one, x, window.low, float(after))
+        return bits, _pack_floats(inside, 0.0)
     positive = x > 0 if strict else ~(x < 0)
     if window is None:
         return _pack_torch(positive), None
@@ -174,6 +182,21 @@ def _pack_torch(ones: Tensor) -> Tensor:
         flat = torch.nn.functional.pad(flat, (0, room - flat.numel()))
     octets = flat.contiguous().view(torch.uint8).view(torch.int64)
     return (((octets * _MAGIC) >> 56) & 255).to(torch.uint8)
+
+
+def _pack_floats(values: Tensor, low: float) -> Tensor:
+    """Return bits of values ``low`` and 1: products with powers of two, faster than comparisons."""
+    flat = values.reshape(-1)
+    room = 32 * _words(flat)
+    if room != flat.numel():
+        flat = torch.nn.functional.pad(flat, (0, room - flat.numel()), value=low)
+    octets = flat.view(-1, 8) @ _powers(values.dtype, values.device)
+    return octets.sub_(255 * low).div_(1 - low).to(torch.uint8)
+
+
+@functools.lru_cache(maxsize=32)
+def _powers(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return (2 ** torch.arange(8)).to(device=device, dtype=dtype)
 
 
 @functools.lru_cache(maxsize=32)

@@ -65,15 +65,27 @@ def test_windows_are_the_rule_to_the_last_bit(rule: SF.Surrogate, dtype: torch.d
     assert torch.equal(bits.clip_gradient(grad.clone(), x, rule), expected)
 
 
-def test_compiled_and_torch_packing_write_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = torch.randn(3, 37)
-    window = SF.surrogate("clipped").window(x.dtype)
-    assert window is not None
-    compiled = bits.pack(x, True, window)
-    monkeypatch.setattr(bits, "_compiler", lambda: None)
-    plain = bits.pack(x, True, window)
-    for ours, other in zip(compiled, plain, strict=True):
-        assert torch.equal(ours[: -(-x.numel() // 8)], other[: -(-x.numel() // 8)])  # type: ignore[index]
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("rule", windows(), ids=lambda r: f"{r.name}{r.parameters()}")
+def test_compiled_and_torch_packing_write_the_same_bytes(
+    rule: SF.Surrogate, strict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edges = torch.tensor([0.6, 0.7, 1.0, 0.0, 1e-40])
+    edges = torch.cat([edges, edges.nextafter(edges + 9), edges.nextafter(edges - 9)])
+    finite = torch.cat([edges, -edges, torch.randn(81)])
+    window = rule.window(finite.dtype)
+    for special in ([], [float("inf")], [float("-inf")], [float("nan")]):
+        x = torch.cat([finite, torch.tensor(special)])
+        found = []
+        for hidden in (False, True):
+            with monkeypatch.context() as patch:
+                if hidden:
+                    patch.setattr(bits, "_compiler", lambda: None)
+                found.append(bits.pack(x, strict, window))
+        for ours, other in zip(*found, strict=True):
+            assert ours is not None
+            assert other is not None
+            assert torch.equal(ours, other)
 
 
 def gradients(y: torch.Tensor, *leaves: torch.Tensor | None) -> list[torch.Tensor | None]:
