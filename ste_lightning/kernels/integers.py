@@ -106,7 +106,7 @@ def multiply(  # type: ignore[no-untyped-def]
                 from_row = np.int32(0)
                 if row_slope != 0:
                     from_row = row_slope * row_sums[m + r]
-                place = (m + r) * outputs + column
+                place = (m + r) * plan[17] + column
                 finish_sums(
                     sums,
                     r * width,
@@ -181,7 +181,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                                 from_row += row_sums[(image * pixels + pixel) * groups + group]
                         from_row *= row_slope
                     extra_at = border[position] * all_outputs + column
-                    place = (block + r) * all_outputs + column
+                    place = (block + r) * plan[17] + column
                     finish_sums(
                         sums,
                         r * width,

@@ -176,7 +176,7 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
                         padding,
                         border[position] * all_outputs + column,
                         out,
-                        m * all_outputs + column,
+                        m * plan[17] + column,
                         valid,
                     )
 

@@ -152,7 +152,7 @@ def multiply(  # type: ignore[no-untyped-def]
                     padding,
                     column,
                     out,
-                    (m + r) * outputs + column,
+                    (m + r) * plan[17] + column,
                     valid,
                 )
             m += step
@@ -250,7 +250,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                             padding,
                             border[position[r]] * all_outputs + column,
                             out,
-                            (block + r) * all_outputs + column,
+                            (block + r) * plan[17] + column,
                             valid,
                         )
                     start += step

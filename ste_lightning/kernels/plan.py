@@ -20,7 +20,8 @@ def plan_of(w: Prepared) -> NDArray[np.int64]:
     6 channels per group, 7 bytes of a packed input row and group, 8 units of an output's
     weights, 9 bytes of a weight plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
     13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 units that one call
-    of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and plane.
+    of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and plane, 17 places from
+    one row of results to the next.
     """
     group = len(w.panels) // w.groups
     return np.array(
@@ -42,6 +43,7 @@ def plan_of(w: Prepared) -> NDArray[np.int64]:
             w.block,
             w.layout.digit,
             w.layout.width * w.units * w.layout.unit,
+            w.groups * w.outputs,
         ],
         np.int64,
     )
