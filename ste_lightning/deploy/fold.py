@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ste_lightning.deploy.float_thresholds import float_threshold
 from ste_lightning.deploy.inputs import BinaryInput
 from ste_lightning.deploy.layers import PackedConv, PackedLayer
-from ste_lightning.deploy.network import Ref, Step, references
+from ste_lightning.deploy.steps import Ref, Step, references
 from ste_lightning.layers import RPReLU, RSign
 
 __all__ = ["fold_thresholds"]

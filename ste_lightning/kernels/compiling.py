@@ -24,12 +24,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` as a part of its callers.
+    """Compile ``function`` as a part of its callers, without counting references of arrays.
 
-    A call that is not inlined counts references of every array it passes, with atomic
-    instructions: more time than a small tile of work takes.
+    Otherwise every call counts references of all arrays it passes: more time than a small tile
+    of work takes. Such a function can neither make arrays nor return them.
     """
-    return numba.njit(function, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[no-any-return]
+    return numba.njit(function, nogil=True, error_model="numpy", forceinline=True, _nrt=False)  # type: ignore[no-any-return]
 
 
 def emitted(function: Callable[..., Any]) -> Callable[..., Any]:

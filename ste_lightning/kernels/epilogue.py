@@ -140,7 +140,7 @@ def finish_sums(
     raise NotImplementedError("finish_sums is for compiled code")
 
 
-@overload(finish_sums, jit_options={"forceinline": True, "error_model": "numpy"})
+@overload(finish_sums, jit_options={"forceinline": True, "error_model": "numpy", "_nrt": False})
 def _by_type(
     sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
 ):  # type: ignore[no-untyped-def]
@@ -190,8 +190,13 @@ def finish_row(  # type: ignore[no-untyped-def]
     count,
 ):
     """Write ``count`` results of one row, from 16-bit sums if ``short``, else from ``total``."""
-    rest = (slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count)
     if short:
-        finish_sums(s16, at, *rest)
+        finish_sums(
+            *(s16, at, slope, from_row, columns, scale, shift, column, extra, extra_at),
+            *(out, place, count),
+        )
     else:
-        finish_sums(total, at, *rest)
+        finish_sums(
+            *(total, at, slope, from_row, columns, scale, shift, column, extra, extra_at),
+            *(out, place, count),
+        )

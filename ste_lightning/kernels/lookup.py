@@ -72,8 +72,8 @@ def _count(panels, panel, rows, indices, at, stride, units, halves, sums):  # ty
                 pairs_2_split(halves, 0, indices, start, stride, steps, sums, row * _WIDTH)
 
 
-@compiled
-def multiply_lookup(  # type: ignore[no-untyped-def]
+@inlined
+def _multiply(  # type: ignore[no-untyped-def]
     plan,
     bits,
     row_plane,
@@ -95,26 +95,17 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     last,
     begin,
     end,
+    block,
+    short,
+    indices,
+    s16,
+    total,
+    halves,
 ):
-    """Multiply rows ``first`` to ``last`` with panels ``begin`` to ``end`` of each group.
-
-    Row m is position m mod P of image m div P, P the length of ``starts``: its bits are the runs
-    of ``sizes`` bytes at ``starts[position] + offsets`` of the image. ``bits`` must be readable 16
-    bytes past its end. ``pixels``, ``index``, ``border`` and ``padding`` are those of
-    :func:`~ste_lightning.kernels.native.multiply_gathered`.
-    """
     planes, groups, outputs, taps, units = plan[1], plan[3], plan[4], plan[5], plan[8]
     slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    positions, all_outputs = len(starts), outputs * groups
-    stride = 2 * (units + STEP) + 32
-    short = planes * plan[2] == 1 and units <= _MOST_UNITS
-    block = min(max(_INDICES // (planes * stride) // 4 * 4, 16), _MOST_ROWS)
-    block = min(block, (last - first + 3) // 4 * 4)
+    positions, all_outputs, stride = len(starts), outputs * groups, 2 * (units + STEP) + 32
     pairs = block // 2
-    indices = np.zeros(planes * pairs * stride, np.uint16)
-    s16 = np.empty(block * _WIDTH, np.uint16)
-    total = np.empty(1 if short else block * _WIDTH, np.int32)
-    halves = np.empty(2 * _WIDTH * _SPLIT if block > _FEW else 1, np.uint8)
     for row in range(first, last, block):
         rows = min(block, last - row)
         for group in range(groups):
@@ -179,6 +170,53 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
                         m * plan[17] + column,
                         valid,
                     )
+
+
+@compiled
+def multiply_lookup(  # type: ignore[no-untyped-def]
+    plan,
+    bits,
+    row_plane,
+    sums,
+    starts,
+    image_bytes,
+    offsets,
+    sizes,
+    pixels,
+    index,
+    border,
+    panels,
+    columns,
+    padding,
+    scale,
+    shift,
+    out,
+    first,
+    last,
+    begin,
+    end,
+):
+    """Multiply rows ``first`` to ``last`` with panels ``begin`` to ``end`` of each group.
+
+    Row m is position m mod P of image m div P, P the length of ``starts``: its bits are the runs
+    of ``sizes`` bytes at ``starts[position] + offsets`` of the image. ``bits`` must be readable 16
+    bytes past its end. ``pixels``, ``index``, ``border`` and ``padding`` are those of
+    :func:`~ste_lightning.kernels.native.multiply_gathered`.
+    """
+    planes, units = plan[1], plan[8]
+    stride = 2 * (units + STEP) + 32
+    short = planes * plan[2] == 1 and units <= _MOST_UNITS
+    block = min(max(_INDICES // (planes * stride) // 4 * 4, 16), _MOST_ROWS)
+    block = min(block, (last - first + 3) // 4 * 4)
+    indices = np.zeros(planes * block // 2 * stride, np.uint16)
+    s16 = np.empty(block * _WIDTH, np.uint16)
+    total = np.empty(1 if short else block * _WIDTH, np.int32)
+    halves = np.empty(2 * _WIDTH * _SPLIT if block > _FEW else 1, np.uint8)
+    _multiply(
+        *(plan, bits, row_plane, sums, starts, image_bytes, offsets, sizes, pixels, index, border),
+        *(panels, columns, padding, scale, shift, out, first, last, begin, end),
+        *(block, short, indices, s16, total, halves),
+    )
 
 
 @compiled

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["plan_of"]
+__all__ = ["PLAN", "plan_of", "record_of"]
+
+PLAN = 18  # entries
 
 
 def plan_of(w: Prepared) -> NDArray[np.int64]:
@@ -20,8 +23,8 @@ def plan_of(w: Prepared) -> NDArray[np.int64]:
     6 channels per group, 7 bytes of a packed input row and group, 8 units of an output's
     weights, 9 bytes of a weight plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
     13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 units that one call
-    of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and plane, 17 places from
-    one row of results to the next.
+    of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and plane,
+    17 places from one row of results to the next.
     """
     group = len(w.panels) // w.groups
     return np.array(
@@ -47,3 +50,9 @@ def plan_of(w: Prepared) -> NDArray[np.int64]:
         ],
         np.int64,
     )
+
+
+def record_of(numbers: Iterable[int], arrays: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
+    """Return numbers, then address and length of each array, which must outlive the record."""
+    places = [number for array in arrays for number in (array.ctypes.data, array.size)]
+    return np.array([*numbers, *places], np.int64)

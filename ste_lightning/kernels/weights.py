@@ -22,7 +22,7 @@ from ste_lightning.kernels.panels import (
     lay_out_depthwise,
     lay_out_digits,
 )
-from ste_lightning.kernels.plan import plan_of
+from ste_lightning.kernels.plan import plan_of, record_of
 
 __all__ = ["Prepared", "prepare"]
 
@@ -105,16 +105,25 @@ class Prepared:
         planes: int = self.input_planes * self.weight_planes
         return self.units * self.layout.unit * planes * self.outputs
 
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays that products read beside the plan."""
+        return self.panels, self.coefficients.columns, self.scale, self.shift
+
     @functools.cached_property
     def record(self) -> NDArray[np.int64]:
         """The plan, followed by where the arrays lie: one argument of a compiled call."""
-        arrays = (self.panels, self.coefficients.columns, self.scale, self.shift)
-        places = [number for array in arrays for number in (array.ctypes.data, array.size)]
-        return np.concatenate([self.plan, np.array(places, np.int64)])
+        return record_of(self.plan, self.arrays)
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where the record lies."""
+        return int(self.record.ctypes.data)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the record: a copy's arrays lie elsewhere."""
-        return {key: value for key, value in self.__dict__.items() if key != "record"}
+        """Leave out what holds addresses: a copy's arrays lie elsewhere."""
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("record", "address")}
+        return {**kept, "cache": {}}
 
 
 @dataclass(frozen=True)
