@@ -20,13 +20,15 @@ from torch import Tensor, nn
 from ste_lightning.deploy.bits import to_codes
 from ste_lightning.deploy.inputs import BinaryInput
 from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.tail import tail_of
+from ste_lightning.deploy.windows import POOLS, windows
 from ste_lightning.kernels import Geometry, Prepared
-from ste_lightning.kernels.chain import Relay, bits_of, floats_of, pack_images
+from ste_lightning.kernels.chain import Relay, bits_of, floats_of, pack_images, products
 from ste_lightning.kernels.site import PIXEL, Site, bit_site, float_site
+from ste_lightning.kernels.tail import Tail
 
-__all__ = ["POOLS", "Chain", "accepts_bits", "follows"]
+__all__ = ["Chain", "accepts_bits", "follows"]
 
-POOLS = (nn.MaxPool1d, nn.MaxPool2d)
 _BIT_FORMATS = ("lookup", "bytes", "words")
 _NEVER = 1 << 30
 
@@ -108,34 +110,6 @@ def _bytes(bits: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(bits, bitorder="little")
 
 
-def _windows(
-    pool: nn.Module | None, size: tuple[int, ...], pixel: int
-) -> tuple[tuple[int, ...], NDArray[np.int64]]:
-    """Return the pooled size, and the first bytes of the pixels in each window, -1 outside."""
-    if pool is None:
-        return size, np.arange(int(np.prod(size)), dtype=np.int64)[:, None] * pixel
-    given: Any = pool
-    dims = len(size)
-    settings = (given.kernel_size, given.stride, given.padding, given.dilation)
-    kernel, stride, padding, dilation = (
-        (value,) * dims if isinstance(value, int) else tuple(value) for value in settings
-    )
-    pooled = tuple(pool(torch.empty(1, 1, *size)).shape[2:])
-    inside = np.ones([1] * (2 * dims), bool)
-    place = np.zeros([1] * (2 * dims), np.int64)
-    for axis, (n, k, st, p, d, o) in enumerate(
-        zip(size, kernel, stride, padding, dilation, pooled, strict=True)
-    ):
-        at = np.arange(o)[:, None] * st - p + np.arange(k)[None, :] * d
-        shape = [1] * (2 * dims)
-        shape[axis], shape[dims + axis] = at.shape
-        at = at.reshape(shape)
-        inside = inside & (at >= 0) & (at < n)
-        place = place * n + at
-    window = np.where(inside, place * pixel, -1).reshape(int(np.prod(pooled)), -1)
-    return pooled, np.ascontiguousarray(window)
-
-
 @dataclass(frozen=True)
 class _Link:
     """A layer whose sums become bits, and how the next one reads them."""
@@ -152,34 +126,40 @@ class _Run:
         first: where the first layer reads.
         links: all layers but the last.
         last: where the last layer reads and writes floats.
+        tail: what becomes of those; ``shape`` is that of a sample's results then.
         states: the layers' states of which this was made.
     """
 
     first: Site
     links: list[_Link]
     last: Site
+    tail: Tail | None
+    shape: tuple[int, ...]
     states: list[object]
 
 
 class Chain:
-    """Two or more packed layers and what is called between them.
+    """Packed layers one after the other and what is called between and after them.
 
     Args:
         modules: packed layers for which :func:`accepts_bits` and :func:`follows` hold, with the
             poolings and flattenings between them, in order.
+        tail: float layers after the last one, which
+            :func:`~ste_lightning.deploy.tail.tail_length` accepts.
     """
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        self.modules = list(modules)
+    def __init__(self, modules: Sequence[nn.Module], tail: Sequence[nn.Module] = ()) -> None:
+        self.modules = [*modules, *tail]
         self.layers = [module for module in modules if isinstance(module, PackedLayer)]
+        self.tail = list(tail)
         self._runs: dict[tuple[int, ...], _Run] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the last module's result."""
         first = self.layers[0]
-        dims = len(first.shape)
         if (
-            not (x.dtype == torch.float32 and x.dim() == dims and x.device.type == "cpu")
+            not (x.dtype == torch.float32 and x.dim() == len(first.shape))
+            or x.device.type != "cpu"
             or first.weight_bits.device.type != "cpu"
             or x.shape[1] != first.shape[1] * first.groups
             or any(m._forward_hooks or m._forward_pre_hooks for m in self.modules)
@@ -196,10 +176,16 @@ class Chain:
                 self._runs.clear()
             run = self._runs[size] = self._run(size)
         quantizer: Any = first.input
-        packed = pack_images(x.detach(), run.first, quantizer.factor, quantizer.offset)
-        for link in run.links:
-            packed = link.relay(bits_of(link.site, packed))
-        y = floats_of(run.last, packed)
+        if run.links:
+            packed = pack_images(x.detach(), run.first, quantizer.factor, quantizer.offset)
+            for link in run.links:
+                packed = link.relay(bits_of(link.site, packed))
+            y = floats_of(run.last, packed)
+        else:
+            y = products(x.detach(), run.last, quantizer.factor, quantizer.offset)
+        if run.tail is not None:
+            y = run.tail(y)
+            return y.view(len(y), *run.shape)
         return y.movedim(-1, 1) if isinstance(self.layers[-1], PackedConv) else y.flatten(1)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
@@ -211,19 +197,24 @@ class Chain:
         first = float_site(w, geometry, size)
         links: list[_Link] = []
         pool: nn.Module | None = None
-        for after in self.modules[1:]:
+        for after in self.modules[1 : len(self.modules) - len(self.tail)]:
             if not isinstance(after, PackedLayer):
                 pool = after if type(after) in POOLS else pool
                 continue
             assert isinstance(after.input, BinaryInput)
             threshold = _threshold(layer, after.input)
             site = bit_site(w, geometry, size, threshold.least)
-            size, window = _windows(pool, site.place.output, site.pitch)
+            size, window = windows(pool, site.place.output, site.pitch)
             w, geometry = _reading(after, size)
             masks = (_bytes(threshold.before), _bytes(threshold.after))
             links.append(_Link(site, Relay(float_site(w, geometry, size), window, *masks)))
             layer, pool = after, None
-        return _Run(first, links, float_site(w, geometry, size), states)
+        last = float_site(w, geometry, size)
+        if not self.tail:
+            return _Run(first, links, last, None, (), states)
+        spatial = last.place.output if isinstance(layer, PackedConv) else ()
+        tail, shape = tail_of(self.tail, spatial, layer.shape[0])
+        return _Run(first, links, last, tail, shape, states)
 
 
 def _reading(layer: PackedLayer, size: tuple[int, ...]) -> tuple[Prepared, Geometry]:
