@@ -127,7 +127,9 @@ class _Run:
         links: all layers but the last.
         last: where the last layer reads and writes floats.
         tail: what becomes of those; ``shape`` is that of a sample's results then.
-        states: the layers' states of which this was made.
+        images: whether the last layer is a convolution.
+        factor, offset: the first layer's thresholds.
+        layers, states: the layers, and in which states this was made of them.
     """
 
     first: Site
@@ -135,7 +137,18 @@ class _Run:
     last: Site
     tail: Tail | None
     shape: tuple[int, ...]
+    images: bool
+    factor: Tensor | None
+    offset: Tensor | None
+    layers: list[PackedLayer]
     states: list[object]
+
+    def current(self) -> bool:
+        """Return whether the layers are what they were."""
+        for layer, state in zip(self.layers, self.states, strict=True):
+            if layer.state is not state:
+                return False
+        return True
 
 
 class Chain:
@@ -152,41 +165,43 @@ class Chain:
         self.modules = [*modules, *tail]
         self.layers = [module for module in modules if isinstance(module, PackedLayer)]
         self.tail = list(tail)
+        first = self.layers[0]
+        self._axes, self._channels = len(first.shape), first.shape[1] * first.groups
+        self._on_cpu = all(layer.weight_bits.device.type == "cpu" for layer in self.layers)
         self._runs: dict[tuple[int, ...], _Run] = {}
+
+    def _applies(self, x: Tensor) -> bool:
+        """Return whether packed bits can be used for an input, and nobody watches the modules."""
+        shape = x.shape
+        if len(shape) != self._axes or shape[1] != self._channels or not self._on_cpu:
+            return False
+        for module in self.modules:
+            if module._forward_hooks or module._forward_pre_hooks:
+                return False
+        return x.dtype == torch.float32 and x.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the last module's result."""
-        first = self.layers[0]
-        if (
-            not (x.dtype == torch.float32 and x.dim() == len(first.shape))
-            or x.device.type != "cpu"
-            or first.weight_bits.device.type != "cpu"
-            or x.shape[1] != first.shape[1] * first.groups
-            or any(m._forward_hooks or m._forward_pre_hooks for m in self.modules)
-        ):
+        if not self._applies(x):
             for module in self.modules:
                 x = module(x)
             return x
-        size = tuple(x.shape[2:])
+        size = x.shape[2:]
         run = self._runs.get(size)
-        if run is None or any(
-            layer.state is not state for layer, state in zip(self.layers, run.states, strict=True)
-        ):
+        if run is None or not run.current():
             if len(self._runs) >= 64:
                 self._runs.clear()
-            run = self._runs[size] = self._run(size)
-        quantizer: Any = first.input
+            run = self._runs[size] = self._run(tuple(size))
         if run.links:
-            packed = pack_images(x.detach(), run.first, quantizer.factor, quantizer.offset)
+            packed = pack_images(x, run.first, run.factor, run.offset)
             for link in run.links:
                 packed = link.relay(bits_of(link.site, packed))
             y = floats_of(run.last, packed)
         else:
-            y = products(x.detach(), run.last, quantizer.factor, quantizer.offset)
+            y = products(x, run.last, run.factor, run.offset)
         if run.tail is not None:
-            y = run.tail(y)
-            return y.view(len(y), *run.shape)
-        return y.movedim(-1, 1) if isinstance(self.layers[-1], PackedConv) else y.flatten(1)
+            return run.tail(y).view(x.shape[0], *run.shape)
+        return y.movedim(-1, 1) if run.images else y.flatten(1)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
         states = [layer.state for layer in self.layers]
@@ -210,11 +225,14 @@ class Chain:
             links.append(_Link(site, Relay(float_site(w, geometry, size), window, *masks)))
             layer, pool = after, None
         last = float_site(w, geometry, size)
+        quantizer: Any = self.layers[0].input
+        images = isinstance(layer, PackedConv)
+        rest = (images, quantizer.factor, quantizer.offset, self.layers, states)
         if not self.tail:
-            return _Run(first, links, last, None, (), states)
-        spatial = last.place.output if isinstance(layer, PackedConv) else ()
+            return _Run(first, links, last, None, (), *rest)
+        spatial = last.place.output if images else ()
         tail, shape = tail_of(self.tail, spatial, layer.shape[0])
-        return _Run(first, links, last, tail, shape, states)
+        return _Run(first, links, last, tail, shape, *rest)
 
 
 def _reading(layer: PackedLayer, size: tuple[int, ...]) -> tuple[Prepared, Geometry]:

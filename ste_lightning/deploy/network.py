@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ste_lightning.deploy.chain import Chain
 from ste_lightning.deploy.runs import runs_of
 from ste_lightning.deploy.steps import Ref, Step, references
 from ste_lightning.errors import ConfigurationError, require, unknown
@@ -86,18 +85,30 @@ def _filled(value: Any, results: Mapping[str, Any]) -> Any:
     return value
 
 
-class _Plan(NamedTuple):
-    """What a call does.
+class _Action(NamedTuple):
+    """A step with what it calls.
 
     Attributes:
-        steps: in order.
-        runs: the runs of layers that steps call by name.
-        last: per step, the results that no later step needs.
+        call: a layer, a run of layers, or a function.
+        source: the result that is the only argument, if that is so.
+        args, kwargs: all arguments.
+        result: the name of what it makes.
+        done: the results that no later step needs.
     """
 
-    steps: tuple[Step, ...]
-    runs: dict[str, Chain]
-    last: dict[str, list[str]]
+    call: Callable[..., Any]
+    source: str | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: str
+    done: list[str]
+
+
+class _Plan(NamedTuple):
+    """What a call does, and the layers of which that was derived."""
+
+    actions: list[_Action]
+    layers: tuple[nn.Module, ...]
 
 
 def _last_uses(steps: Sequence[Step], output: Any) -> dict[str, list[str]]:
@@ -169,12 +180,21 @@ class PackedNetwork(nn.Module):
 
     def _planned(self) -> _Plan:
         """Return what a call does, derived from the layers at the first one."""
+        found = tuple(self.layers._modules.values())
         plan = self._plan
-        if plan is None:
-            layers = {name: self.layer(name) for name in self.layer_names()}
-            steps, runs = runs_of(layers, self.steps, self.output)
-            plan = self._plan = _Plan(steps, runs, _last_uses(steps, self.output))
-        return plan
+        if plan is not None and plan.layers == found:
+            return plan
+        layers = {name: self.layer(name) for name in self.layer_names()}
+        steps, runs = runs_of(layers, self.steps, self.output)
+        calls: dict[str, Mapping[str, Any]] = {"layer": layers, "run": runs, "function": FUNCTIONS}
+        last, actions = _last_uses(steps, self.output), []
+        for step in steps:
+            alone = len(step.args) == 1 and isinstance(step.args[0], Ref) and not step.kwargs
+            source = step.args[0].name if alone else None
+            call, done = calls[step.op][step.target], last[step.result]
+            actions.append(_Action(call, source, step.args, step.kwargs, step.result, done))
+        self._plan = _Plan(actions, found)  # type: ignore[arg-type]
+        return self._plan
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._plan = None
@@ -205,31 +225,31 @@ class PackedNetwork(nn.Module):
         require(not mode, "mode", mode, "a packed network is for evaluation; train the original")
         return super().train(mode)
 
-    @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:
         """Return the network's output.
 
         Raises:
             ConfigurationError: for a wrong number of inputs.
         """
-        require(
-            len(inputs) == len(self.inputs),
-            "inputs",
-            len(inputs),
-            f"the network takes {len(self.inputs)}: {', '.join(self.inputs)}",
-        )
+        if len(inputs) != len(self.inputs):
+            raise ConfigurationError(
+                f"{len(inputs)} inputs cannot be used: the network takes {len(self.inputs)}: "
+                f"{', '.join(self.inputs)}."
+            )
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self._computed(inputs)
+        return self._computed(inputs)
+
+    def _computed(self, inputs: tuple[Any, ...]) -> Any:
         results: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        plan = self._planned()
-        for step in plan.steps:
-            call: Callable[..., Any]
-            if step.op == "layer":
-                call = self.layer(step.target)
+        for call, source, args, kwargs, result, done in self._planned().actions:
+            if source is not None:
+                results[result] = call(results[source])
             else:
-                call = plan.runs[step.target] if step.op == "run" else FUNCTIONS[step.target]
-            args = _filled(step.args, results)
-            kwargs = {key: _filled(value, results) for key, value in step.kwargs.items()}
-            results[step.result] = call(*args, **kwargs)
-            for name in plan.last[step.result]:
+                filled = {key: _filled(value, results) for key, value in kwargs.items()}
+                results[result] = call(*_filled(args, results), **filled)
+            for name in done:
                 del results[name]
         return _filled(self.output, results)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from torch import Tensor, empty
 from ste_lightning.kernels.threads import share
 
 __all__ = ["Tail"]
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Return the compiled pass, importing numba at the first call."""
+    from ste_lightning.kernels.tails import finish
+
+    return finish()
 
 
 class Tail:
@@ -44,11 +53,9 @@ class Tail:
 
     def __call__(self, y: Tensor) -> Tensor:
         """Return float32 (images, channels, pixels) of contiguous (images, ..., channels)."""
-        from ste_lightning.kernels.tails import finish
-
         images = y.shape[0]
         out = empty(images, self.channels, self.pixels)
-        work: Any = finish()
+        work = _compiled()
         given = (y.data_ptr(), y.numel() // max(images, 1), *self._given, out.data_ptr())
         share(lambda a, b: work(*given, a, b), images, 1 + (1 << 18) // self._size)
         return out
