@@ -11,24 +11,11 @@ from torch import nn
 
 from ste_lightning.deploy.chain import Chain, accepts_bits, follows
 from ste_lightning.deploy.layers import PackedLayer
-from ste_lightning.deploy.steps import Ref, Step, references
+from ste_lightning.deploy.steps import Ref, Step, flattens, references
 from ste_lightning.deploy.tail import tail_length
 from ste_lightning.deploy.windows import POOLS
 
-__all__ = ["flattens", "runs_of"]
-
-
-def flattens(step: Step, layers: Mapping[str, nn.Module]) -> bool:
-    """Return whether a step flattens all axes but the first."""
-    if step.op == "layer":
-        module = layers[step.target]
-        plain = len(step.args) == 1 and not step.kwargs
-        return (
-            plain and type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
-        )
-    if step.target not in ("flatten", ".flatten") or not step.args:
-        return False
-    return (step.args[1:], step.kwargs) in (((1,), {}), ((), {"start_dim": 1}))
+__all__ = ["runs_of"]
 
 
 def runs_of(

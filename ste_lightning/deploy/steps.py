@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Ref", "Step", "references"]
+from torch import nn
+
+__all__ = ["Ref", "Step", "flattens", "references"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,16 @@ def references(value: Any) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [name for item in value for name in references(item)]
     return []
+
+
+def flattens(step: Step, layers: Mapping[str, nn.Module]) -> bool:
+    """Return whether a step flattens all axes but the first."""
+    if step.op == "layer":
+        module = layers[step.target]
+        plain = len(step.args) == 1 and not step.kwargs
+        return (
+            plain and type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
+        )
+    if step.target not in ("flatten", ".flatten") or not step.args:
+        return False
+    return (step.args[1:], step.kwargs) in (((1,), {}), ((), {"start_dim": 1}))
