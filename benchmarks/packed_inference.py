@@ -326,28 +326,34 @@ def _processors() -> int:
 
 
 def scaling(seconds: float, top: float) -> None:
-    """Print how much faster two threads are, in wall time, taking turns with one."""
+    """Print how much faster two threads are than one, in wall time, taking turns.
+
+    torch's float product beside ours tells what the two processors give: they may be two threads
+    of one core, or busy with something else.
+    """
     size, rows, threads = 4096, 256, torch.get_num_threads()
     codes = torch.randint(0, 2, (size, 1, size), dtype=torch.uint8)
     w = kernels.prepare(codes, SIGNS, SIGNS, format=kernels.default_format())
-    x = torch.randn(rows, size)
-    found: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(found) < 5:
-        times = []
-        for count in (1, 2):
+    x, weight = torch.randn(rows, size), torch.randn(size, size)
+    calls: dict[str, Call] = {
+        OURS: lambda: kernels.linear(x, w),
+        FLOAT: lambda: F.linear(x, weight),
+    }
+    times: dict[tuple[str, int], list[float]] = {(n, k): [] for n in calls for k in (1, 2)}
+    end = time.perf_counter() + 2 * seconds
+    while time.perf_counter() < end or len(times[OURS, 1]) < 5:
+        for (name, count), found in times.items():
             torch.set_num_threads(count)
-            kernels.linear(x, w)
+            calls[name]()
             start = time.perf_counter()
-            for _ in range(3):
-                kernels.linear(x, w)
-            times.append(time.perf_counter() - start)
-        found.append(times[0] / times[1])
+            calls[name]()
+            found.append(time.perf_counter() - start)
     torch.set_num_threads(threads)
-    print(
-        f"\nlinear {size}, batch {rows}: two threads are {statistics.median(found):.2f}x one "
-        f"(best {max(found):.2f}x), of {_processors()} processor(s)."
-    )
+    print(f"\nlinear {size}, batch {rows}, two threads against one ({_processors()} processors):")
+    for name in calls:
+        one, two = times[name, 1], times[name, 2]
+        median = statistics.median(a / b for a, b in zip(one, two, strict=True))
+        print(f"  {name} {median:.2f}x, shortest times {min(one) / min(two):.2f}x")
 
 
 @torch.no_grad()

@@ -207,7 +207,8 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     stride = 2 * (units + STEP) + 32
     short = planes * plan[2] == 1 and units <= _MOST_UNITS
     block = min(max(_INDICES // (planes * stride) // 4 * 4, 16), _MOST_ROWS)
-    block = min(block, (last - first + 3) // 4 * 4)
+    blocks = max(1, (last - first + block - 1) // block)  # of the same size, to split weights once
+    block = (last - first + 4 * blocks - 1) // (4 * blocks) * 4
     indices = np.zeros(planes * block // 2 * stride, np.uint16)
     s16 = np.empty(block * _WIDTH, np.uint16)
     total = np.empty(1 if short else block * _WIDTH, np.int32)
