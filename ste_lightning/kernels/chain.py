@@ -87,7 +87,9 @@ def pack_images(
     bits, sums = packed.bits.data_ptr(), packed.sums.data_ptr()
     least = 1 + _LEAST_PACKED // (place.pixels * w.groups * w.channels)
     if x.dtype == torch.uint8:
-        codes = x.movedim(1, -1).contiguous()
+        from ste_lightning.kernels.planar import by_pixel
+
+        codes = by_pixel(x)
         where = (codes.data_ptr(), bits, images * place.image, sums)
         work = _compiled("pack_codes_of")
         share(lambda a, b: work(site.address, place.address, *where, a, b), images, least)

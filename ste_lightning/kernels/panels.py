@@ -15,6 +15,7 @@ __all__ = [
     "lay_out",
     "lay_out_depthwise",
     "lay_out_digits",
+    "terms_of_depthwise",
 ]
 
 Bytes = NDArray[np.uint8]
@@ -151,6 +152,14 @@ def lay_out_depthwise(values: NDArray[np.int8]) -> Bytes:
     split = padded.reshape(blocks, 2, 2, 8, pairs, 2)
     out.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)[:] = split.transpose(0, 4, 2, 1, 3, 5)
     return out
+
+
+def terms_of_depthwise(panels: Bytes, outputs: int, terms: int) -> NDArray[np.int16]:
+    """Return the weights that :func:`lay_out_depthwise` laid out, (outputs, taps x channels)."""
+    blocks, pairs = -(-outputs // 32), -(-terms // 2)
+    split = panels.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)
+    values = split.transpose(0, 3, 2, 4, 1, 5).reshape(blocks * 32, 2 * pairs)
+    return np.ascontiguousarray(values[:outputs, :terms], np.int16)
 
 
 def lane_order(layout: Layout) -> NDArray[np.int64]:

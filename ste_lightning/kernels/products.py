@@ -16,6 +16,7 @@ from torch import Tensor
 from ste_lightning.kernels.affine import Codes
 from ste_lightning.kernels.chain import products
 from ste_lightning.kernels.geometry import Geometry, Index, index_of
+from ste_lightning.kernels.grouped import convolve_grouped
 from ste_lightning.kernels.site import float_site, row_site
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
@@ -23,7 +24,6 @@ from ste_lightning.kernels.weights import Prepared
 __all__ = ["Geometry", "best_format", "convolve", "default_format", "linear"]
 
 _NONE = np.empty(0, np.int32)
-_NO_FLOATS = np.empty(0, np.float32)
 
 
 @functools.cache
@@ -123,14 +123,6 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
 
     share(digits, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
     return _Packed(bits, rows * size, sums)
-
-
-def _affine(
-    scale: Tensor | None, shift: Tensor | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if scale is None or shift is None:
-        return _NO_FLOATS, _NO_FLOATS
-    return scale.contiguous().numpy(), shift.contiguous().numpy()
 
 
 def _bits(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -234,7 +226,8 @@ def convolve(
         scale, shift: as in :func:`linear`.
 
     Returns:
-        (images, outputs, *output size), float32, stored with the channels last.
+        (images, outputs, *output size), float32, stored with the channels last; of a depthwise
+        convolution either so or like ``x``.
     """
     if w.format == "torch":
         y = _convolve_torch(x, w, geometry, scale, shift)
@@ -245,97 +238,18 @@ def convolve(
     images, outputs = len(x), w.groups * w.outputs
     placed = _at_borders(w, geometry, tuple(x.shape[2:]))
     index, padding = placed
-    out = torch.empty(images, *index.output, outputs)
     if w.format == "depthwise":
-        if out.numel() > 0:
-            _convolve_depthwise(x, w, index, padding, scale, shift, out)
-        return out.movedim(-1, 1)
-    rows = x.movedim(1, -1).contiguous().view(-1, x.shape[1])
+        return convolve_grouped(x, w, geometry, index, padding, scale, shift)
+    from ste_lightning.kernels.planar import by_pixel
+
+    out = torch.empty(images, *index.output, outputs)
+    rows = by_pixel(x).view(-1, x.shape[1])
     packed = _pack(rows, w, scale, shift)
     if out.numel() > 0:
         part = _of_images(w, packed, images, placed, out.numpy().reshape(-1))
         least = 1 + _LEAST_WORK // (w.work * w.groups)
         share(part, images * index.positions, least, 16)
     return out.movedim(-1, 1)
-
-
-def _convolve_depthwise(
-    x: Tensor,
-    w: Prepared,
-    index: Index,
-    padding: NDArray[np.float32],
-    scale: Tensor | None,
-    shift: Tensor | None,
-    out: Tensor,
-) -> None:
-    """Write to ``out`` the convolution of groups of few channels."""
-    from ste_lightning.kernels import depthwise
-
-    pixels = len(x) * index.inputs
-    outputs, channels = w.groups * w.outputs, w.groups * w.channels
-    lanes = -(-outputs // 32) * 32
-    plane = pixels * lanes
-    bits = np.zeros(w.channels * plane + lanes, np.uint8)
-    alone = w.channels == w.outputs == 1  # then codes need not be copied to their lanes
-    least = 1 + (1 << 17) // channels
-    last = x.movedim(1, -1)
-    codes, size = (bits, lanes) if alone else (np.empty(pixels * channels, np.uint8), channels)
-    strict = not w.inputs.signs
-    factor, offset = _affine(scale, shift)
-    if x.dtype == torch.uint8:
-        codes = last.contiguous().numpy().reshape(-1)
-        alone = False
-    elif alone and index.inputs >= 32 and x.is_contiguous() and not last.is_contiguous():
-        flat = x.numpy().reshape(-1)
-
-        def images(a: int, b: int) -> None:
-            depthwise.binary_planar(
-                flat, channels, index.inputs, strict, factor, offset, codes, size, a, b
-            )
-
-        share(images, len(x), 1 + least // index.inputs)
-    else:
-        flat = last.contiguous().numpy().reshape(-1)
-        share(
-            lambda a, b: depthwise.binary_rows(
-                flat, channels, strict, factor, offset, codes, size, a, b
-            ),
-            pixels,
-            least,
-        )
-    if not alone:
-        share(
-            lambda a, b: depthwise.spread_codes(
-                codes, w.channels, w.groups, w.outputs, bits, lanes, plane, a, b
-            ),
-            pixels,
-            least,
-        )
-    share(
-        lambda a, b: depthwise.convolve(
-            bits,
-            lanes,
-            plane,
-            w.channels,
-            w.in_16_bits,
-            w.coefficients.slope,
-            index.inputs,
-            index.pixels,
-            index.border,
-            index.positions,
-            w.taps,
-            w.panels,
-            w.coefficients.columns,
-            padding,
-            w.scale,
-            w.shift,
-            out.numpy().reshape(-1),
-            a,
-            b,
-        ),
-        len(x) * index.positions,
-        1 + (1 << 19) // (w.taps * w.channels * lanes),
-    )
 
 
 def _convolve_torch(

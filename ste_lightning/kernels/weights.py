@@ -21,6 +21,7 @@ from ste_lightning.kernels.panels import (
     lay_out,
     lay_out_depthwise,
     lay_out_digits,
+    terms_of_depthwise,
 )
 from ste_lightning.kernels.plan import plan_of, record_of
 
@@ -43,6 +44,7 @@ class Prepared:
         values: the integer weights as float32, only for the format ``"torch"``.
         cache: what convolutions derive for an input size.
         plan: the integers above as compiled code reads them; empty for ``"torch"``.
+        pad_code: the code that a padded input would have.
     """
 
     format: str
@@ -60,6 +62,7 @@ class Prepared:
     values: Tensor
     cache: dict[Any, Any] = field(default_factory=dict, compare=False)
     plan: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    pad_code: float = 0.0
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -98,6 +101,13 @@ class Prepared:
         """Whether 16 signed bits hold the sums of products with stored bytes."""
         steps = _steps_in_16_bits(self.inputs, _stored(self.weights))
         return 2 * steps >= self.taps * self.channels
+
+    @functools.cached_property
+    def terms(self) -> NDArray[np.int16]:
+        """The weights of the format ``depthwise`` as numbers, (all outputs, taps x channels)."""
+        return terms_of_depthwise(
+            self.panels, self.groups * self.outputs, self.taps * self.channels
+        )
 
     @functools.cached_property
     def work(self) -> int:
@@ -252,6 +262,7 @@ def prepare(
         _floats(scale, all_outputs, 1.0),
         _floats(shift, all_outputs, 0.0),
         values,
+        pad_code=0.0 if pad_value is None else (pad_value - inputs.offset) / inputs.step,
     )
     return prepared if format == "torch" else replace(prepared, plan=plan_of(prepared))
 
