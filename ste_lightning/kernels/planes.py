@@ -75,6 +75,18 @@ def _codes_16(
 
 
 @emitted
+def _fill_16(typing: Any, out: Any, to: Any, word: Any) -> Any:
+    """Write a word 16 times."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words = _splat(builder, args[2], _WORDS)
+        _store(builder, words, _place(context, builder, signature.args[0], args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.none(types.Array(types.int16, 1, "C"), types.int64, types.int16), code
+
+
+@emitted
 def _run_of_taps(
     typing: Any, plane: Any, at: Any, places: Any, weights: Any, first: Any, sums: Any, to: Any
 ) -> Any:
@@ -206,16 +218,11 @@ def convolve_planes(  # type: ignore[no-untyped-def]
                 else:
                     plane[to + i] = off if value * by + plus < 0 else on
                 i += 1
+            # The padding to the next line's begin, and what was written there.
+            for i in range(0, between + 1, _LANES):
+                _fill_16(plane, to + width + i, pad)
             at += width
             to += pitch
-        # What was written beyond the lines' ends.
-        to = begin + width
-        for _ in range(height):
-            for i in range(between):
-                plane[to + i] = pad
-            to += pitch
-        for i in range(between + _LANES):
-            plane[to - pitch + i] = pad
         for y in range(out_height):
             at = y % band * pitch
             if at == 0:
