@@ -23,7 +23,7 @@ __all__ = ["convolve_grouped"]
 
 _Floats = NDArray[np.float32]
 _NO_FLOATS = np.empty(0, np.float32)
-_LEAST, _MOST = 400, 1 << 22  # pixels of a channel
+_LEAST, _MOST = 300, 1 << 22  # pixels of a channel
 
 
 def convolve_grouped(
@@ -129,7 +129,7 @@ def _convolve_planes(
     strict = x.dtype == torch.float32 and not w.inputs.signs
     arguments = (
         *(x.numpy().reshape(-1), *compared, strict, by.unit, by.pad, by.shape, by.places),
-        *(w.terms.reshape(-1), np.int32(w.coefficients.slope // by.unit), w.coefficients.columns),
+        *(w.terms.reshape(-1), w.coefficients.slope // by.unit, w.coefficients.columns),
         *(w.scale, w.shift, by.sums, out.numpy().reshape(-1)),
     )
     share(

@@ -197,6 +197,7 @@ def convolve_planes(  # type: ignore[no-untyped-def]
     between = pitch - width
     span = (out_width - 1) * right + 1
     channels, taps = len(columns), len(places)
+    smallest = min(height * width, out_height * out_width)
     for number in range(first, last):
         channel = number % channels
         by, plus = np.float32(1), np.float32(0)
@@ -205,44 +206,37 @@ def convolve_planes(  # type: ignore[no-untyped-def]
             by, plus = factor[channel], offset[channel]
         if strict:  # x > 0 where not -x < 0 does not hold
             by, plus, on, off = -by, -plus, np.int16(0), np.int16(unit)
+        # Vectors run over a line's end, into what is written next; not so at the very end.
+        in_whole, out_whole = width, out_width
+        if (last - 1 - number) * smallest < _LANES:
+            in_whole, out_whole = width // _LANES * _LANES, out_width // _LANES * _LANES
         at, to = number * height * width, begin
         for _ in range(height):
-            i = 0
-            while i < width and at + i + _LANES <= len(x):
+            for i in range(0, in_whole, _LANES):
                 _codes_16(x, at + i, by, plus, on, off, plane, to + i)
-                i += _LANES
-            while i < width:
-                value = x[at + i]
+            for i in range(in_whole, width):
                 if x.itemsize == 1:
-                    plane[to + i] = np.int16(value) * on
+                    plane[to + i] = np.int16(x[at + i]) * on
                 else:
-                    plane[to + i] = off if value * by + plus < 0 else on
-                i += 1
-            # The padding to the next line's begin, and what was written there.
+                    plane[to + i] = off if x[at + i] * by + plus < 0 else on
             for i in range(0, between + 1, _LANES):
                 _fill_16(plane, to + width + i, pad)
             at += width
             to += pitch
-        for y in range(out_height):
-            at = y % band * pitch
-            if at == 0:
-                lines = min(band, out_height - y)
-                for start in range(0, (lines - 1) * pitch + span, _RUN):
-                    place = y * down * pitch + start
-                    _run_of_taps(plane, place, places, weights, channel * taps, sums, start)
-            if right > 1:
-                for i in range(1, out_width):
-                    sums[at + i] = sums[at + i * right]
-            to = (number * out_height + y) * out_width
-            i = 0
-            while i < out_width and to + i + _LANES <= last * out_height * out_width:
-                _finish_16(
-                    *(sums, at + i, slope, columns[channel], scale[channel], shift[channel]),
-                    *(out, to + i),
-                )
-                i += _LANES
-            while i < out_width:
-                doubled = slope * np.int32(sums[at + i]) + columns[channel]
-                value = np.float32(0.5) * np.float32(doubled)
-                out[to + i] = value * scale[channel] + shift[channel]
-                i += 1
+        column, factor_out, term = columns[channel], scale[channel], shift[channel]
+        to = number * out_height * out_width
+        for y in range(0, out_height, band):
+            lines = min(band, out_height - y)
+            for start in range(0, (lines - 1) * pitch + span, _RUN):
+                place = y * down * pitch + start
+                _run_of_taps(plane, place, places, weights, channel * taps, sums, start)
+            for at in range(0, lines * pitch, pitch):
+                if right > 1:
+                    for i in range(1, out_width):
+                        sums[at + i] = sums[at + i * right]
+                for i in range(0, out_whole, _LANES):
+                    _finish_16(sums, at + i, slope, column, factor_out, term, out, to + i)
+                for i in range(out_whole, out_width):
+                    doubled = slope * np.int32(sums[at + i]) + column
+                    out[to + i] = np.float32(0.5) * np.float32(doubled) * factor_out + term
+                to += out_width

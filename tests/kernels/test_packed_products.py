@@ -9,7 +9,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.kernels import SIGNS, STEPS, Codes, Geometry, convolve, linear, prepare
+from ste_lightning.kernels import (
+    SIGNS,
+    STEPS,
+    Codes,
+    Geometry,
+    convolve,
+    default_format,
+    linear,
+    prepare,
+)
 from ste_lightning.kernels.target import has_avx2
 
 LOOKUPS = ["lookup", "lookup_2x1", "lookup_2x2"] if has_avx2() else []  # elsewhere not compiled
@@ -181,6 +190,56 @@ def test_convolution_of_groups_with_few_channels(
     filters = values(weights, codes).movedim(1, 2).reshape(-1, channels, *kernel)
     expected = F.conv2d(padded, filters, None, stride, 0, dilation, groups)
     assert torch.equal(y.double(), expected)
+
+
+@pytest.mark.skipif(default_format() == "torch", reason="numba is missing")
+@given(
+    images=st.integers(1, 2),
+    channels=st.integers(2, 40),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+    dilation=st.integers(1, 3),
+    size=st.sampled_from([(19, 18), (40, 9), (12, 33), (6, 70)]),
+    pad_value=st.sampled_from([-1.0, 0.0, 1.0, 2.5]),
+    inputs=st.sampled_from([SIGNS, STEPS, Codes(4, 1, -8), Codes(8, 1, -128)]),
+    weights=st.sampled_from([SIGNS, TERNARY, Codes(4, 1, -8), Codes(8, 1, -128)]),
+    affine=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_depthwise_convolution_of_images_stored_channel_by_channel(
+    images, channels, kernel, stride, padding, dilation, size, pad_value, inputs, weights, affine
+):
+    assume(dilation * (max(kernel) - 1) < min(size))
+    torch.manual_seed(channels + size[0])
+    codes = random_codes(weights, channels, kernel[0] * kernel[1], 1)
+    scale, shift = torch.rand(channels) + 0.5, torch.randn(channels)
+    factor = offset = None
+    if inputs.bits == 1:
+        x = floats_with_zeros(images, channels, *size)
+        q = x
+        if affine:
+            factor, offset = torch.randn(channels), torch.randn(channels)
+            q = x * factor.view(-1, 1, 1) + offset.view(-1, 1, 1)
+        q = binary(inputs, q)
+    else:
+        x = random_codes(inputs, images, channels, *size)
+        q = values(inputs, x)
+    w = prepare(
+        *(codes, inputs, weights),
+        groups=channels,
+        scale=scale,
+        shift=shift,
+        pad_value=pad_value,
+        format="depthwise",
+    )
+    geometry = Geometry(kernel, stride, padding, (dilation, dilation))
+    y = convolve(x, w, geometry, factor, offset)
+
+    padded = F.pad(q, [*padding[1], *padding[0]], value=pad_value)
+    filters = values(weights, codes).movedim(1, 2).reshape(-1, 1, *kernel)
+    sums = F.conv2d(padded, filters, None, stride, 0, dilation, channels).float()
+    assert torch.equal(y, sums * scale.view(-1, 1, 1) + shift.view(-1, 1, 1))
 
 
 @pytest.mark.parametrize("fmt", ["lookup", "torch", *CODES])
