@@ -25,7 +25,7 @@ from ste_lightning.deploy.windows import POOLS, windows
 from ste_lightning.kernels import Geometry, Prepared
 from ste_lightning.kernels.chain import Relay, bits_of, floats_of, pack_images, products
 from ste_lightning.kernels.site import PIXEL, Site, bit_site, float_site
-from ste_lightning.kernels.tail import Tail
+from ste_lightning.kernels.tail import SmallLinear, Tail
 
 __all__ = ["Chain", "accepts_bits", "follows"]
 
@@ -127,6 +127,7 @@ class _Run:
         links: all layers but the last.
         last: where the last layer reads and writes floats.
         tail: what becomes of those; ``shape`` is that of a sample's results then.
+        linear: what multiplies these.
         images: whether the last layer is a convolution.
         factor, offset: the first layer's thresholds.
         layers, states: the layers, and in which states this was made of them.
@@ -137,6 +138,7 @@ class _Run:
     last: Site
     tail: Tail | None
     shape: tuple[int, ...]
+    linear: SmallLinear | None
     images: bool
     factor: Tensor | None
     offset: Tensor | None
@@ -200,7 +202,8 @@ class Chain:
         else:
             y = products(x, run.last, run.factor, run.offset)
         if run.tail is not None:
-            return run.tail(y).view(x.shape[0], *run.shape)
+            y = run.tail(y).view(x.shape[0], *run.shape)
+            return y if run.linear is None else run.linear(y)
         return y.movedim(-1, 1) if run.images else y.flatten(1)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
@@ -229,10 +232,10 @@ class Chain:
         images = isinstance(layer, PackedConv)
         rest = (images, quantizer.factor, quantizer.offset, self.layers, states)
         if not self.tail:
-            return _Run(first, links, last, None, (), *rest)
+            return _Run(first, links, last, None, (), None, *rest)
         spatial = last.place.output if images else ()
-        tail, shape = tail_of(self.tail, spatial, layer.shape[0])
-        return _Run(first, links, last, tail, shape, *rest)
+        after_last = tail_of(self.tail, spatial, layer.shape[0])
+        return _Run(first, links, last, *after_last, *rest)
 
 
 def _reading(layer: PackedLayer, size: tuple[int, ...]) -> tuple[Prepared, Geometry]:

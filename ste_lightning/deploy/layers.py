@@ -67,6 +67,11 @@ class PackedLayer(nn.Module):
             groups,
             f"it must divide the {self.shape[0]} outputs",
         )
+        factor = getattr(input, "factor", None)
+        if factor is not None and len(self.shape) > 1:
+            channels = self.shape[1] * groups
+            allowed = {channels} if isinstance(input, BinaryInput) else {1, channels}
+            require(factor.numel() in allowed, "channels", factor.numel(), f"there are {channels}")
         count = torch.Size(self.shape).numel()
         packed = torch.zeros(packed_size(count, weight.bits), dtype=torch.uint8)
         self.register_buffer("weight_bits", packed)

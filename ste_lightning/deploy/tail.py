@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ste_lightning.deploy.windows import POOLS, windows
-from ste_lightning.kernels.tail import Tail
+from ste_lightning.kernels.tail import SmallLinear, Tail
 
 __all__ = ["tail_length", "tail_of"]
 
@@ -36,10 +36,15 @@ def _order(module: nn.Module, dims: int) -> str:
     if dims > 0 and type(module) is _MEANS[dims - 1]:
         sizes = kind.output_size
         return "mean" if sizes == 1 or tuple(np.atleast_1d(sizes)) == (1,) * dims else ""
+    if type(module) is nn.Linear:
+        return "linear" if kind.weight.dtype == torch.float32 else ""
     return "flat" if dims > 0 and type(module) is nn.Flatten else ""
 
 
-_TAILS = (("pool", "norm", "bound", "mean", "flat"), ("norm", "bound", "pool", "mean", "flat"))
+_TAILS = (
+    ("pool", "norm", "bound", "mean", "flat", "linear"),
+    ("norm", "bound", "pool", "mean", "flat", "linear"),
+)
 
 
 def tail_length(modules: Sequence[nn.Module], dims: int) -> int:
@@ -56,14 +61,18 @@ def tail_length(modules: Sequence[nn.Module], dims: int) -> int:
         while length < len(kinds) and kinds[length] in order[place:]:
             place = order.index(kinds[length], place) + 1
             length += 1
+        if dims > 0 and "flat" not in kinds[:length] and kinds[length - 1 : length] == ["linear"]:
+            length -= 1  # it multiplies the last axis
         best = max(best, length)
     return best
 
 
 def tail_of(
     modules: Sequence[nn.Module], size: tuple[int, ...], channels: int
-) -> tuple[Tail, tuple[int, ...]]:
-    """Return the pass that computes what :func:`tail_length` accepted, and a sample's new shape.
+) -> tuple[Tail, tuple[int, ...], SmallLinear | None]:
+    """Return the pass that computes what :func:`tail_length` accepted.
+
+    With it come the shape of a sample's results and a linear layer that follows.
 
     Args:
         modules: the tail's.
@@ -92,4 +101,10 @@ def tail_of(
     numbers = (scale.float().numpy(), shift.float().numpy(), low, high)
     tail = Tail(window, *numbers, late, "mean" in found)
     shape = (channels, *((1,) * len(size) if "mean" in found else pooled))
-    return tail, (math.prod(shape),) if "flat" in found else shape
+    linear = found.get("linear")
+    last = None if linear is None else SmallLinear(linear.weight.detach(), _detached(linear.bias))
+    return tail, (math.prod(shape),) if "flat" in found else shape, last
+
+
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()

@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, empty
+from torch import Tensor, empty, zeros
+from torch.nn.functional import linear
 
 from ste_lightning.kernels.threads import share
 
-__all__ = ["Tail"]
+__all__ = ["SmallLinear", "Tail"]
 
 
 @functools.cache
-def _compiled() -> Any:
-    """Return the compiled pass, importing numba at the first call."""
-    from ste_lightning.kernels.tails import finish
+def _compiled(name: str) -> Any:
+    """Return a compiled function, importing numba at the first call."""
+    from ste_lightning.kernels import tails
 
-    return finish()
+    return getattr(tails, name)()
 
 
 class Tail:
@@ -55,7 +56,36 @@ class Tail:
         """Return float32 (images, channels, pixels) of contiguous (images, ..., channels)."""
         images = y.shape[0]
         out = empty(images, self.channels, self.pixels)
-        work = _compiled()
+        work = _compiled("finish")
         given = (y.data_ptr(), y.numel() // max(images, 1), *self._given, out.data_ptr())
         share(lambda a, b: work(*given, a, b), images, 1 + (1 << 18) // self._size)
         return out
+
+
+class SmallLinear:
+    """x W^T + b, by compiled code where it is too little work for a call of torch to pay.
+
+    Args:
+        weight, bias: of a linear layer.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight, self._bias = weight, bias
+        outputs, inputs = weight.shape
+        self._size = (inputs, outputs)
+        small = weight.numel() <= _MOST_PRODUCTS
+        self._turned = weight.T.contiguous() if small else None
+        self._added = zeros(outputs) if bias is None else bias.contiguous()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the product of contiguous float32 rows."""
+        rows, turned = x.shape[0], self._turned
+        if turned is None or rows * turned.numel() > _MOST_PRODUCTS:
+            return linear(x, self._weight, self._bias)
+        out = empty(rows, self._size[1])
+        weights = (turned.data_ptr(), self._added.data_ptr(), *self._size)
+        _compiled("multiply")(x.data_ptr(), *weights, out.data_ptr(), rows)
+        return out
+
+
+_MOST_PRODUCTS = 1 << 15

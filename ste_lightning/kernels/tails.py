@@ -7,7 +7,7 @@ import numpy as np
 from ste_lightning.kernels.addressed import FLAG, FLOAT, FLOATS, INTEGERS, SIZE, carray, on_demand
 from ste_lightning.kernels.compiling import inlined
 
-__all__ = ["finish"]
+__all__ = ["finish", "multiply"]
 
 
 @inlined
@@ -74,3 +74,23 @@ def finish(  # type: ignore[no-untyped-def]
         *(y, image, window, pixels, taps, channels, scale, shift, low, high, late, average, out),
         *(first, last, some, most),
     )
+
+
+@inlined
+def _multiply(x, weight, bias, inputs, outputs, out, rows):  # type: ignore[no-untyped-def]
+    for row in range(rows):
+        to = row * outputs
+        for n in range(outputs):
+            out[to + n] = bias[n]
+        for k in range(inputs):
+            value = x[row * inputs + k]
+            for n in range(outputs):
+                out[to + n] += value * weight[k * outputs + n]
+
+
+@on_demand(FLOATS, FLOATS, FLOATS, SIZE, SIZE, FLOATS, SIZE)
+def multiply(x_, weight_, bias_, inputs, outputs, out_, rows):  # type: ignore[no-untyped-def]
+    """Write x W + b for a few rows; W has a row for every input."""
+    x, out = carray(x_, (rows * inputs,)), carray(out_, (rows * outputs,))
+    weight, bias = carray(weight_, (inputs * outputs,)), carray(bias_, (outputs,))
+    _multiply(x, weight, bias, inputs, outputs, out, rows)
