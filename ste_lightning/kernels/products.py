@@ -133,9 +133,9 @@ def _bits(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
 
 
 def _torch_values(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    """Return the integers that the inputs stand for, as float32 (x with channels last)."""
+    """Return the integers that the inputs stand for, in the type of ``w.values``."""
     codes = x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)
-    return codes.float() * w.inputs.step + w.inputs.offset
+    return codes.to(w.values.dtype) * w.inputs.step + w.inputs.offset
 
 
 def linear(
@@ -154,7 +154,7 @@ def linear(
     """
     if w.format == "torch":
         values = _torch_values(x, w, scale, shift)
-        y = values @ w.values[:, 0, :].T
+        y = (values @ w.values[:, 0, :].T).float()
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
     if not w.layout.of_products:
         return products(x, row_site(w), scale, shift)
@@ -265,6 +265,7 @@ def _convolve_torch(
         torch.nn.functional.conv3d,
     )[len(geometry.kernel) - 1]
     y: Tensor = convolution(padded, weight, None, geometry.stride, 0, geometry.dilation, w.groups)
+    y = y.float()
     if w.padding.any():
         index = index_of(geometry, tuple(x.shape[2:]))
         correction = torch.from_numpy((index.borders @ w.padding)[index.border])

@@ -41,7 +41,8 @@ class Prepared:
         coefficients: of all groups' outputs.
         padding: (taps, all outputs) float32, to add where a tap lies outside the input.
         scale, shift: per output, applied to the integer product.
-        values: the integer weights as float32, only for the format ``"torch"``.
+        values: the integer weights, only for the format ``"torch"``: float32, or float64 where
+            sums need it.
         cache: what convolutions derive for an input size.
         plan: the integers above as compiled code reads them; empty for ``"torch"``.
         pad_code: the code that a padded input would have.
@@ -228,7 +229,7 @@ def prepare(
     panels, values = empty, torch.empty(0)
     kind, kind_sums, products = weights, tap_sums.sum(axis=1), False
     if format == "torch":
-        values = codes.float() * weights.step + weights.offset
+        values = codes.to(_exact(inputs, weights, taps * channels)) * weights.step + weights.offset
     else:
         layout = LAYOUTS[format]
         products = layout.of_products
@@ -265,6 +266,14 @@ def prepare(
         pad_code=0.0 if pad_value is None else (pad_value - inputs.offset) / inputs.step,
     )
     return prepared if format == "torch" else replace(prepared, plan=plan_of(prepared))
+
+
+def _exact(inputs: Codes, weights: Codes, length: int) -> torch.dtype:
+    """Return a float type that holds all sums of products."""
+    largest = length
+    for codes in (inputs, weights):
+        largest *= max(abs(codes.offset), abs(codes.offset + codes.step * (2**codes.bits - 1)))
+    return torch.float32 if largest < 1 << 24 else torch.float64
 
 
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

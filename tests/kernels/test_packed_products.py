@@ -303,3 +303,16 @@ def test_codes_that_do_not_fit_are_refused():
             Codes(8, 1, 0),
             format="torch",
         )
+
+
+def test_torch_is_exact_for_sums_that_float32_cannot_hold():
+    torch.manual_seed(0)
+    kind = Codes(8, 1, 0)
+    x, codes = (torch.randint(200, 256, (4, 1, 1001), dtype=torch.uint8) for _ in range(2))
+    w = prepare(codes, kind, kind, format="torch")
+    y = linear(x[:, 0], w)
+    expected = (x[:, 0].double() @ codes[:, 0].double().T).float()
+    assert torch.equal(y, expected)
+    odd = x[:, 0].T.reshape(1, 1001, 2, 2)
+    y = convolve(odd, w, Geometry((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)))
+    assert torch.equal(y[0].flatten(1), expected.T)
