@@ -230,7 +230,7 @@ class Chain:
         last = float_site(w, geometry, size)
         quantizer: Any = self.layers[0].input
         images = isinstance(layer, PackedConv)
-        rest = (images, quantizer.factor, quantizer.offset, self.layers, states)
+        rest: Any = (images, quantizer.factor, quantizer.offset, self.layers, states)
         if not self.tail:
             return _Run(first, links, last, None, (), None, *rest)
         spatial = last.place.output if images else ()

@@ -193,8 +193,8 @@ class PackedNetwork(nn.Module):
             source = step.args[0].name if alone else None
             call, done = calls[step.op][step.target], last[step.result]
             actions.append(_Action(call, source, step.args, step.kwargs, step.result, done))
-        self._plan = _Plan(actions, found)  # type: ignore[arg-type]
-        return self._plan
+        plan = self._plan = _Plan(actions, found)
+        return plan
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._plan = None

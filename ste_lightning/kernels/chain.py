@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ste_lightning.errors import require
 from ste_lightning.kernels.site import Site
 from ste_lightning.kernels.threads import share
 
@@ -65,7 +66,7 @@ def _floats_in(
         x = x.movedim(1, -1).contiguous() if x.dim() > 2 else x.contiguous()
     thresholds: tuple[int, ...] = (0, 0, 0)
     if factor is not None and offset is not None:
-        factor, offset = factor.contiguous(), offset.contiguous()
+        factor, offset = factor.float().contiguous(), offset.float().contiguous()
         thresholds = (factor.data_ptr(), offset.data_ptr(), factor.numel())
     given = (site.address, place.address, x.data_ptr(), planar, *thresholds)
     return given, (x, factor, offset)
@@ -94,6 +95,7 @@ def pack_images(
         work = _compiled("pack_codes_of")
         share(lambda a, b: work(site.address, place.address, *where, a, b), images, least)
     else:
+        require(x.dtype == torch.float32, "dtype", x.dtype, "use float32, or uint8 codes")
         given, _kept = _floats_in(x, site, factor, offset)
         work = _compiled("pack_floats")
         share(lambda a, b: work(*given, bits, sums, a, b), images, least)
@@ -111,7 +113,7 @@ def products(
     w, images = site.w, x.shape[0]
     work = w.work * w.groups * images * site.place.positions
     few = work < 2 * _LEAST_WORK or torch.get_num_threads() == 1
-    if not few or x.dtype == torch.uint8 or not x.numel():
+    if not few or x.dtype != torch.float32 or not x.numel():
         return floats_of(site, pack_images(x, site, factor, offset))
     out = torch.empty(images, *site.place.output, site.pitch)
     given, _kept = _floats_in(x, site, factor, offset)

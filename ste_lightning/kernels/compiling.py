@@ -8,7 +8,9 @@ from typing import Any
 import numba
 from numba.extending import intrinsic as _intrinsic
 
-__all__ = ["compiled", "emitted", "inlined"]
+__all__ = ["WITHOUT_COUNTING", "compiled", "emitted", "inlined"]
+
+WITHOUT_COUNTING: Any = {"error_model": "numpy", "forceinline": True, "_nrt": False}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +31,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     Otherwise every call counts references of all arrays it passes: more time than a small tile
     of work takes. Such a function can neither make arrays nor return them.
     """
-    return numba.njit(function, nogil=True, error_model="numpy", forceinline=True, _nrt=False)  # type: ignore[no-any-return]
+    return numba.njit(function, nogil=True, **WITHOUT_COUNTING)  # type: ignore[no-any-return]
 
 
 def emitted(function: Callable[..., Any]) -> Callable[..., Any]:

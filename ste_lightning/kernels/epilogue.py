@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import overload
 
-from ste_lightning.kernels.compiling import emitted, inlined
+from ste_lightning.kernels.compiling import WITHOUT_COUNTING, emitted, inlined
 from ste_lightning.kernels.vectors import store_32
 
 __all__ = ["finish_row", "finish_sums"]
@@ -140,13 +140,13 @@ def finish_sums(
     raise NotImplementedError("finish_sums is for compiled code")
 
 
-@overload(finish_sums, jit_options={"forceinline": True, "error_model": "numpy", "_nrt": False})
-def _by_type(
+@overload(finish_sums, jit_options=WITHOUT_COUNTING)
+def _by_type(  # type: ignore[no-untyped-def]
     sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
-):  # type: ignore[no-untyped-def]
-    def floats(
+):
+    def floats(  # type: ignore[no-untyped-def]
         sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
-    ):  # type: ignore[no-untyped-def]
+    ):
         n = 0
         while n + 32 <= count:
             c, e, p = column + n, extra_at + n, place + n
@@ -158,9 +158,9 @@ def _by_type(
             out[place + n] = value * scale[column + n] + shift[column + n]
             n += 1
 
-    def bits(
+    def bits(  # type: ignore[no-untyped-def]
         sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
-    ):  # type: ignore[no-untyped-def]
+    ):
         for n in range(0, count, 32):
             if slope == -1 and from_row == 0:
                 word = _counted(sums, at + n, slope, from_row, extra, extra_at + n)

@@ -12,7 +12,9 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.chain import Chain
-from ste_lightning.kernels import default_format, products
+from ste_lightning.deploy.inputs import BinaryInput
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.kernels import SIGNS, default_format, products
 from ste_lightning.kernels.target import has_avx2
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
 
@@ -256,3 +258,70 @@ def test_one_dimension_and_more_threads():
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found, expected)
+
+
+TAILS = {
+    "pooled": (lambda: [nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(24), nn.Hardtanh()], (24, 5, 4)),
+    "bounded first": (lambda: [nn.BatchNorm2d(24), nn.ReLU6(), nn.MaxPool2d(2)], (24, 4, 4)),
+    "mean": (
+        lambda: [nn.BatchNorm2d(24), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 7)],
+        (7,),
+    ),
+    "not flattened": (lambda: [nn.ReLU(), nn.Linear(8, 3)], (24, 9, 3)),
+    "much": (lambda: [nn.Flatten(), nn.Linear(24 * 72, 99, bias=False)], (99,)),
+    "untracked": (lambda: [nn.BatchNorm2d(24, track_running_stats=False)], (24, 9, 8)),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_float_layers_after_the_last_packed_one(name):
+    make, shape = TAILS[name]
+    torch.manual_seed(0)
+    convolution = QuantConv2d(
+        6,
+        24,
+        3,
+        padding=1,
+        weight_quantizer={"map": "sign", "scale": "channel_mean"},
+        pad_value=-1.0,
+    )
+    tail = make()
+    for module in tail:
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            noisy(module)
+    network = nn.Sequential(convolution, *tail).eval()
+    packed = deploy.pack(network)
+    assert len(runs(packed)) == (name != "untracked")
+    for images in (0, 1, 7):
+        x = torch.randn(images, 6, 9, 8)
+        expected, found = both(network, x, packed)
+        assert found.shape == expected.shape == (images, *shape)
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+class Shortcut(nn.Module):
+    """Bi-real: the batch norm's floats are added to before they are quantized again."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = QuantConv2d(8, 8, 3, padding=1, bias=False, pad_value=0.0)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = QuantConv2d(8, 8, 3, padding=1, bias=False, pad_value=0.0)
+
+    def forward(self, x):
+        return self.second(self.norm(self.first(x)) + x)
+
+
+def test_floats_before_another_quantizer_are_computed_as_in_training():
+    torch.manual_seed(0)
+    network = noisy(Shortcut())
+    packed = deploy.pack(network)
+    assert runs(packed) == []
+    expected, found = both(network, torch.randn(9, 8, 15, 15), packed)
+    assert torch.equal(found, expected)
+
+
+def test_thresholds_of_another_number_of_channels_are_refused():
+    codes = deploy.PackedLinear(BinaryInput("sign", 8), SIGNS, (4, 8)).weight_codes
+    with pytest.raises(ConfigurationError, match="there are 9"):
+        deploy.PackedLinear(BinaryInput("sign", 8), codes, (4, 9))
