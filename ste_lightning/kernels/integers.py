@@ -13,7 +13,7 @@ from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.kernels.digits import bytes_1, bytes_4, words_1, words_4
 from ste_lightning.kernels.epilogue import finish_sums
 from ste_lightning.kernels.gather import gather
-from ste_lightning.kernels.tables import table_2x1_1, table_2x1_4, table_2x2_1, table_2x2_4
+from ste_lightning.kernels.tables import table_2x1_1, table_2x1_4
 
 __all__ = ["multiply", "multiply_gathered"]
 
@@ -24,7 +24,7 @@ _GATHERED = 16
 @inlined
 def _width(fmt):  # type: ignore[no-untyped-def]
     """Return the outputs of a panel."""
-    return 64 if fmt >= 5 else 32
+    return 64 if fmt == 5 else 32
 
 
 @compiled
@@ -33,7 +33,6 @@ def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignor
     fmt, stride, units, block = plan[0], plan[5] * plan[7], plan[8], plan[14]
     width = _width(fmt)
     in_unit = 64 if fmt != 4 else 32  # bytes of weights
-    row_unit = 2 if fmt == 6 else 4
     parts = 2 if fmt < 5 else 1  # a panel of the formats of digits is two of 16 outputs
     fours = count // 4 * 4 if count % 4 == 1 else (count + 3) // 4 * 4
     sums[: max(fours, count) * width] = 0
@@ -46,27 +45,23 @@ def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignor
                 while start < units:
                     size = min(block, units - start)
                     at = base + start * in_unit
-                    from_row = row + i * row_plane + start * row_unit
+                    from_row = row + i * row_plane + start * 4
                     for r in range(0, fours, 4):
                         x, s = from_row + r * stride, r * width + part * 16
                         if fmt == 3:
                             bytes_4(panels, at, bits, x, stride, size, sums, s)
                         elif fmt == 4:
                             words_4(panels, at, bits, x, stride, size, sums, s)
-                        elif fmt == 5:
-                            table_2x1_4(panels, at, bits, x, stride, size, shift, sums, s)
                         else:
-                            table_2x2_4(panels, at, bits, x, stride, size, shift, sums, s)
+                            table_2x1_4(panels, at, bits, x, stride, size, shift, sums, s)
                     if fours < count:
                         x, s = from_row + fours * stride, fours * width + part * 16
                         if fmt == 3:
                             bytes_1(panels, at, bits, x, stride, size, sums, s)
                         elif fmt == 4:
                             words_1(panels, at, bits, x, stride, size, sums, s)
-                        elif fmt == 5:
-                            table_2x1_1(panels, at, bits, x, stride, size, shift, sums, s)
                         else:
-                            table_2x2_1(panels, at, bits, x, stride, size, shift, sums, s)
+                            table_2x1_1(panels, at, bits, x, stride, size, shift, sums, s)
                     start += size
 
 

@@ -69,8 +69,7 @@ LAYOUTS = {
     "digits": Layout(3, 32, 4, 4, 32, 4, 8, 8, 256),
     "wide_digits": Layout(4, 32, 2, 4, 32, 2, 8, 8, 512),
     "lookup_2x1": Layout(5, 64, 1, 4, 32, 8, 1, 2, 250),
-    "lookup_2x2": Layout(6, 64, 1, 2, 32, 4, 2, 2, 252),
-    "depthwise": Layout(7, 32, 1, 1, 1, 1, 8, 8),
+    "depthwise": Layout(6, 32, 1, 1, 1, 1, 8, 8),
 }
 
 

@@ -21,7 +21,7 @@ from ste_lightning.kernels import (
 )
 from ste_lightning.kernels.target import has_avx2
 
-LOOKUPS = ["lookup", "lookup_2x1", "lookup_2x2"] if has_avx2() else []  # elsewhere not compiled
+LOOKUPS = ["lookup", "lookup_2x1"] if has_avx2() else []  # elsewhere not compiled
 FORMATS = [*LOOKUPS[:1], "bytes", "words", "torch"]
 CODES = ["digits", "wide_digits", *LOOKUPS[1:]]
 TERNARY = Codes(2, 1, -1)
