@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.epilogue import finish_row
 from ste_lightning.kernels.pairs import (
     NOTHING,
     STEP,
@@ -21,6 +20,7 @@ from ste_lightning.kernels.pairs import (
     pairs_2_split,
     split_64,
 )
+from ste_lightning.kernels.rows import finish_rows
 from ste_lightning.kernels.single import single_row
 
 __all__ = ["multiply_lookup", "pad_lines"]
@@ -102,9 +102,8 @@ def _multiply(  # type: ignore[no-untyped-def]
     total,
     halves,
 ):
-    planes, groups, outputs, taps, units = plan[1], plan[3], plan[4], plan[5], plan[8]
-    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    positions, all_outputs, stride = len(starts), outputs * groups, 2 * (units + STEP) + 32
+    planes, groups, outputs, units = plan[1], plan[3], plan[4], plan[8]
+    positions, stride = len(starts), 2 * (units + STEP) + 32
     pairs = block // 2
     for row in range(first, last, block):
         rows = min(block, last - row)
@@ -143,33 +142,10 @@ def _multiply(  # type: ignore[no-untyped-def]
                                 done += size
                 column = group * outputs + p * _WIDTH
                 valid = min(_WIDTH, outputs - p * _WIDTH)
-                for r in range(rows):
-                    m = row + r
-                    position = m % positions
-                    from_row = np.int32(0)
-                    if row_slope != 0:
-                        for t in range(taps):
-                            pixel = np.int64(index[position * taps + t])
-                            if pixel >= 0:
-                                from_row += sums[(m // positions * pixels + pixel) * groups + group]
-                        from_row *= row_slope
-                    finish_row(
-                        short,
-                        s16,
-                        total,
-                        r * _WIDTH,
-                        slope,
-                        from_row,
-                        columns,
-                        scale,
-                        shift,
-                        column,
-                        padding,
-                        border[position] * all_outputs + column,
-                        out,
-                        m * plan[17] + column,
-                        valid,
-                    )
+                finish_rows(
+                    *(plan, short, s16, total, _WIDTH, sums, pixels, index, border, positions),
+                    *(columns, padding, scale, shift, out, row, rows, group, column, valid),
+                )
 
 
 @compiled
