@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ste_lightning.kernels.products import default_format
+from ste_lightning.kernels.formats import default_format
 from ste_lightning.kernels.threads import share
 
 __all__ = ["levels"]

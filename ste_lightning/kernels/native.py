@@ -3,7 +3,7 @@
 The micro-kernels count X = sum over bit planes i, j of 2^(i+j) popcount(x_i xor w_j). What a
 caller gets is ``((slope X + from_row + from_column) / 2 + padding) * scale + shift`` as float32;
 :mod:`.affine` has the coefficients. A ``plan`` holds the integers that describe the weights; its
-entries are named by :func:`~ste_lightning.kernels.plan.plan_of`.
+entries are named by ``Prepared.plan``.
 """
 
 from __future__ import annotations
