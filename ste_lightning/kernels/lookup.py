@@ -20,7 +20,7 @@ from ste_lightning.kernels.pairs import (
     pairs_2_split,
     split_64,
 )
-from ste_lightning.kernels.rows import finish_rows
+from ste_lightning.kernels.rows import finish_rows, next_row
 from ste_lightning.kernels.single import single_row
 
 __all__ = ["multiply_lookup", "pad_lines"]
@@ -109,14 +109,16 @@ def _multiply(  # type: ignore[no-untyped-def]
         rows = min(block, last - row)
         for group in range(groups):
             for plane in range(planes):
-                base = plane * row_plane + group * plan[7]
+                base = plane * row_plane + group * plan[7] + row // positions * image_bytes
+                position = row % positions
+                to = plane * pairs * stride
                 for r in range(0, rows, 2):
-                    m = row + r
-                    a = base + m // positions * image_bytes + starts[m % positions]
-                    m = min(m + 1, last - 1)
-                    b = base + m // positions * image_bytes + starts[m % positions]
-                    to = (plane * pairs + r // 2) * stride
+                    a = base + starts[position]
+                    base, position = next_row(base, position, positions, image_bytes)
+                    b = base + starts[position] if r + 1 < rows else a
+                    base, position = next_row(base, position, positions, image_bytes)
                     _expand(bits, a, b, offsets, sizes, units, indices, to)
+                    to += stride
             for p in range(begin, end):
                 panel = group * plan[10] + p * _WIDTH * units
                 used = (rows + 3) // 4 * 4 * _WIDTH

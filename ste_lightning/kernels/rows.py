@@ -13,12 +13,12 @@ from ste_lightning.kernels.compiling import inlined
 from ste_lightning.kernels.epilogue import finish_row
 from ste_lightning.kernels.gather import gather
 
-__all__ = ["finish_rows", "gather_rows"]
+__all__ = ["finish_rows", "gather_rows", "next_row"]
 
 
 @inlined
-def _next(image, position, positions, pixels):  # type: ignore[no-untyped-def]
-    """Return the next row's image, by its first pixel, and its position there."""
+def next_row(image, position, positions, pixels):  # type: ignore[no-untyped-def]
+    """Return where the next row's image begins, and its position there; images take ``pixels``."""
     position += 1
     if position == positions:
         return image + pixels, 0
@@ -41,7 +41,7 @@ def gather_rows(  # type: ignore[no-untyped-def]
             base = i * row_plane + (image * groups + group) * size
             gather(bits, base, groups * size, index, position * taps, taps, size, rows, to)
             to += taps * size
-            image, position = _next(image, position, positions, pixels)
+            image, position = next_row(image, position, positions, pixels)
 
 
 @inlined
@@ -90,5 +90,5 @@ def finish_rows(  # type: ignore[no-untyped-def]
             *(short, s16, total, r * width, slope, from_row, columns, scale, shift, column),
             *(padding, extra, out, place, valid),
         )
-        image, position = _next(image, position, positions, pixels)
+        image, position = next_row(image, position, positions, pixels)
         place += pitch

@@ -320,13 +320,15 @@ def _relay(  # type: ignore[no-untyped-def]
     straight = groups == 1 or channels == 8 * size
     line = place[LINE] // step if len(lines) > 0 else pixels
     for m in range(first, last):
+        next_line = 0
         if len(lines) > 0:
             for i in range(m * image, (m + 1) * image):
                 out[i] = 0
+        to = m * image
         for p in range(pixels):
-            to = m * image + p * step
-            if len(lines) > 0:
-                to = m * image + lines[p // line] + p % line * step
+            if len(lines) > 0 and p == next_line * line:
+                to = m * image + lines[next_line]
+                next_line += 1
             begin, end = p * taps, (p + 1) * taps
             if straight:
                 _pool(source, m * source_image, window, begin, end, before, after, wide, out, to)
@@ -345,6 +347,7 @@ def _relay(  # type: ignore[no-untyped-def]
                     for i in range(to + group * size, to + group * size + size):
                         total += _ones(out[i])
                     sums[(m * pixels + p) * groups + group] = total
+            to += step
 
 
 @on_demand(INTEGERS, INTEGERS, BYTES, SIZE, INTEGERS, SIZE, BYTES, BYTES, BYTES, SUMS, SIZE, SIZE)
