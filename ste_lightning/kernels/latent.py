@@ -17,7 +17,6 @@ from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import SIGNS, Codes
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
-from ste_lightning.kernels.plan import plan_of
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.vectors import compare
 from ste_lightning.kernels.weights import Prepared
@@ -123,7 +122,7 @@ def _empty(
     layout, all_outputs = LAYOUTS[format], groups * outputs
     size = -(-outputs // layout.width) * layout.width * taps * layout.units(channels) * layout.unit
     no_sums = np.zeros(all_outputs, np.int64)
-    prepared = Prepared(
+    return Prepared(
         format,
         inputs,
         SIGNS,
@@ -138,4 +137,3 @@ def _empty(
         np.zeros(all_outputs, np.float32),
         torch.empty(0),
     )
-    return replace(prepared, plan=plan_of(prepared))
