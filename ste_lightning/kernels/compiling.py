@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from numba.extending import intrinsic as _intrinsic
 
-__all__ = ["compiled", "emitted", "inlined"]
+__all__ = ["compiled", "emitted", "inlined", "spliced"]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,6 +30,15 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     instructions: more time than a small tile of work takes.
     """
     return numba.njit(function, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[no-any-return]
+
+
+def spliced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Put the code of ``function`` into its callers before they are compiled.
+
+    Unlike :func:`inlined`, where the machine code is put into the caller's, with the counting of
+    references that a call does. It compiles anew at each place that calls it.
+    """
+    return numba.njit(function, nogil=True, error_model="numpy", inline="always")  # type: ignore[no-any-return]
 
 
 def emitted(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -62,9 +62,9 @@ def run(
     from ste_lightning.theory.engine.kernel import run_trials
 
     _, samples, m, n = problem.inputs.shape
-    # A multiple of 16 samples such that a block's lanes, m per sample, fill whole tiles of 64.
-    width = 16 * (4 // math.gcd(4, m))
-    blocks = -(-samples // width)
+    # A multiple of 8 samples such that a unit's lanes, m per sample, fill whole tiles of 32.
+    width = 8 * (4 // math.gcd(4, m))
+    units = 2 * -(-samples // (2 * width))
     counts = torch.zeros(len(problem.inputs), len(_COUNTS), dtype=torch.int64)
     run_trials(
         problem.inputs.numpy(),
@@ -74,7 +74,7 @@ def run(
         record.v.numpy(),
         record.latent.numpy(),
         width,
-        _scratch(blocks * width * m * n),
+        _scratch(units * width * m * n),
         steps,
         np.float32(lr),
         *rule,

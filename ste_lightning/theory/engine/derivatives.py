@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.compiling import inlined, spliced
 from ste_lightning.theory.engine.families import (
     BELL,
     CAUCHY,
@@ -48,7 +48,7 @@ _E = [np.float32(1 / math.factorial(i)) for i in range(8)]
 _E3, _E4, _E5, _E6, _E7 = _E[3], _E[4], _E[5], _E[6], _E[7]
 
 
-@compiled
+@inlined
 def _exp(x):  # type: ignore[no-untyped-def]
     """Return exp(x) for x <= 0, to 1e-7 relative; written so that LLVM vectorizes it.
 
@@ -65,7 +65,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return series * np.int32((k + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@compiled
+@spliced
 def differentiate(family, p, x, scale, out, count):  # type: ignore[no-untyped-def]
     """Write ``f'(scale * x[i])`` to ``out[i]`` for ``i < count``."""
     p0, p1, p2, p3 = p[0], p[1], p[2], p[3]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.compiling import compiled, spliced
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.passes import coarse_gradient, label, pack
 from ste_lightning.theory.engine.vector import LANES
@@ -27,14 +27,14 @@ _WORD = 64  # longest pattern that is remembered: its bits are the key
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying spreads the bits
 
 
-@compiled
+@spliced
 def _quantize(x, w):  # type: ignore[no-untyped-def]
     """Write sign(x), with sign(0) = +1, to ``w``."""
     for k in range(len(x)):
         w[k] = _ONE if x[k] >= _ZERO else -_ONE
 
 
-@compiled
+@spliced
 def _pattern(w):  # type: ignore[no-untyped-def]
     """Return the signs as the bits of a number."""
     key = np.uint64(0)
@@ -43,7 +43,7 @@ def _pattern(w):  # type: ignore[no-untyped-def]
     return key
 
 
-@compiled
+@spliced
 def _distance(w, teacher):  # type: ignore[no-untyped-def]
     count = 0
     for k in range(len(w)):
@@ -60,7 +60,7 @@ def run_trials(  # type: ignore[no-untyped-def]
     v,
     x,
     width,
-    scratch,
+    data,
     steps,
     lr,
     family,
@@ -87,18 +87,18 @@ def run_trials(  # type: ignore[no-untyped-def]
     gradient is exactly zero; -1).
     """
     trials, samples, m, n = inputs.shape
-    blocks = (samples + width - 1) // width
+    units = 2 * ((samples + 2 * width - 1) // (2 * width))
     lanes = m * width
     w = np.empty(n, np.float32)
-    new = np.empty(n, np.float32)
+    since = np.empty(n, np.int64)  # first counted iterate with the present sign
     a = np.empty(lanes, np.float32)
-    d = np.empty(lanes, np.float32)
+    c = np.empty(lanes, np.float32)
     r = np.empty(width, np.float32)
-    squares = np.empty(width, np.float32)
-    sums = np.empty(n * LANES, np.float32)
+    squares = np.empty(2 * width, np.float32)
+    sums = np.empty(2 * n * LANES, np.float32)
     step = np.empty(n, np.float32)
     pull = np.empty(n, np.float32)
-    y = np.empty(blocks * width, np.float32)
+    y = np.empty(units * width, np.float32)
     bins = histogram.shape[1]
     remember = lazy and n <= _WORD
     slots = _SLOTS if remember else 1
@@ -107,39 +107,18 @@ def run_trials(  # type: ignore[no-untyped-def]
     known_losses = np.empty(slots, np.float32)
     known_gradients = np.empty((slots, n), np.float32)
     for t in range(trials):
-        pack(inputs[t], width, scratch)
-        label(scratch, blocks, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, squares, y)
+        pack(inputs[t], units, width, data)
+        label(data, units, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, squares, y)
         g = gradient[t]
-        known[:] = False
-        coarse_gradient(
-            scratch,
-            samples,
-            blocks,
-            n,
-            m,
-            width,
-            teacher[t],
-            v[t],
-            y,
-            family,
-            p,
-            a,
-            d,
-            r,
-            squares,
-            sums,
-            teacher_gradient[t],
-        )
         latent = x[t]
-        _quantize(latent, w)
-        away = _distance(w, teacher[t])
-        first, at, escapes, returns, total_return, longest, flips = -1, 0, 0, 0, 0, 0, 0
-        evaluations, frozen, left, since = 0, -1, -1, 1
+        w[:] = teacher[t]
+        since[:] = 1
+        away, first, at, escapes, returns, total_return, longest, flips = 0, -1, 0, 0, 0, 0, 0, 0
+        evaluations, frozen, left = 0, -1, -1
         loss = _ZERO
         stale = True
-        if away == 0:
-            first = 0
-        for i in range(steps):
+        known[:] = False
+        for i in range(-1, steps + 1):
             if stale:
                 slot = np.uint64(0)
                 key = np.uint64(0)
@@ -151,9 +130,9 @@ def run_trials(  # type: ignore[no-untyped-def]
                     g[:] = known_gradients[slot]
                 else:
                     loss = coarse_gradient(
-                        scratch,
+                        data,
                         samples,
-                        blocks,
+                        units,
                         n,
                         m,
                         width,
@@ -163,13 +142,13 @@ def run_trials(  # type: ignore[no-untyped-def]
                         family,
                         p,
                         a,
-                        d,
+                        c,
                         r,
                         squares,
                         sums,
                         g,
                     )
-                    evaluations += 1
+                    evaluations += 1 if i < steps else 0
                     if remember:
                         known[slot] = True
                         keys[slot] = key
@@ -180,14 +159,24 @@ def run_trials(  # type: ignore[no-untyped-def]
                 for k in range(n):
                     step[k] = lr * g[k]
                     still &= g[k] == _ZERO
-                if still:
-                    if frozen < 0:
-                        frozen = i
-                else:
+                if not still:
                     frozen = -1
+                elif frozen < 0 and i < steps:
+                    frozen = i
+            if i < 0:
+                # That was the teacher. Now the student, with nothing remembered.
+                teacher_gradient[t] = g
+                _quantize(latent, w)
+                away = _distance(w, teacher[t])
+                first = 0 if away == 0 else -1
+                evaluations, frozen, stale = 0, -1, True
+                known[:] = False
+                continue
             if i % every == 0:
                 hamming[t, i // every] = away
                 losses[t, i // every] = loss
+            if i == steps:
+                break
             if lazy and frozen >= 0:
                 # Nothing moves any more: the remaining iterates all equal this one.
                 for later in range(i, steps + 1):
@@ -206,17 +195,17 @@ def run_trials(  # type: ignore[no-untyped-def]
                     latent[k] -= step[k] * pull[k]
             changed = 0
             for k in range(n):
-                new[k] = _ONE if latent[k] >= _ZERO else -_ONE
-                changed += 1 if new[k] != w[k] else 0
+                changed += 1 if (latent[k] >= _ZERO) != (w[k] > _ZERO) else 0
             if changed > 0:
                 stale = True
                 flips += changed
-                for k in range(n):
-                    sums_of_w[t, k] += (i + 1 - since) * np.int64(w[k])
-                    w[k] = new[k]
-                since = i + 1
                 before = away
-                away = _distance(w, teacher[t])
+                for k in range(n):
+                    if (latent[k] >= _ZERO) != (w[k] > _ZERO):
+                        sums_of_w[t, k] += (i + 1 - since[k]) * np.int64(w[k])
+                        since[k] = i + 1
+                        away += 1 if w[k] == teacher[t, k] else -1
+                        w[k] = -w[k]
                 if before == 0 and away > 0:
                     left = i + 1
                     if i >= burn_in:
@@ -233,30 +222,7 @@ def run_trials(  # type: ignore[no-untyped-def]
             if away == 0 and i >= burn_in:
                 at += 1
         for k in range(n):
-            sums_of_w[t, k] += (steps + 1 - since) * np.int64(w[k])
-        if stale:
-            loss = coarse_gradient(
-                scratch,
-                samples,
-                blocks,
-                n,
-                m,
-                width,
-                w,
-                v[t],
-                y,
-                family,
-                p,
-                a,
-                d,
-                r,
-                squares,
-                sums,
-                g,
-            )
-        if steps % every == 0:
-            hamming[t, steps // every] = away
-            losses[t, steps // every] = loss
+            sums_of_w[t, k] += (steps + 1 - since[k]) * np.int64(w[k])
         last_loss[t] = loss
         row = counts[t]
         row[0], row[1], row[2], row[3], row[4] = first, at, escapes, returns, total_return

@@ -1,4 +1,4 @@
-"""Emitting LLVM code over ``<16 x float>``: the words that the engine's loops are written in."""
+"""Emitting LLVM code over ``<8 x float>``: the words that the engine's loops are written in."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ __all__ = [
     "fma",
     "load",
     "pointer_to",
-    "prefetch",
     "splat",
     "store",
 ]
 
-LANES = 16
+LANES = 8
 
 _FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -38,15 +37,6 @@ def fma(builder: Any) -> Any:
 def cell_of(builder: Any) -> Any:
     """Return a place on the stack for a vector."""
     return cgutils.alloca_once(builder, VECTOR)  # type: ignore[no-untyped-call]
-
-
-def prefetch(builder: Any, pointer: Any) -> None:
-    """Ask for the cache line at ``pointer``, for reading, into the first level."""
-    flag, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-    hints = [ir.Constant(flag, hint) for hint in (0, 3, 1)]
-    builder.call(function, [builder.bitcast(pointer, byte), *hints])
 
 
 def pointer_to(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:

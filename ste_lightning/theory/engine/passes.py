@@ -1,25 +1,27 @@
 """One pass over a trial's data: labels, residuals, loss and coarse gradient.
 
-A trial's data are packed once into blocks of ``L`` samples (see
-:mod:`ste_lightning.theory.engine.vector`); a pass then reads each block from the outer cache
-once: pre-activations, prediction, residual, coefficients and the gradient's share, before the
-next block.
+Sums over samples are kept in sixteen strands: sample s belongs to strand s mod 16, and strands
+are added at the end only. So the data can be walked in two halves of eight strands, a vector
+each. They are packed once, in units: ``width`` samples of one half, all their m rows, as whole
+tiles (:mod:`ste_lightning.theory.engine.vector`); the first half's units, then the second's. A
+pass reads every unit from the outer cache once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.compiling import inlined, spliced
+from ste_lightning.theory.engine.coefficients import residual, weigh, window_tile
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.families import WINDOW
 from ste_lightning.theory.engine.vector import (
+    LANES,
     TILE,
     accumulate,
-    lane_sums,
+    accumulate_and_project,
     project,
-    residual,
-    weigh_window,
+    strand_sums,
 )
 
 __all__ = ["coarse_gradient", "label", "pack"]
@@ -28,69 +30,77 @@ _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
 
-@compiled
-def pack(z, width, block):  # type: ignore[no-untyped-def]
-    """Write Z (N, m, n) as blocks; samples past N are zero and have zero labels."""
+@inlined
+def _sample(u, s, units, width):  # type: ignore[no-untyped-def]
+    """Return the number of the sample at place ``s`` of unit ``u``."""
+    half, b = divmod(u, units // 2)
+    return 2 * (b * width + s - s % LANES) + half * LANES + s % LANES
+
+
+@inlined
+def pack(z, units, width, data):  # type: ignore[no-untyped-def]
+    """Write Z (N, m, n) as tiles; samples past N are zero."""
     samples, m, n = z.shape
-    lanes = width * m
-    for b in range((samples + width - 1) // width):
-        start = b * n * lanes
+    for u in range(units):
         for j in range(m):
-            for k in range(n):
-                cell = start + k * lanes + j * width
-                for s in range(width):
-                    i = b * width + s
-                    block[cell + s] = z[i, j, k] if i < samples else _ZERO
+            for s in range(width):
+                i = _sample(u, s, units, width)
+                tile, lane = divmod((u * m + j) * width + s, TILE)
+                start = tile * n * TILE + lane
+                for k in range(n):
+                    data[start + k * TILE] = z[i, j, k] if i < samples else _ZERO
 
 
-@compiled
-def _residual(block, start, n, m, width, w, v, y, first, a, r, squares):  # type: ignore[no-untyped-def]
-    """Write the pre-activations (unscaled) to ``a`` and v^T step(a) - y to ``r``."""
-    lanes = m * width
-    for tile in range(lanes // TILE):
-        project(block, start + tile * TILE, lanes, n, w, a, tile * TILE)
-    residual(a, v, m, width, y, first, r, squares)
+@inlined
+def label(data, units, n, m, width, teacher, v, noise, a, r, squares, y):  # type: ignore[no-untyped-def]
+    """Write y = v*^T step(Z w*) + noise in the units' order; zero for samples past N.
 
-
-@compiled
-def label(block, blocks, n, m, width, teacher, v, noise, a, r, squares, y):  # type: ignore[no-untyped-def]
-    """Write y = v*^T step(Z w*) + noise, by the sums that the student uses.
-
-    Labels made elsewhere may round a pre-activation near zero to the other side; then the
-    residual at w = w* would not be exactly zero, and w* not absorbing.
+    Computed by the sums that the student uses: labels made elsewhere may round a pre-activation
+    near zero to the other side; then the residual at w = w* would not be exactly zero, and w*
+    not absorbing.
     """
+    tiles = m * width // TILE
     y[:] = _ZERO
-    for b in range(blocks):
-        first = b * width
-        _residual(block, first * n * m, n, m, width, teacher, v, y, first, a, r, squares)
+    for u in range(units):
+        for tile in range(tiles):
+            project(data, (u * tiles + tile) * n * TILE, n, teacher, a, tile * TILE)
+        residual(a, v, m, width, y, u * width, r, squares, 0)
         for s in range(width):
-            i = first + s
-            y[i] = r[s] + noise[i] if i < len(noise) else _ZERO
+            i = _sample(u, s, units, width)
+            y[u * width + s] = r[s] + noise[i] if i < len(noise) else _ZERO
 
 
-@compiled
+@spliced
 def coarse_gradient(  # type: ignore[no-untyped-def]
-    block, samples, blocks, n, m, width, w, v, y, family, p, a, d, r, squares, sums, g
+    data, samples, units, n, m, width, w, v, y, family, p, a, c, r, squares, sums, g
 ):
     """Write the coarse gradient to ``g``; return the loss 1/(2N) sum_i r_i^2."""
-    lanes = m * width
+    tiles = m * width // TILE
     scale = _ONE / np.sqrt(np.float32(n))
     sums[:] = _ZERO
     squares[:] = _ZERO
-    for b in range(blocks):
-        start = b * n * lanes
-        _residual(block, start, n, m, width, w, v, y, b * width, a, r, squares)
-        if family == WINDOW:
-            weigh_window(a, scale, p, v, r, m, width, d)
+    for tile in range(tiles):
+        project(data, tile * n * TILE, n, w, a, tile * TILE)
+    for u in range(units):
+        half = u // (units // 2)
+        if family == WINDOW and tiles == 1:
+            window_tile(a, scale, p, v, y, u * width, m, squares, half * width, c)
         else:
-            differentiate(family, p, a, scale, d, lanes)
-            for j in range(m):
-                for s in range(width):
-                    d[j * width + s] *= v[j] * r[s]
-        for tile in range(lanes // TILE):
-            accumulate(block, start + tile * TILE, lanes, n, d, tile * TILE, sums, n * lanes)
-    lane_sums(sums, n, _ONE / np.float32(samples), g)
+            residual(a, v, m, width, y, u * width, r, squares, half * width)
+            differentiate(family, p, a, scale, c, m * width)
+            weigh(c, v, r, m, width)
+        to = half * n * LANES
+        for tile in range(tiles):
+            here = (u * tiles + tile) * n * TILE
+            if u + 1 < units:
+                later = here + tiles * n * TILE
+                accumulate_and_project(data, here, later, n, c, tile * TILE, sums, to, w, a)
+            else:
+                accumulate(data, here, n, c, tile * TILE, sums, to)
+    strand_sums(sums, n, _ONE / np.float32(samples), g)
     loss = np.float64(0.0)
-    for s in range(width):
-        loss += squares[s]
+    for first in range(0, width, LANES):
+        for half in range(2):
+            for s in range(first, first + LANES):
+                loss += squares[half * width + s]
     return np.float32(loss / (2.0 * samples))

@@ -1,20 +1,21 @@
 """The loops over all data and all lanes, as vector instructions.
 
 Plain numba loops over a run-time number of lanes keep their sums in memory and stay four times
-slower than the cache allows; so the loops are emitted as LLVM code over ``<16 x float>``. The
-width is part of the *definition* of the sums, not of the machine: LLVM splits such a vector into
-two AVX2 or four SSE registers, and the rounding is the same everywhere (with fused multiply-add).
+slower than the cache allows; so the loops are emitted as LLVM code over ``<8 x float>``, one
+register of AVX2.
 
-A block holds ``L`` samples of ``m`` rows as ``m * L`` lanes, feature by feature::
-
-    block[k, j * L + s] = Z[sample s, row j, feature k]
-
-A tile is four vectors (64 lanes) of it: as many sums as the registers of AVX2 hold.
+A tile holds 32 lanes, each a row of a sample, feature by feature: ``tile[k, lane]``. A step reads
+it twice: for its pre-activations ``sum_k w[k] tile[k, lane]`` and, once the residuals are known,
+for its share ``sum_lane c[lane] tile[k, lane]`` of the gradient. The second reading of a tile and
+the first one of a later tile are one loop: four vectors of coefficients and four of
+pre-activations fit into sixteen registers together, and while new data come from the outer cache
+there is work to do on near ones.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -27,202 +28,164 @@ from ste_lightning.theory.engine.llvm import (
     LANES,
     VECTOR,
     cell_of,
-    entry,
     fma,
     load,
     pointer_to,
-    prefetch,
     splat,
     store,
 )
 
-__all__ = ["LANES", "TILE", "accumulate", "lane_sums", "project", "residual", "weigh_window"]
+__all__ = [
+    "LANES",
+    "TILE",
+    "accumulate",
+    "accumulate_and_project",
+    "project",
+    "strand_sums",
+]
 
-TILE = 4 * LANES
+_VECTORS = 4
+TILE = _VECTORS * LANES
+_FLOATS, _INT = types.Array(types.float32, 1, "C"), types.int64
+
+
+def _times(builder: Any, index: Any, factor: int) -> Any:
+    return builder.mul(index, ir.Constant(INDEX, factor))
+
+
+def _projection(builder: Any, tile: Any, w: Any) -> tuple[Callable[[Any], None], list[Any]]:
+    """Return the code for one feature of ``sum_k w[k] tile[k, lane]``, and the sums' cells."""
+    sums = [cell_of(builder) for _ in range(_VECTORS)]
+    for cell in sums:
+        builder.store(ir.Constant(VECTOR, None), cell)
+
+    def step(k: Any) -> None:
+        row = builder.gep(tile, [_times(builder, k, TILE)])
+        weight = splat(builder, builder.load(builder.gep(w, [k])))
+        for i, cell in enumerate(sums):
+            terms = [load(builder, row, i), weight, builder.load(cell)]
+            builder.store(builder.call(fma(builder), terms), cell)
+
+    return step, sums
+
+
+def _accumulation(builder: Any, tile: Any, c: Any, sums: Any) -> Callable[[Any], None]:
+    """Return the code for one feature of ``sums[k, i] += sum_b c[8 b + i] tile[k, 8 b + i]``."""
+    factors = [load(builder, c, b) for b in range(_VECTORS)]
+
+    def step(k: Any) -> None:
+        row = builder.gep(tile, [_times(builder, k, TILE)])
+        cell = builder.gep(sums, [_times(builder, k, LANES)])
+        total = load(builder, cell, 0)
+        for b, factor in enumerate(factors):
+            total = builder.call(fma(builder), [load(builder, row, b), factor, total])
+        store(builder, total, cell, 0)
+
+    return step
+
+
+def _write(builder: Any, sums: list[Any], target: Any) -> None:
+    for i, cell in enumerate(sums):
+        store(builder, builder.load(cell), target, i)
 
 
 @emitted
-def project(
-    typing: Any, block: Any, start: Any, stride: Any, features: Any, w: Any, out: Any, first: Any
-) -> Any:
-    """``out[first + l] = sum_k w[k] * block[start + k * stride + l]`` for the 64 lanes ``l``.
+def project(typing: Any, data: Any, tile: Any, features: Any, w: Any, a: Any, to: Any) -> Any:
+    """``a[to + l] = sum_k w[k] * data[tile + 32 k + l]`` for the 32 lanes ``l``.
 
-    Args (in compiled code): ``block``, ``w``, ``out`` float32 arrays; the rest int64.
+    Args (in compiled code): ``data``, ``w``, ``a`` float32 arrays; the rest int64.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        block_, start_, stride_, features_, w_, out_, first_ = args
-        data = pointer_to(context, builder, signature.args[0], block_, start_)
-        weights = context.make_array(signature.args[4])(context, builder, w_).data
-        target = pointer_to(context, builder, signature.args[5], out_, first_)
-        zero = ir.Constant(VECTOR, None)
-        sums = [cell_of(builder) for _ in range(TILE // LANES)]
-        for cell in sums:
-            builder.store(zero, cell)
-        with cgutils.for_range(builder, features_) as loop:
-            row = builder.gep(data, [builder.mul(loop.index, stride_)])
-            weight = splat(builder, builder.load(builder.gep(weights, [loop.index])))
-            for c, cell in enumerate(sums):
-                total = builder.load(cell)
-                product = builder.call(fma(builder), [load(builder, row, c), weight, total])
-                builder.store(product, cell)
-        for c, cell in enumerate(sums):
-            store(builder, builder.load(cell), target, c)
+        pointer = functools.partial(pointer_to, context, builder, _FLOATS)
+        zero = ir.Constant(INDEX, 0)
+        step, sums = _projection(builder, pointer(args[0], args[1]), pointer(args[3], zero))
+        with cgutils.for_range(builder, args[2]) as loop:
+            step(loop.index)
+        _write(builder, sums, pointer(args[4], args[5]))
         return context.get_dummy_value()
 
-    array, index = types.Array(types.float32, 1, "C"), types.int64
-    return types.none(array, index, index, index, array, array, index), code
+    return types.none(_FLOATS, _INT, _INT, _FLOATS, _FLOATS, _INT), code
 
 
 @emitted
 def accumulate(
-    typing: Any,
-    block: Any,
-    start: Any,
-    stride: Any,
-    features: Any,
-    c: Any,
-    first: Any,
-    g: Any,
-    ahead: Any,
+    typing: Any, data: Any, tile: Any, features: Any, c: Any, at: Any, sums: Any, to: Any
 ) -> Any:
-    """``g[16 k + i] += sum_b c[first + 16 b + i] * block[start + k * stride + 16 b + i]``.
-
-    The sum over the 16 lanes ``i`` is left to the caller, once per step. Features run downwards:
-    what :func:`project` read last is still in the first-level cache.
-    """
+    """``sums[to + 8 k + i] += sum_b c[at + 8 b + i] * data[tile + 32 k + 8 b + i]``."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        block_, start_, stride_, features_, c_, first_, g_, ahead_ = args
-        data = pointer_to(context, builder, signature.args[0], block_, start_)
-        source = pointer_to(context, builder, signature.args[4], c_, first_)
-        sums = context.make_array(signature.args[6])(context, builder, g_).data
-        factors = [load(builder, source, b) for b in range(TILE // LANES)]
-        last = builder.sub(features_, ir.Constant(INDEX, 1))
-        with cgutils.for_range(builder, features_) as loop:
-            k = builder.sub(last, loop.index)
-            row = builder.gep(data, [builder.mul(k, stride_)])
-            for b in range(TILE // LANES):
-                following = builder.gep(row, [builder.add(ahead_, ir.Constant(INDEX, b * LANES))])
-                prefetch(builder, following)
-            cell = builder.gep(sums, [builder.mul(k, ir.Constant(INDEX, LANES))])
-            total = load(builder, cell, 0)
-            for b, factor in enumerate(factors):
-                total = builder.call(fma(builder), [load(builder, row, b), factor, total])
-            store(builder, total, cell, 0)
+        pointer = functools.partial(pointer_to, context, builder, _FLOATS)
+        places = (pointer(args[i], args[i + 1]) for i in (0, 3, 5))
+        step = _accumulation(builder, *places)
+        with cgutils.for_range(builder, args[2]) as loop:
+            step(loop.index)
         return context.get_dummy_value()
 
-    array, index = types.Array(types.float32, 1, "C"), types.int64
-    return types.none(array, index, index, index, array, index, array, index), code
+    return types.none(_FLOATS, _INT, _INT, _FLOATS, _INT, _FLOATS, _INT), code
 
 
 @emitted
-def lane_sums(typing: Any, sums: Any, features: Any, factor: Any, g: Any) -> Any:
-    """``g[k] = factor * sum_i sums[16 k + i]``, halves added to halves."""
+def accumulate_and_project(
+    typing: Any,
+    data: Any,
+    tile: Any,
+    later: Any,
+    features: Any,
+    c: Any,
+    at: Any,
+    sums: Any,
+    to: Any,
+    w: Any,
+    a: Any,
+) -> Any:
+    """:func:`accumulate` the tile at ``tile``, :func:`project` that at ``later`` to ``a[at:]``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data_, tile_, later_, features_, c_, at_, sums_, to_, w_, a_ = args
+        pointer = functools.partial(pointer_to, context, builder, _FLOATS)
+        near = _accumulation(builder, pointer(data_, tile_), pointer(c_, at_), pointer(sums_, to_))
+        far, found = _projection(
+            builder, pointer(data_, later_), pointer(w_, ir.Constant(INDEX, 0))
+        )
+        with cgutils.for_range(builder, features_) as loop:
+            near(loop.index)
+            far(loop.index)
+        _write(builder, found, pointer(a_, at_))
+        return context.get_dummy_value()
+
+    integers = [_INT] * 3
+    return types.none(_FLOATS, *integers, _FLOATS, _INT, _FLOATS, _INT, _FLOATS, _FLOATS), code
+
+
+@emitted
+def strand_sums(typing: Any, sums: Any, features: Any, factor: Any, g: Any) -> Any:
+    """``g[k] = factor * sum_i sums[8 k + i] + sums[8 (features + k) + i]``, halves to halves."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         sums_, features_, factor_, g_ = args
+        pointer = functools.partial(pointer_to, context, builder, _FLOATS)
         lane = ir.IntType(32)
         with cgutils.for_range(builder, features_) as loop:
-            first = builder.mul(loop.index, ir.Constant(INDEX, LANES))
-            total = load(builder, pointer_to(context, builder, signature.args[0], sums_, first), 0)
+            places = (loop.index, builder.add(features_, loop.index))
+            low, high = (
+                load(builder, pointer(sums_, _times(builder, place, LANES)), 0) for place in places
+            )
+            total = builder.fadd(low, high)
             half = LANES // 2
             while half:
                 low, high = (
-                    ir.Constant(ir.VectorType(lane, half), list(range(start, start + half)))
-                    for start in (0, half)
+                    builder.shuffle_vector(
+                        total,
+                        ir.Constant(total.type, ir.Undefined),
+                        ir.Constant(ir.VectorType(lane, half), list(range(first, first + half))),
+                    )
+                    for first in (0, half)
                 )
-                undefined = ir.Constant(total.type, ir.Undefined)
-                total = builder.fadd(
-                    builder.shuffle_vector(total, undefined, low),
-                    builder.shuffle_vector(total, undefined, high),
-                )
+                total = builder.fadd(low, high)
                 half //= 2
             scalar = builder.extract_element(total, ir.Constant(lane, 0))
-            target = pointer_to(context, builder, signature.args[3], g_, loop.index)
-            builder.store(builder.fmul(scalar, factor_), target)
+            builder.store(builder.fmul(scalar, factor_), pointer(g_, loop.index))
         return context.get_dummy_value()
 
-    array = types.Array(types.float32, 1, "C")
-    return types.none(array, types.int64, types.float32, array), code
-
-
-@emitted
-def residual(
-    typing: Any, a: Any, v: Any, rows: Any, width: Any, y: Any, start: Any, r: Any, squares: Any
-) -> Any:
-    """``r[s] = sum_j v[j] step(a[j * width + s]) - y[start + s]``, ``squares[s] += r[s]^2``.
-
-    For ``s < width``; step(0) = 0.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a_, v_, rows_, width_, y_, start_, r_, squares_ = args
-        pointer = functools.partial(pointer_to, context, builder)
-        types_ = signature.args
-        zero = ir.Constant(VECTOR, None)
-        cell = cell_of(builder)
-        lanes = ir.Constant(INDEX, LANES)
-        with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
-            first = builder.mul(samples.index, lanes)
-            builder.store(zero, cell)
-            with cgutils.for_range(builder, rows_) as loop:
-                offset = builder.add(builder.mul(loop.index, width_), first)
-                value = load(builder, pointer(types_[0], a_, offset), 0)
-                active = builder.fcmp_ordered(">", value, zero)
-                weight = entry(context, builder, types_[1], v_, loop.index)
-                share = builder.select(active, weight, zero)
-                builder.store(builder.fadd(builder.load(cell), share), cell)
-            label = load(builder, pointer(types_[4], y_, builder.add(start_, first)), 0)
-            error = builder.fsub(builder.load(cell), label)
-            store(builder, error, pointer(types_[6], r_, first), 0)
-            target = pointer(types_[7], squares_, first)
-            square = builder.call(fma(builder), [error, error, load(builder, target, 0)])
-            store(builder, square, target, 0)
-        return context.get_dummy_value()
-
-    array, index = types.Array(types.float32, 1, "C"), types.int64
-    return types.none(array, array, index, index, array, index, array, array), code
-
-
-@emitted
-def weigh_window(
-    typing: Any, a: Any, scale: Any, p: Any, v: Any, r: Any, rows: Any, width: Any, out: Any
-) -> Any:
-    """``out[j * width + s] = f'(scale * a[j * width + s]) * (v[j] * r[s])``.
-
-    With f' of the ``WINDOW`` family: ``p[2]`` where ``p[0] < x < p[1]``, else ``p[3]``.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a_, scale_, p_, v_, r_, rows_, width_, out_ = args
-        lanes = ir.Constant(INDEX, LANES)
-        lower, upper, inside, outside = (
-            entry(context, builder, signature.args[2], p_, ir.Constant(INDEX, i)) for i in range(4)
-        )
-        factor = splat(builder, scale_)
-        with cgutils.for_range(builder, rows_) as loop:
-            weight = entry(context, builder, signature.args[3], v_, loop.index)
-            with cgutils.for_range(builder, builder.sdiv(width_, lanes)) as samples:
-                first = builder.mul(samples.index, lanes)
-                offset = builder.add(builder.mul(loop.index, width_), first)
-                value = load(
-                    builder, pointer_to(context, builder, signature.args[0], a_, offset), 0
-                )
-                x = builder.fmul(value, factor)
-                within = builder.and_(
-                    builder.fcmp_ordered(">", x, lower), builder.fcmp_ordered("<", x, upper)
-                )
-                slope = builder.select(within, inside, outside)
-                error = load(builder, pointer_to(context, builder, signature.args[4], r_, first), 0)
-                result = builder.fmul(slope, builder.fmul(weight, error))
-                store(
-                    builder,
-                    result,
-                    pointer_to(context, builder, signature.args[7], out_, offset),
-                    0,
-                )
-        return context.get_dummy_value()
-
-    array, index, scalar = types.Array(types.float32, 1, "C"), types.int64, types.float32
-    return types.none(array, scalar, array, array, array, index, index, array), code
+    return types.none(_FLOATS, _INT, types.float32, _FLOATS), code
