@@ -6,9 +6,11 @@ One thread, interleaved: each round times every contender once, ratios are taken
 and the median [quartiles] over rounds is printed. Time is CPU time of the process, except for
 the two threads, which need wall time. Times are of training alone; the data are made before.
 
-The ceiling is what reading the data must cost: once per step from the cache level that holds
-them, and once more, block by block, from the first level; both bandwidths are measured here by
-the kernel's own read loop. Where CUDA finds a GPU, the batched backend's rate there follows.
+The ceilings are what reading the data must cost: once per step from the cache level that holds
+them, and once more, unit by unit, from the first level, one after the other; or, stricter, both at
+once, when the slower of the two is all. The bandwidths are those of the fastest of two loops that
+only add, one of them with prefetching, before and after each run of the kernel: the better counts.
+Where CUDA finds a GPU, the batched backend's rate there follows.
 """
 
 from __future__ import annotations
@@ -21,15 +23,18 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
 from torch import Tensor, nn
 
 from ste_lightning import functional as SF
-from ste_lightning.kernels.compiling import compiled
+from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.theory.engine import batched, cpu
 from ste_lightning.theory.engine.families import family_of
+from ste_lightning.theory.engine.llvm import INDEX, LANES, VECTOR, cell_of, load
 from ste_lightning.theory.engine.problem import Problem, ProblemLaw
 from ste_lightning.theory.engine.record import Record
-from ste_lightning.theory.engine.vector import TILE, project
 from ste_lightning.theory.simulate import simulate
 
 
@@ -99,22 +104,63 @@ def engine(problem: Problem, steps: int, lazy: bool) -> None:
     )
 
 
+_STEP = 8 * LANES  # floats that the read loops take at once, in sums of their own
+_AHEAD = 256  # floats that one of them prefetches ahead
+
+
+def reading(ahead: int) -> Callable[..., object]:
+    """Return the loop that adds up ``count * _STEP`` floats, prefetching ``ahead`` if not 0."""
+
+    def add(typing, data, count):
+        def code(context, builder, signature, args):
+            first = context.make_array(signature.args[0])(context, builder, args[0]).data
+            sums = [cell_of(builder) for _ in range(_STEP // LANES)]
+            for cell in sums:
+                builder.store(ir.Constant(VECTOR, None), cell)
+            byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+            fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            hints = [ir.Constant(flag, hint) for hint in (0, 3, 1)]  # read, first level, data
+            with cgutils.for_range(builder, args[1]) as loop:
+                place = builder.gep(first, [builder.mul(loop.index, ir.Constant(INDEX, _STEP))])
+                for line in range(0, _STEP if ahead else 0, 16):
+                    later = builder.gep(place, [ir.Constant(INDEX, ahead + line)])
+                    builder.call(fetch, [builder.bitcast(later, byte), *hints])
+                for i, cell in enumerate(sums):
+                    builder.store(builder.fadd(builder.load(cell), load(builder, place, i)), cell)
+            total = ir.Constant(VECTOR, None)
+            for cell in sums:
+                total = builder.fadd(total, builder.load(cell))
+            return builder.extract_element(total, ir.Constant(flag, 0))
+
+        return types.float32(types.Array(types.float32, 1, "C"), types.int64), code
+
+    return emitted(add)
+
+
+_plain, _prefetching = reading(0), reading(_AHEAD)
+
+
 @compiled
-def read(data, repeats):
-    lanes = np.zeros(TILE, np.float32)
-    weights = np.ones(len(data) // TILE, np.float32)
+def read(data, repeats, prefetch):
+    total = np.float32(0)
     for _ in range(repeats):
-        project(data, 0, TILE, len(weights), weights, lanes, 0)
+        if prefetch:
+            total += _prefetching(data, len(data) // _STEP)
+        else:
+            total += _plain(data, len(data) // _STEP)
+    return total
 
 
 def bandwidth(size: int) -> float:
-    """Return bytes per second when ``size`` bytes are read again and again; best of 5."""
-    data = cpu._scratch(size // 4 // TILE * TILE)
+    """Return bytes per second when ``size`` bytes are read again and again, by the better loop."""
+    data = cpu._scratch(max(_STEP, size // 4 // _STEP * _STEP))
     data[:] = 1
-    repeats = max(2, 2**27 // data.nbytes)
-    read(data, 1)
-    best = min(seconds(lambda: read(data, repeats)) for _ in range(5))
-    return data.nbytes * repeats / best
+    repeats = max(2, 2**31 // data.nbytes)
+    read(data, 1, True)
+    plain = seconds(lambda: read(data, repeats, False))
+    prefetching = seconds(lambda: read(data, repeats, True))
+    return data.nbytes * repeats / min(plain, prefetching)
 
 
 def seconds(run: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -146,21 +192,26 @@ def compare(n: int, samples: int, m: int, trials: int, rounds: int, steps: dict[
         ),
     }
     size = 4 * samples * m * n
-    width = 16 * (4 // math.gcd(4, m))
+    unit = 4 * (8 * 4 // math.gcd(4, m)) * m * n
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    ceilings = []
+    ceilings: dict[str, list[float]] = {"ceiling, in turn": [], "ceiling, at once": []}
     for _ in range(rounds):
-        ceilings.append(1 / (size / bandwidth(size) + size / bandwidth(4 * width * m * n)))
         for name, (run, work) in contenders.items():
+            if name == "engine":
+                before = bandwidth(size), bandwidth(unit)
             rates[name].append(work / seconds(run))
+            if name == "engine":
+                after = bandwidth(size), bandwidth(unit)
+                outer, near = (size / max(pair) for pair in zip(before, after, strict=True))
+                ceilings["ceiling, in turn"].append(1 / (outer + near))
+                ceilings["ceiling, at once"].append(1 / max(outer, 2 * near))
     print(f"\nn={n} N={samples} m={m} ({size / 1024:.0f} KiB per trial), {trials} trials")
     for name, rate in rates.items():
         ratio = [a / b for a, b in zip(rate, rates["ordinary"], strict=True)]
         print(f"  {name:20s} trial-steps/s {spread(rate):34s} x ordinary {spread(ratio)}")
-    share = [a / b for a, b in zip(rates["engine"], ceilings, strict=True)]
-    print(
-        f"  {'bandwidth ceiling':20s} trial-steps/s {spread(ceilings):34s} reached {spread(share)}"
-    )
+    for name, ceiling in ceilings.items():
+        share = [a / b for a, b in zip(rates["engine"], ceiling, strict=True)]
+        print(f"  {name:20s} trial-steps/s {spread(ceiling):34s} reached {spread(share)}")
 
 
 def threads(rounds: int) -> None:
