@@ -201,11 +201,13 @@ def run_trials(  # type: ignore[no-untyped-def]
                 flips += changed
                 before = away
                 for k in range(n):
-                    if (latent[k] >= _ZERO) != (w[k] > _ZERO):
-                        sums_of_w[t, k] += (i + 1 - since[k]) * np.int64(w[k])
-                        since[k] = i + 1
-                        away += 1 if w[k] == teacher[t, k] else -1
-                        w[k] = -w[k]
+                    # Without branches: which signs flip cannot be foreseen.
+                    flip = (latent[k] >= _ZERO) != (w[k] > _ZERO)
+                    age = i + 1 - since[k]
+                    sums_of_w[t, k] += (age if w[k] > _ZERO else -age) if flip else 0
+                    since[k] = i + 1 if flip else since[k]
+                    away += (1 if w[k] == teacher[t, k] else -1) if flip else 0
+                    w[k] = -w[k] if flip else w[k]
                 if before == 0 and away > 0:
                     left = i + 1
                     if i >= burn_in:

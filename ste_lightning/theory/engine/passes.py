@@ -20,6 +20,7 @@ from ste_lightning.theory.engine.vector import (
     TILE,
     accumulate,
     accumulate_and_project,
+    gather,
     project,
     strand_sums,
 )
@@ -41,14 +42,22 @@ def _sample(u, s, units, width):  # type: ignore[no-untyped-def]
 def pack(z, units, width, data):  # type: ignore[no-untyped-def]
     """Write Z (N, m, n) as tiles; samples past N are zero."""
     samples, m, n = z.shape
+    flat = z.reshape(-1)
+    rows = np.empty(m * width, np.int64)
     for u in range(units):
-        for j in range(m):
-            for s in range(width):
-                i = _sample(u, s, units, width)
-                tile, lane = divmod((u * m + j) * width + s, TILE)
-                start = tile * n * TILE + lane
-                for k in range(n):
-                    data[start + k * TILE] = z[i, j, k] if i < samples else _ZERO
+        start = u * len(rows) * n
+        for s in range(width):
+            i = _sample(u, s, units, width)
+            for j in range(m):
+                rows[j * width + s] = i * m + j if i < samples else 0
+        for lane in range(0, len(rows), TILE):
+            gather(flat, rows, lane, n, data, start + lane * n)
+        for s in range(width):
+            if _sample(u, s, units, width) >= samples:
+                for j in range(m):
+                    tile, lane = divmod(j * width + s, TILE)
+                    for k in range(n):
+                        data[start + (tile * n + k) * TILE + lane] = _ZERO
 
 
 @inlined

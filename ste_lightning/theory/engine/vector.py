@@ -40,6 +40,7 @@ __all__ = [
     "TILE",
     "accumulate",
     "accumulate_and_project",
+    "gather",
     "project",
     "strand_sums",
 ]
@@ -47,6 +48,7 @@ __all__ = [
 _VECTORS = 4
 TILE = _VECTORS * LANES
 _FLOATS, _INT = types.Array(types.float32, 1, "C"), types.int64
+_INTS = types.Array(_INT, 1, "C")
 
 
 def _times(builder: Any, index: Any, factor: int) -> Any:
@@ -87,6 +89,32 @@ def _accumulation(builder: Any, tile: Any, c: Any, sums: Any) -> Callable[[Any],
 def _write(builder: Any, sums: list[Any], target: Any) -> None:
     for i, cell in enumerate(sums):
         store(builder, builder.load(cell), target, i)
+
+
+@emitted
+def gather(typing: Any, z: Any, rows: Any, at: Any, features: Any, data: Any, tile: Any) -> Any:
+    """``data[tile + 32 k + l] = z[features * rows[at + l] + k]`` for the 32 lanes ``l``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        z_, rows_, at_, features_, data_, tile_ = args
+        pointer = functools.partial(pointer_to, context, builder)
+        target = pointer(_FLOATS, data_, tile_)
+        for i in range(_VECTORS):
+            lanes = [ir.Constant(INDEX, i * LANES + lane) for lane in range(LANES)]
+            numbers = (
+                builder.load(pointer(_INTS, rows_, builder.add(at_, lane))) for lane in lanes
+            )
+            sources = [pointer(_FLOATS, z_, builder.mul(row, features_)) for row in numbers]
+            with cgutils.for_range(builder, features_) as loop:
+                vector = ir.Constant(VECTOR, ir.Undefined)
+                for lane, source in enumerate(sources):
+                    value = builder.load(builder.gep(source, [loop.index]))
+                    place = ir.Constant(ir.IntType(32), lane)
+                    vector = builder.insert_element(vector, value, place)
+                store(builder, vector, builder.gep(target, [_times(builder, loop.index, TILE)]), i)
+        return context.get_dummy_value()
+
+    return types.none(_FLOATS, _INTS, _INT, _INT, _FLOATS, _INT), code
 
 
 @emitted
