@@ -39,8 +39,9 @@ def _gaussian(
         # Means from one end, scales from the middle outwards: the two do not go together.
         scale = np.exp(np.float32(std_spread) * np.roll(own, shape[-1] // 2))
         z = np.float32(mean) + np.float32(mean_spread) * own + np.float32(std) * scale * z
-    else:
-        z = np.float32(mean) + np.float32(std) * z
+    elif mean != 0.0 or std != 1.0:
+        z *= np.float32(std)
+        z += np.float32(mean)
     if row_spread:
         row = rng.standard_normal((*shape[:-1], 1), dtype=np.float32)
         z *= np.exp(np.float32(row_spread) * row)
