@@ -35,8 +35,8 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 def spliced(function: Callable[..., Any]) -> Callable[..., Any]:
     """Put the code of ``function`` into its callers before they are compiled.
 
-    Unlike :func:`inlined`, where the machine code is put into the caller's, with the counting of
-    references that a call does. It compiles anew at each place that calls it.
+    :func:`inlined` puts in machine code, which still counts the references of the arrays that the
+    call passed; here no call is left. Each place that calls it compiles the code anew.
     """
     return numba.njit(function, nogil=True, error_model="numpy", inline="always")  # type: ignore[no-any-return]
 

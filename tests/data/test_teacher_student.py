@@ -164,6 +164,17 @@ def test_a_full_batch_is_the_same_tensors_at_every_step() -> None:
     assert all(Z is data.train_data[0] and y is data.train_data[1] for Z, y in seen)
 
 
+def test_mean_and_std_move_the_same_draws() -> None:
+    moved = problem(inputs={"name": "gaussian", "mean": 2.0, "std": 3.0}).inputs
+    assert torch.equal(moved, 2 + 3 * problem().inputs)
+
+
+def test_finite_inputs_are_taken_though_their_sum_is_not() -> None:
+    Z = problem(inputs={"name": "gaussian", "std": 3e37}).inputs
+    assert not Z.sum().isfinite()
+    assert Z.isfinite().all()
+
+
 def test_minibatches_depend_on_the_step_alone() -> None:
     options: dict[str, Any] = {"batch_size": 7, "steps_per_epoch": 6}
     alone = batches(problem(**options))
