@@ -37,8 +37,8 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 def spliced(function: Callable[..., Any]) -> Callable[..., Any]:
     """Put the code of ``function`` into its callers before they are compiled.
 
-    :func:`inlined` puts in machine code, which still counts the references of the arrays that the
-    call passed; here no call is left. Each place that calls it compiles the code anew.
+    :func:`inlined` puts in machine code that cannot make arrays; here no call is left at all, and
+    each place that calls it compiles the code anew.
     """
     return numba.njit(function, nogil=True, error_model="numpy", inline="always")  # type: ignore[no-any-return]
 
