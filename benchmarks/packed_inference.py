@@ -1,10 +1,13 @@
 """Speed of packed products against float32 and int8, on one thread unless said otherwise.
 
     python benchmarks/packed_inference.py [quick] [threads=N]
-    python benchmarks/packed_inference.py only=linear,conv,bits,network,scaling
+    python benchmarks/packed_inference.py only=linear,conv,between,bits,network,scaling
 
-Inputs and outputs are float32 everywhere; packing (or quantizing) the activations is inside the
-timed region, preparing the weights is not. Candidates of a row take turns in one process, each
+Inputs and outputs are float32, packing (or quantizing) the activations is inside the timed
+region, preparing the weights is not. The rows "bits in, bits out" are the exception: what a layer
+costs inside a network, from packed bits to the packed bits that the next layer reads, thresholds
+and padding included, beside the same others, which read and write floats (or bytes). Candidates
+of a row take turns in one process, each
 with one call that is not timed before those that are; the table gives medians of CPU time and,
 for the ratios, the median of the ratios of single rounds. Counting by looking up can exceed the
 peak of xor, population count and add where the processor has no instruction for the second.
@@ -23,6 +26,7 @@ import time
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,6 +34,7 @@ from torch import Tensor, nn
 from ste_lightning import deploy, kernels
 from ste_lightning.kernels import SIGNS, Codes, Geometry
 from ste_lightning.layers import QuantConv2d
+from ste_lightning.models.networks import ConvNet
 
 Call = Callable[[], object]
 FLOAT, INT8, OURS = "float32", "int8", "packed"
@@ -132,7 +137,6 @@ def int_mm(x: Tensor, outputs: int) -> dict[str, Call]:
 def peak(seconds: float) -> float:
     """Return the speed of xor, population count and add from registers, in 10^9 operations/s."""
     import numba
-    import numpy as np
     from llvmlite import ir
     from numba import types
 
@@ -236,6 +240,33 @@ def conv_rows(seconds: float, top: float) -> None:
         row(f"conv 3x3 {pixels}x{pixels}x{channels}", operations, calls, seconds, top)
 
 
+def between_rows(seconds: float, top: float) -> None:
+    if kernels.default_format() == "torch":
+        return
+    from ste_lightning.kernels.chain import Relay, bits_of, pack_images
+    from ste_lightning.kernels.site import bit_site, float_site
+
+    for pixels, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
+        layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        codes = torch.randint(0, 2, (channels, 9, channels), dtype=torch.uint8)
+        w = kernels.prepare(codes, SIGNS, SIGNS, format=kernels.default_format())
+        geometry, size = Geometry((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)), (pixels, pixels)
+        site = bit_site(w, geometry, size, np.zeros(channels, np.int64))
+        window = np.arange(pixels**2)[:, None] * site.pitch
+        none = np.zeros(site.pitch, np.uint8)
+        relay = Relay(float_site(w, geometry, size), window, none, none)
+        x = torch.randn(1, channels, pixels, pixels)
+        packed = pack_images(x, site)
+        calls: dict[str, Call] = {
+            OURS: lambda p=packed, s=site, r=relay: r(bits_of(s, p)),
+            f"{FLOAT} torch": lambda x=x, layer=layer: F.conv2d(x, layer.weight, padding=1),
+            **onnx_calls(layer, x),
+        }
+        operations = 2 * 9 * channels**2 * pixels**2
+        name = f"conv 3x3 {pixels}x{pixels}x{channels}, bits in, bits out"
+        row(name, operations, calls, seconds, top)
+
+
 def bit_rows(seconds: float, top: float) -> None:
     for bits in (2, 4, 8):
         size, rows = 4096, 16
@@ -313,6 +344,15 @@ def network_rows(seconds: float, top: float) -> None:
             128 * 128 * 1024 + 128 * 256 * 256 + 256 * 256 * 256 + 256 * 512 * 64 + 512**2 * 64
         )
         row(f"BNN CNN 32x32x3, batch {rows}", 2 * 9 * products * rows, calls, seconds, top)
+    small, twin = ConvNet().eval(), ConvNet(weight_quantizer=None, input_quantizer=None).eval()
+    packed_small, x = deploy.pack(small), torch.randn(1, 1, 8, 8)
+    row(
+        "CNN of the recipe digits_cnn, batch 1",
+        2 * 9 * 32 * 64 * 64,
+        {OURS: lambda: packed_small(x), f"{FLOAT} torch": lambda: twin(x), **onnx_calls(twin, x)},
+        seconds,
+        top,
+    )
     buffer = io.BytesIO()
     torch.save(plain.state_dict(), buffer)
     stored = sum(t.numel() * t.element_size() for t in packed.state_dict().values())
@@ -326,28 +366,34 @@ def _processors() -> int:
 
 
 def scaling(seconds: float, top: float) -> None:
-    """Print how much faster two threads are, in wall time, taking turns with one."""
+    """Print how much faster two threads are than one, in wall time, taking turns.
+
+    torch's float product beside ours tells what the two processors give: they may be two threads
+    of one core, or busy with something else.
+    """
     size, rows, threads = 4096, 256, torch.get_num_threads()
     codes = torch.randint(0, 2, (size, 1, size), dtype=torch.uint8)
     w = kernels.prepare(codes, SIGNS, SIGNS, format=kernels.default_format())
-    x = torch.randn(rows, size)
-    found: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(found) < 5:
-        times = []
-        for count in (1, 2):
+    x, weight = torch.randn(rows, size), torch.randn(size, size)
+    calls: dict[str, Call] = {
+        OURS: lambda: kernels.linear(x, w),
+        FLOAT: lambda: F.linear(x, weight),
+    }
+    times: dict[tuple[str, int], list[float]] = {(n, k): [] for n in calls for k in (1, 2)}
+    end = time.perf_counter() + 2 * seconds
+    while time.perf_counter() < end or len(times[OURS, 1]) < 5:
+        for (name, count), found in times.items():
             torch.set_num_threads(count)
-            kernels.linear(x, w)
+            calls[name]()
             start = time.perf_counter()
-            for _ in range(3):
-                kernels.linear(x, w)
-            times.append(time.perf_counter() - start)
-        found.append(times[0] / times[1])
+            calls[name]()
+            found.append(time.perf_counter() - start)
     torch.set_num_threads(threads)
-    print(
-        f"\nlinear {size}, batch {rows}: two threads are {statistics.median(found):.2f}x one "
-        f"(best {max(found):.2f}x), of {_processors()} processor(s)."
-    )
+    print(f"\nlinear {size}, batch {rows}, two threads against one ({_processors()} processors):")
+    for name in calls:
+        one, two = times[name, 1], times[name, 2]
+        median = statistics.median(a / b for a, b in zip(one, two, strict=True))
+        print(f"  {name} {median:.2f}x, shortest times {min(one) / min(two):.2f}x")
 
 
 @torch.no_grad()
@@ -366,10 +412,11 @@ def main() -> None:
     )
     print("| case | packed us | GOPS | of peak | best float32 | best int8 | others, us |")
     print("|---|---|---|---|---|---|---|")
-    only = given.get("only", "linear,conv,bits,depthwise,network,scaling").split(",")
+    only = given.get("only", "linear,conv,between,bits,depthwise,network,scaling").split(",")
     sections = {
         "linear": linear_rows,
         "conv": conv_rows,
+        "between": between_rows,
         "bits": bit_rows,
         "depthwise": depthwise_rows,
         "network": network_rows,

@@ -6,7 +6,9 @@ a function of k and the channel. It is evaluated for every k that P can return, 
 modules themselves, and where it changes at most once it is a threshold: sign(s k + b), s = +-1,
 b a half-integer. Then the modules between disappear, and P's scale and bias with them.
 
-A max pooling between P and Q may stay where it is: sign(max x) = max sign(x).
+A max pooling between P and Q may stay where it is: sign(max x) = max sign(x). Where it pools what
+a batch norm made of k and s = -1, P returns -k in that channel. A flattening may stay as well: the
+thresholds of a channel are then those of all its pixels.
 
 A batch norm of floats before a packed convolution is a threshold as well, on floats.
 """
@@ -14,7 +16,7 @@ A batch norm of floats before a packed convolution is a threshold as well, on fl
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from ste_lightning.deploy.float_thresholds import float_threshold
 from ste_lightning.deploy.inputs import BinaryInput
 from ste_lightning.deploy.layers import PackedConv, PackedLayer
-from ste_lightning.deploy.network import Ref, Step, references
+from ste_lightning.deploy.steps import Ref, Step, flattens, references
 from ste_lightning.layers import RPReLU, RSign
 
 __all__ = ["fold_thresholds"]
@@ -79,17 +81,34 @@ def fold_thresholds(
                 gone[norm.result] = norm.args[0]
                 folded.append(norm.target)
             continue
-        producer, between = chain
-        threshold = _threshold(producer, [layers[s.target] for s in between], consumer)
+        modules = [layers[part.target] for part in chain.between]
+        threshold = _threshold(chain.producer, modules, consumer)
         if threshold is None:
             continue
-        _apply(producer, consumer, *threshold)
-        for part in between:
+        _apply(chain, consumer, *threshold)
+        for part in chain.between:
             gone[part.result] = part.args[0]
             folded.append(part.target)
     kept = [_rewired(step, gone) for step in steps if step.result not in gone]
     used = {step.target for step in kept if step.op == "layer"}
     return {name: layer for name, layer in layers.items() if name in used}, kept, folded
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """What is between two packed layers.
+
+    Attributes:
+        producer: the layer before.
+        between: the steps to fold, in order.
+        pool_after: whether what they make is pooled.
+        flat: whether the result is flattened.
+    """
+
+    producer: PackedLayer
+    between: list[Step]
+    pool_after: bool
+    flat: bool
 
 
 def _chain(
@@ -98,27 +117,48 @@ def _chain(
     made: dict[str, Step],
     uses: Counter[str],
     calls: Counter[str],
-) -> tuple[PackedLayer, list[Step]] | None:
-    """Return the packed layer before and the steps to fold, in order; pools may come first."""
+) -> _Chain | None:
+    """Return what is before a step: pools before or after what is folded, then a flattening."""
     between: list[Step] = []
-    pooled = False
+    pool_before = pool_after = flat = False
     at = step
+    if len(at.args) != 1 or at.kwargs:
+        return None
     while True:
-        source = at.args[0] if len(at.args) == 1 and not at.kwargs else None
+        source = at.args[0]
         if not isinstance(source, Ref) or source.name not in made or uses[source.name] > 1:
             return None
         at = made[source.name]
-        if at.op != "layer" or calls[at.target] > 1:
+        if flattens(at, layers):
+            if flat or pool_after or between:
+                return None
+            flat = True
+            continue
+        if at.op != "layer" or calls[at.target] > 1 or len(at.args) != 1 or at.kwargs:
             return None
         module = layers[at.target]
         if isinstance(module, PackedLayer):
-            return (module, between[::-1]) if between else None
-        if type(module) in _POOLS:
-            pooled = True
-        elif type(module) in _ELEMENTWISE and not pooled:
+            break
+        if type(module) in _POOLS and between:
+            pool_before = True
+        elif type(module) in _POOLS:
+            pool_after = True
+        elif type(module) in _ELEMENTWISE and not pool_before:
             between.append(at)
         else:
             return None
+    consumer = layers[step.target]
+    assert isinstance(consumer, PackedLayer)
+    fits = (
+        len(consumer.shape) == 2 < len(module.shape)
+        if flat
+        else (len(consumer.shape) == len(module.shape))
+    )
+    falls = module.scale is not None and bool((module.scale < 0).any())
+    nothing = not between and module.scale is None and module.bias is None
+    if nothing or not fits or (pool_before and (falls or pool_after)):
+        return None
+    return _Chain(module, between[::-1], pool_after, flat)
 
 
 def _norm_of_floats(
@@ -187,11 +227,19 @@ def _threshold(
     return factor, offset
 
 
-def _apply(producer: PackedLayer, consumer: PackedLayer, factor: Tensor, offset: Tensor) -> None:
+def _apply(chain: _Chain, consumer: PackedLayer, factor: Tensor, offset: Tensor) -> None:
     """Let the producer return its integers, and the consumer compare them."""
-    producer.emit_integers()
+    falling = factor < 0
+    if chain.pool_after and bool(falling.any()):
+        chain.producer.emit_integers(torch.where(falling, -1.0, 1.0))
+        factor = factor.abs()
+    else:
+        chain.producer.emit_integers()
     quantizer = consumer.input
     assert isinstance(quantizer, BinaryInput)
+    if chain.flat:
+        pixels = consumer.shape[1] // len(factor)
+        factor, offset = (value.repeat_interleave(pixels) for value in (factor, offset))
     quantizer.factor, quantizer.offset = factor, offset
 
 

@@ -67,13 +67,17 @@ class PackedLayer(nn.Module):
             groups,
             f"it must divide the {self.shape[0]} outputs",
         )
+        factor = getattr(input, "factor", None)
+        if factor is not None and len(self.shape) > 1:
+            channels = self.shape[1] * groups
+            allowed = {channels} if isinstance(input, BinaryInput) else {1, channels}
+            require(factor.numel() in allowed, "channels", factor.numel(), f"there are {channels}")
         count = torch.Size(self.shape).numel()
         packed = torch.zeros(packed_size(count, weight.bits), dtype=torch.uint8)
         self.register_buffer("weight_bits", packed)
         self.register_buffer("scale", torch.ones(self.shape[0]) if scaled else None)
         self.register_buffer("bias", torch.zeros(self.shape[0]) if bias else None)
-        self._prepared: Prepared | None = None
-        self._placed: Placed | None = None
+        self.forget()
         self.eval()
 
     def train(self, mode: bool = True) -> Any:
@@ -94,9 +98,13 @@ class PackedLayer(nn.Module):
         """Return what one level of the input is worth in the results."""
         return 1.0 if self.integers else float(getattr(self.input, "scale", 1.0))
 
-    def emit_integers(self) -> None:
-        """Return the integer sums from now on, without scale and bias."""
-        self.scale = self.bias = None
+    def emit_integers(self, signs: Tensor | None = None) -> None:
+        """Return the integer sums from now on, without scale and bias.
+
+        Args:
+            signs: -1 or +1 per output, by which the sums are multiplied.
+        """
+        self.scale, self.bias = signs, None
         self.integers = True
         self.forget()
 
@@ -117,7 +125,9 @@ class PackedLayer(nn.Module):
 
     def forget(self) -> None:
         """Lay the weights out anew at the next call; needed after changing a buffer."""
-        self._prepared = self._placed = None
+        self._prepared: Prepared | None = None
+        self._placed: Placed | None = None
+        self.state = object()  # another one after every change
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self.forget()
@@ -129,7 +139,7 @@ class PackedLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the laid-out weights, which depend on the machine."""
-        return {**self.__dict__, "_prepared": None, "_placed": None}
+        return {**self.__dict__, "_prepared": None, "_placed": None, "state": object()}
 
     def prepared(self) -> Prepared:
         """Return the weights laid out for this machine's kernel; made once, by one thread."""
@@ -179,22 +189,30 @@ class PackedLayer(nn.Module):
 
     def _prepare(self) -> Prepared:
         codes = to_codes(self.weight_bits, self.weight_codes.bits, self.shape)
+        return self.prepare(
+            codes.flatten(2).movedim(1, 2) if codes.dim() > 2 else codes.unsqueeze(1)
+        )
+
+    def prepare(self, codes: Tensor) -> Prepared:
+        """Lay out weight codes (outputs, taps, channels) with this layer's scales and padding."""
         assert self.input.codes is not None
         return kernels.prepare(
-            codes.flatten(2).movedim(1, 2) if codes.dim() > 2 else codes.unsqueeze(1),
+            codes,
             self.input.codes,
             self.weight_codes,
             groups=self.groups,
             scale=self.result_scale(),
             shift=None if isinstance(self.input, TokenInput) else self.bias,
             pad_value=self.pad_level(),
-            format=kernels.best_format(
-                self.input.codes,
-                self.weight_codes,
-                self.groups,
-                self.shape[1],
-                self.shape[0] // self.groups,
-            ),
+            format=self.best_format(),
+        )
+
+    def best_format(self) -> str:
+        """Return the format of the kernels for this layer; that of its input must have codes."""
+        assert self.input.codes is not None
+        outputs = self.shape[0] // self.groups
+        return kernels.best_format(
+            self.input.codes, self.weight_codes, self.groups, self.shape[1], outputs
         )
 
     def pad_level(self) -> float | None:

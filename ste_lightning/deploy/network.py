@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ste_lightning.deploy.runs import runs_of
+from ste_lightning.deploy.steps import Ref, Step, references
 from ste_lightning.errors import ConfigurationError, require, unknown
 
-__all__ = ["FUNCTIONS", "PackedNetwork", "Ref", "Step", "references"]
-
-
-@dataclass(frozen=True)
-class Ref:
-    """The result of an earlier step, by name."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: ``result = op(*args, **kwargs)``.
-
-    Attributes:
-        result: the name under which later steps refer to the result.
-        op: ``"layer"`` (then ``target`` is a layer's name) or ``"function"`` (a key of
-            :data:`FUNCTIONS`).
-        target: what to call.
-        args, kwargs: plain values and :class:`Ref`.
-    """
-
-    result: str
-    op: str
-    target: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+__all__ = ["FUNCTIONS", "PackedNetwork"]
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -100,19 +75,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def references(value: Any) -> list[str]:
-    """Return the names of the results that a step's argument refers to."""
-    if isinstance(value, Ref):
-        return [value.name]
-    if isinstance(value, slice):
-        return references((value.start, value.stop, value.step))
-    if isinstance(value, Mapping):
-        return [name for item in value.values() for name in references(item)]
-    if isinstance(value, (list, tuple)):
-        return [name for item in value for name in references(item)]
-    return []
-
-
 def _filled(value: Any, results: Mapping[str, Any]) -> Any:
     if isinstance(value, Ref):
         return results[value.name]
@@ -121,6 +83,42 @@ def _filled(value: Any, results: Mapping[str, Any]) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_filled(item, results) for item in value)
     return value
+
+
+class _Action(NamedTuple):
+    """A step with what it calls.
+
+    Attributes:
+        call: a layer, a run of layers, or a function.
+        source: the result that is the only argument, if that is so.
+        args, kwargs: all arguments.
+        result: the name of what it makes.
+        done: the results that no later step needs.
+    """
+
+    call: Callable[..., Any]
+    source: str | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: str
+    done: list[str]
+
+
+class _Plan(NamedTuple):
+    """What a call does, and the layers of which that was derived."""
+
+    actions: list[_Action]
+    layers: tuple[nn.Module, ...]
+
+
+def _last_uses(steps: Sequence[Step], output: Any) -> dict[str, list[str]]:
+    """Return, per step, the results that no later step needs."""
+    kept, last = set(references(output)), {}
+    for step in reversed(steps):
+        used = set(references((step.args, step.kwargs))) | {step.result}
+        last[step.result] = sorted(used - kept)
+        kept |= used
+    return last
 
 
 class PackedNetwork(nn.Module):
@@ -156,7 +154,7 @@ class PackedNetwork(nn.Module):
         self.output = output
         self.info: dict[str, Any] = dict(info or {})
         self._check()
-        self._last = self._last_uses()
+        self._plan: _Plan | None = None
         self.eval()
 
     def _check(self) -> None:
@@ -180,14 +178,35 @@ class PackedNetwork(nn.Module):
             len(names) > 0 and known.issuperset(names), "output", self.output, "name known results"
         )
 
-    def _last_uses(self) -> dict[str, list[str]]:
-        """Return, per step, the results that no later step needs."""
-        kept, last = set(references(self.output)), {}
-        for step in reversed(self.steps):
-            used = set(references((step.args, step.kwargs))) | {step.result}
-            last[step.result] = sorted(used - kept)
-            kept |= used
-        return last
+    def _planned(self) -> _Plan:
+        """Return what a call does, derived from the layers at the first one."""
+        found = tuple(self.layers._modules.values())
+        plan = self._plan
+        if plan is not None and plan.layers == found:
+            return plan
+        layers = {name: self.layer(name) for name in self.layer_names()}
+        steps, runs = runs_of(layers, self.steps, self.output)
+        calls: dict[str, Mapping[str, Any]] = {"layer": layers, "run": runs, "function": FUNCTIONS}
+        last, actions = _last_uses(steps, self.output), []
+        for step in steps:
+            alone = len(step.args) == 1 and isinstance(step.args[0], Ref) and not step.kwargs
+            source = step.args[0].name if alone else None
+            call, done = calls[step.op][step.target], last[step.result]
+            actions.append(_Action(call, source, step.args, step.kwargs, step.result, done))
+        plan = self._plan = _Plan(actions, found)
+        return plan
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._plan = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._plan = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is derived from the layers."""
+        return {**self.__dict__, "_plan": None}
 
     def layer(self, name: str) -> nn.Module:
         """Return a layer by the name that steps use."""
@@ -206,26 +225,31 @@ class PackedNetwork(nn.Module):
         require(not mode, "mode", mode, "a packed network is for evaluation; train the original")
         return super().train(mode)
 
-    @torch.no_grad()
     def forward(self, *inputs: Any) -> Any:
         """Return the network's output.
 
         Raises:
             ConfigurationError: for a wrong number of inputs.
         """
-        require(
-            len(inputs) == len(self.inputs),
-            "inputs",
-            len(inputs),
-            f"the network takes {len(self.inputs)}: {', '.join(self.inputs)}",
-        )
+        if len(inputs) != len(self.inputs):
+            raise ConfigurationError(
+                f"{len(inputs)} inputs cannot be used: the network takes {len(self.inputs)}: "
+                f"{', '.join(self.inputs)}."
+            )
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self._computed(inputs)
+        return self._computed(inputs)
+
+    def _computed(self, inputs: tuple[Any, ...]) -> Any:
         results: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for step in self.steps:
-            call = self.layer(step.target) if step.op == "layer" else FUNCTIONS[step.target]
-            args = _filled(step.args, results)
-            kwargs = {key: _filled(value, results) for key, value in step.kwargs.items()}
-            results[step.result] = call(*args, **kwargs)
-            for name in self._last[step.result]:
+        for call, source, args, kwargs, result, done in self._planned().actions:
+            if source is not None:
+                results[result] = call(results[source])
+            else:
+                filled = {key: _filled(value, results) for key, value in kwargs.items()}
+                results[result] = call(*_filled(args, results), **filled)
+            for name in done:
                 del results[name]
         return _filled(self.output, results)
 

@@ -10,7 +10,8 @@ import torch.fx
 from torch import nn
 
 from ste_lightning.deploy.float_layers import is_known
-from ste_lightning.deploy.network import FUNCTIONS, Ref, Step
+from ste_lightning.deploy.network import FUNCTIONS
+from ste_lightning.deploy.steps import Ref, Step
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer
 

@@ -65,16 +65,11 @@ def counted_product(
     if not counts(x, weight, spec):
         return None
     format, g = default_format(), spec.geometry
-    from ste_lightning.kernels.latent import multiply_signs, prepare_signs
+    from ste_lightning.kernels.latent import prepare_signs
 
     inputs = SIGNS if spec.input_map == "sign" else STEPS
     x = x.detach()
     if g is None:
-        if inputs == SIGNS and scale is None and x.is_contiguous() and weight.is_contiguous():
-            rows = x.view(-1, x.shape[-1])
-            found = multiply_signs(weight, rows, bias, format)
-            if found is not None:
-                return found.view(*x.shape[:-1], -1)
         prepared = prepare_signs(weight, inputs, format=format)
         y = linear(x.reshape(-1, x.shape[-1]), prepared).view(*x.shape[:-1], -1)
     else:

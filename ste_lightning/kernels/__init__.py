@@ -5,8 +5,10 @@ it is missing the same functions compute with torch operators, with equal result
 """
 
 from ste_lightning.kernels.affine import SIGNS, STEPS, Codes
+from ste_lightning.kernels.formats import best_format, default_format
+from ste_lightning.kernels.geometry import Geometry
 from ste_lightning.kernels.levels import levels
-from ste_lightning.kernels.products import Geometry, best_format, convolve, default_format, linear
+from ste_lightning.kernels.products import convolve, linear
 from ste_lightning.kernels.weights import Prepared, prepare
 
 __all__ = [

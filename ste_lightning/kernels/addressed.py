@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,15 +11,8 @@ import numba
 from numba import types
 
 __all__ = [
-    "BYTES",
-    "FLAG",
-    "FLOAT",
-    "FLOATS",
-    "INTEGERS",
-    "SIZE",
-    "WORDS",
-    "addressed",
-    "carray",
+    *("BYTES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
+    *("addressed", "carray", "on_demand"),
 ]
 
 carray: Any = numba.carray  # type: ignore[attr-defined]
@@ -26,7 +20,7 @@ carray: Any = numba.carray  # type: ignore[attr-defined]
 FLAG, FLOAT, SIZE = types.boolean, types.float32, types.int64
 _pointer: Any = types.CPointer
 BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
-INTEGERS = _pointer(SIZE)
+INTEGERS, SUMS = _pointer(types.int64), _pointer(types.int32)
 _IN_C: dict[Any, Any] = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
 
 
@@ -40,8 +34,8 @@ def addressed(
     is trusted with their sizes.
 
     Args:
-        arguments: ``BYTES``, ``FLOATS``, ``WORDS`` and ``INTEGERS`` for addresses of uint8,
-            float32, uint32 and int64, ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
+        arguments: ``BYTES``, ``FLOATS``, ``WORDS``, ``INTEGERS`` and ``SUMS`` for addresses of
+            uint8, float32, uint32, int64 and int32, ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
         returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
     signature = returns(*arguments)
@@ -57,3 +51,15 @@ def addressed(
         return call  # type: ignore[no-any-return]
 
     return compile_
+
+
+def on_demand(*arguments: Any) -> Callable[[Callable[..., Any]], Callable[[], Callable[..., None]]]:
+    """Decorator: as :func:`addressed`, compiled by the first call of what it returns.
+
+    That call takes nothing and returns the compiled function.
+    """
+
+    def delay(function: Callable[..., Any]) -> Callable[[], Callable[..., None]]:
+        return functools.cache(lambda: addressed(*arguments)(function))
+
+    return delay

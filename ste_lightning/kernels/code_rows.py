@@ -2,7 +2,7 @@
 
 A row holds, for one sample (or pixel) and group, the codes of its channels as the micro-kernels
 read them: as bytes (``digits``), as words (``wide_digits``), or, digit by digit of two bits, four
-or two codes as 16 times the number of a table (``lookup_2x1`` as words, ``lookup_2x2`` as bytes).
+codes as 16 times the number of a table, a word (``lookup_2x1``).
 """
 
 from __future__ import annotations
@@ -53,42 +53,30 @@ def sum_64(typing: Any, codes: Any, start: Any) -> Any:
     return types.int32(_ARRAY, types.int64), code
 
 
-def _offsets(count: int) -> Any:
-    """Return the packing of 64 codes' two bits from ``shift`` on, ``count`` codes in an offset."""
-    wide = ir.VectorType(ir.IntType(8 * count), 64 // count)
-    narrow = ir.VectorType(_I16 if count == 4 else _I8, 64 // count)
+@emitted
+def _fours(typing: Any, codes: Any, start: Any, shift: Any, out: Any, at: Any) -> Any:
+    """Pack 64 codes' two bits from ``shift`` on, four codes in a word."""
 
-    def offsets(typing: Any, codes: Any, start: Any, shift: Any, out: Any, at: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = _codes(context, builder, signature, args)
-            by = builder.insert_element(
-                ir.Constant(_CODES, ir.Undefined),
-                builder.trunc(args[2], _I8),
-                ir.Constant(_I32, 0),
-            )
-            by = builder.shuffle_vector(
-                by,
-                ir.Constant(_CODES, ir.Undefined),
-                ir.Constant(ir.VectorType(_I32, 64), [0] * 64),
-            )
-            digits = builder.and_(builder.lshr(value, by), _splat(_CODES, 3))
-            group = builder.bitcast(digits, wide)
-            found = group
-            for k in range(1, count):
-                found = builder.or_(found, builder.lshr(group, _splat(wide, 6 * k)))
-            found = builder.and_(found, _splat(wide, 4**count - 1))
-            found = builder.trunc(builder.shl(found, _splat(wide, 4)), narrow)
-            place = _pointer(context, builder, signature.args[3], args[3], args[4], narrow)
-            builder.store(found, place).align = 1
-            return context.get_dummy_value()
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide, narrow = ir.VectorType(_I32, 16), ir.VectorType(_I16, 16)
+        value = _codes(context, builder, signature, args)
+        undefined = ir.Constant(_CODES, ir.Undefined)
+        by = builder.insert_element(undefined, builder.trunc(args[2], _I8), ir.Constant(_I32, 0))
+        lanes = ir.Constant(ir.VectorType(_I32, 64), [0] * 64)
+        by = builder.shuffle_vector(by, undefined, lanes)
+        digits = builder.and_(builder.lshr(value, by), _splat(_CODES, 3))
+        group = builder.bitcast(digits, wide)
+        found = group
+        for k in range(1, 4):
+            found = builder.or_(found, builder.lshr(group, _splat(wide, 6 * k)))
+        found = builder.and_(found, _splat(wide, 255))
+        found = builder.trunc(builder.shl(found, _splat(wide, 4)), narrow)
+        place = _pointer(context, builder, signature.args[3], args[3], args[4], narrow)
+        builder.store(found, place).align = 1
+        return context.get_dummy_value()
 
-        index = types.int64
-        return types.none(_ARRAY, index, index, _ARRAY, index), code
-
-    return emitted(offsets)
-
-
-_fours, _pairs = _offsets(4), _offsets(2)
+    index = types.int64
+    return types.none(_ARRAY, index, index, _ARRAY, index), code
 
 
 @emitted
@@ -115,10 +103,7 @@ def _put(fmt, codes, start, shift, out, at):  # type: ignore[no-untyped-def]
     if fmt == 4:
         _words(codes, start, out, at)
         return 128
-    if fmt == 5:
-        _fours(codes, start, shift, out, at)
-    else:
-        _pairs(codes, start, shift, out, at)
+    _fours(codes, start, shift, out, at)
     return 32
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import numba
 from numba.extending import intrinsic as _intrinsic
 
-__all__ = ["compiled", "emitted", "inlined", "spliced"]
+__all__ = ["WITHOUT_COUNTING", "compiled", "emitted", "inlined", "spliced"]
+
+WITHOUT_COUNTING: Any = {"error_model": "numpy", "forceinline": True, "_nrt": False}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,19 +26,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` as a part of its callers.
+    """Compile ``function`` as a part of its callers, without counting references of arrays.
 
-    A call that is not inlined counts references of every array it passes, with atomic
-    instructions: more time than a small tile of work takes.
+    Otherwise every call counts references of all arrays it passes: more time than a small tile
+    of work takes. Such a function can neither make arrays nor return them.
     """
-    return numba.njit(function, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[no-any-return]
+    return numba.njit(function, nogil=True, **WITHOUT_COUNTING)  # type: ignore[no-any-return]
 
 
 def spliced(function: Callable[..., Any]) -> Callable[..., Any]:
     """Put the code of ``function`` into its callers before they are compiled.
 
-    :func:`inlined` puts in machine code, which still counts the references of the arrays that the
-    call passed; here no call is left. Each place that calls it compiles the code anew.
+    :func:`inlined` puts in machine code that cannot make arrays; here no call is left at all, and
+    each place that calls it compiles the code anew.
     """
     return numba.njit(function, nogil=True, error_model="numpy", inline="always")  # type: ignore[no-any-return]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ste_lightning.kernels.products import Geometry
+    from ste_lightning.kernels.geometry import Geometry
 
-__all__ = ["Runs", "runs_of_image", "runs_of_rows"]
+__all__ = ["Runs", "runs_of_image"]
 
 _Integers = NDArray[np.int64]
 
@@ -37,12 +37,6 @@ class Runs:
     lines: _Integers
     line: int
     image: int
-
-
-def runs_of_rows(size: int) -> Runs:
-    """Return the runs of rows of ``size`` bytes, one after the other."""
-    zero = np.zeros(1, np.int64)
-    return Runs(zero, zero, np.array([size]), np.empty(0, np.int64), size, size)
 
 
 def runs_of_image(geometry: Geometry, size: Sequence[int], groups: int, row_bytes: int) -> Runs:

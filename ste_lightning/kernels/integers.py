@@ -11,9 +11,8 @@ import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.kernels.digits import bytes_1, bytes_4, words_1, words_4
-from ste_lightning.kernels.epilogue import finish_sums
-from ste_lightning.kernels.gather import gather
-from ste_lightning.kernels.tables import table_2x1_1, table_2x1_4, table_2x2_1, table_2x2_4
+from ste_lightning.kernels.rows import finish_rows, gather_rows
+from ste_lightning.kernels.tables import table_2x1_1, table_2x1_4
 
 __all__ = ["multiply", "multiply_gathered"]
 
@@ -24,7 +23,7 @@ _GATHERED = 16
 @inlined
 def _width(fmt):  # type: ignore[no-untyped-def]
     """Return the outputs of a panel."""
-    return 64 if fmt >= 5 else 32
+    return 64 if fmt == 5 else 32
 
 
 @compiled
@@ -33,7 +32,6 @@ def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignor
     fmt, stride, units, block = plan[0], plan[5] * plan[7], plan[8], plan[14]
     width = _width(fmt)
     in_unit = 64 if fmt != 4 else 32  # bytes of weights
-    row_unit = 2 if fmt == 6 else 4
     parts = 2 if fmt < 5 else 1  # a panel of the formats of digits is two of 16 outputs
     fours = count // 4 * 4 if count % 4 == 1 else (count + 3) // 4 * 4
     sums[: max(fours, count) * width] = 0
@@ -46,27 +44,23 @@ def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignor
                 while start < units:
                     size = min(block, units - start)
                     at = base + start * in_unit
-                    from_row = row + i * row_plane + start * row_unit
+                    from_row = row + i * row_plane + start * 4
                     for r in range(0, fours, 4):
                         x, s = from_row + r * stride, r * width + part * 16
                         if fmt == 3:
                             bytes_4(panels, at, bits, x, stride, size, sums, s)
                         elif fmt == 4:
                             words_4(panels, at, bits, x, stride, size, sums, s)
-                        elif fmt == 5:
-                            table_2x1_4(panels, at, bits, x, stride, size, shift, sums, s)
                         else:
-                            table_2x2_4(panels, at, bits, x, stride, size, shift, sums, s)
+                            table_2x1_4(panels, at, bits, x, stride, size, shift, sums, s)
                     if fours < count:
                         x, s = from_row + fours * stride, fours * width + part * 16
                         if fmt == 3:
                             bytes_1(panels, at, bits, x, stride, size, sums, s)
                         elif fmt == 4:
                             words_1(panels, at, bits, x, stride, size, sums, s)
-                        elif fmt == 5:
-                            table_2x1_1(panels, at, bits, x, stride, size, shift, sums, s)
                         else:
-                            table_2x2_1(panels, at, bits, x, stride, size, shift, sums, s)
+                            table_2x1_1(panels, at, bits, x, stride, size, shift, sums, s)
                     start += size
 
 
@@ -92,36 +86,20 @@ def multiply(  # type: ignore[no-untyped-def]
     ``bits`` must be readable for three rows after the last; ``padding`` holds a zero per output.
     """
     outputs, stride = plan[4], plan[5] * plan[7]
-    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
     width = _width(plan[0])
     panel_bytes = plan[16]
-    sums = np.empty(_ROWS * width, np.int32)
+    sums, none = np.empty(_ROWS * width, np.int32), np.empty(0, np.uint16)
+    index, border = np.zeros(1, np.int32), np.zeros(1, np.int64)
     for p in range(begin, end):
         column = p * width
         valid = min(width, outputs - column)
         for m in range(first, last, _ROWS):
             count = min(_ROWS, last - m)
             _sum(plan, count, panels, p * panel_bytes, bits, m * stride, row_plane, sums)
-            for r in range(count):
-                from_row = np.int32(0)
-                if row_slope != 0:
-                    from_row = row_slope * row_sums[m + r]
-                place = (m + r) * outputs + column
-                finish_sums(
-                    sums,
-                    r * width,
-                    slope,
-                    from_row,
-                    columns,
-                    scale,
-                    shift,
-                    column,
-                    padding,
-                    column,
-                    out,
-                    place,
-                    valid,
-                )
+            finish_rows(
+                *(plan, False, none, sums, width, row_sums, 1, index, border, 1, columns),
+                *(padding, scale, shift, out, m, count, 0, column, valid),
+            )
 
 
 @compiled
@@ -149,51 +127,25 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     is added to the integers. ``bits`` must be readable eight bytes past its end.
     """
     input_planes, groups, outputs, taps, size = plan[1], plan[3], plan[4], plan[5], plan[7]
-    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
     width = _width(plan[0])
     panel_bytes = plan[16]
-    sums = np.empty(_GATHERED * width, np.int32)
+    sums, none = np.empty(_GATHERED * width, np.int32), np.empty(0, np.uint16)
     stride = taps * size
     plane = _GATHERED * stride
     rows = np.zeros(input_planes * plane + 8, np.uint8)
-    all_outputs = outputs * groups
     for block in range(first, last, _GATHERED):
         count = min(_GATHERED, last - block)
         for group in range(groups):
-            for i in range(input_planes):
-                for r in range(count):
-                    image, position = divmod(block + r, positions)
-                    base = i * row_plane + (image * pixels * groups + group) * size
-                    to = i * plane + r * stride
-                    at = position * taps
-                    gather(bits, base, groups * size, index, at, taps, size, rows, to)
+            gather_rows(
+                *(plan, bits, row_plane, pixels, index, positions, group, block, count),
+                *(rows, plane),
+            )
             for n in range(0, outputs, width):
                 column = group * outputs + n
                 panel = group * plan[10] + n // width * panel_bytes
                 _sum(plan, count, panels, panel, rows, 0, plane, sums)
-                for r in range(count):
-                    image, position = divmod(block + r, positions)
-                    from_row = np.int32(0)
-                    if row_slope != 0:
-                        for t in range(taps):
-                            pixel = np.int64(index[position * taps + t])
-                            if pixel >= 0:
-                                from_row += row_sums[(image * pixels + pixel) * groups + group]
-                        from_row *= row_slope
-                    extra_at = border[position] * all_outputs + column
-                    place = (block + r) * all_outputs + column
-                    finish_sums(
-                        sums,
-                        r * width,
-                        slope,
-                        from_row,
-                        columns,
-                        scale,
-                        shift,
-                        column,
-                        padding,
-                        extra_at,
-                        out,
-                        place,
-                        min(width, outputs - n),
-                    )
+                finish_rows(
+                    *(plan, False, none, sums, width, row_sums, pixels, index, border, positions),
+                    *(columns, padding, scale, shift, out, block, count, group, column),
+                    min(width, outputs - n),
+                )

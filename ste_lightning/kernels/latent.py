@@ -17,13 +17,11 @@ from ste_lightning.kernels import affine
 from ste_lightning.kernels.affine import SIGNS, Codes
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
-from ste_lightning.kernels.plan import plan_of
-from ste_lightning.kernels.products import fits_one_call
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.vectors import compare
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["lay_out_signs", "multiply_signs", "prepare_signs"]
+__all__ = ["lay_out_signs", "prepare_signs"]
 
 
 @functools.cache
@@ -116,34 +114,6 @@ def prepare_signs(
     return replace(empty, panels=panels, coefficients=fixed, padding=padding, cache={})
 
 
-def multiply_signs(weight: Tensor, x: Tensor, bias: Tensor | None, format: str) -> Tensor | None:
-    """Return ``sign(x) sign(weight)^T + bias`` by one compiled call; ``None`` if it is too large.
-
-    Args:
-        weight: latent weights (outputs, channels), contiguous float32 on the CPU.
-        x: (rows, channels), likewise.
-        bias: per output, likewise; or ``None``.
-        format: a name of :data:`~ste_lightning.kernels.panels.LAYOUTS` of bits.
-    """
-    from ste_lightning.kernels.once import latent_once
-
-    outputs, channels = weight.shape
-    rows = len(x)
-    empty = _empty(format, SIGNS, 1, outputs, 1, channels)
-    if not fits_one_call(empty, rows):
-        return None
-    out = torch.empty(rows, outputs)
-    where = (weight.data_ptr(), x.data_ptr(), 0 if bias is None else bias.data_ptr())
-    latent_once(empty.record, *_placed(format), *where, out.data_ptr(), rows)
-    return out
-
-
-@functools.cache
-def _placed(format: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    layout = LAYOUTS[format]
-    return np.array([layout.width, layout.unit]), _lanes(format)
-
-
 @functools.lru_cache(maxsize=64)
 def _empty(
     format: str, inputs: Codes, groups: int, outputs: int, taps: int, channels: int
@@ -152,7 +122,7 @@ def _empty(
     layout, all_outputs = LAYOUTS[format], groups * outputs
     size = -(-outputs // layout.width) * layout.width * taps * layout.units(channels) * layout.unit
     no_sums = np.zeros(all_outputs, np.int64)
-    prepared = Prepared(
+    return Prepared(
         format,
         inputs,
         SIGNS,
@@ -167,4 +137,3 @@ def _empty(
         np.zeros(all_outputs, np.float32),
         torch.empty(0),
     )
-    return replace(prepared, plan=plan_of(prepared))

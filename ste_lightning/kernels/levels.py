@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ste_lightning.kernels.products import default_format
+from ste_lightning.kernels.formats import default_format
 from ste_lightning.kernels.threads import share
 
 __all__ = ["levels"]
@@ -27,7 +27,7 @@ def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: in
         axis: the channels' axis of ``x``.
 
     Returns:
-        A tensor of the shape of ``x``; compiled code stores the channels last, as packing wants.
+        A tensor of the shape of ``x``, stored with the channels last if ``x`` is.
     """
     channels, count = thresholds.shape
     compiled = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
@@ -60,22 +60,7 @@ def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: in
         inner = size if channels == 1 else math.prod(x.shape[axis + 1 :])
         planes = (given, scale.data_ptr(), table.data_ptr(), channels, count, inner, places)
         share(lambda a, b: staircase.count_planes(*planes, a, b), size, 1 << 16, 64)
-    if not channels_last:
-        out = _to_last(out, axis)
-    return out.movedim(-1, axis) if axis < out.dim() - 1 else out
-
-
-def _to_last(codes: Tensor, axis: int) -> Tensor:
-    """Return contiguous codes with an axis moved to the end, contiguous again."""
-    from ste_lightning.kernels import planar
-
-    before, channels, after = codes.shape[:axis], codes.shape[axis], codes.shape[axis + 1 :]
-    pixels = math.prod(after)
-    out = torch.empty(*before, *after, channels, dtype=torch.uint8)
-    places = (codes.data_ptr(), out.data_ptr(), pixels, channels)
-    eights = math.prod(before) * -(-channels // 8)
-    share(lambda a, b: planar.codes_to_pixels(*places, a, b), eights, 1 + (1 << 14) // pixels)
-    return out
+    return out.movedim(-1, axis) if channels_last and axis < out.dim() - 1 else out
 
 
 @functools.lru_cache(maxsize=64)

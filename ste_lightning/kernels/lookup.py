@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.epilogue import finish_row
 from ste_lightning.kernels.pairs import (
     NOTHING,
     STEP,
@@ -21,6 +20,7 @@ from ste_lightning.kernels.pairs import (
     pairs_2_split,
     split_64,
 )
+from ste_lightning.kernels.rows import finish_rows, next_row
 from ste_lightning.kernels.single import single_row
 
 __all__ = ["multiply_lookup", "pad_lines"]
@@ -72,6 +72,84 @@ def _count(panels, panel, rows, indices, at, stride, units, halves, sums):  # ty
                 pairs_2_split(halves, 0, indices, start, stride, steps, sums, row * _WIDTH)
 
 
+@inlined
+def _multiply(  # type: ignore[no-untyped-def]
+    plan,
+    bits,
+    row_plane,
+    sums,
+    starts,
+    image_bytes,
+    offsets,
+    sizes,
+    pixels,
+    index,
+    border,
+    panels,
+    columns,
+    padding,
+    scale,
+    shift,
+    out,
+    first,
+    last,
+    begin,
+    end,
+    block,
+    short,
+    indices,
+    s16,
+    total,
+    halves,
+):
+    planes, groups, outputs, units = plan[1], plan[3], plan[4], plan[8]
+    positions, stride = len(starts), 2 * (units + STEP) + 32
+    pairs = block // 2
+    for row in range(first, last, block):
+        rows = min(block, last - row)
+        for group in range(groups):
+            for plane in range(planes):
+                base = plane * row_plane + group * plan[7] + row // positions * image_bytes
+                position = row % positions
+                to = plane * pairs * stride
+                for r in range(0, rows, 2):
+                    a = base + starts[position]
+                    base, position = next_row(base, position, positions, image_bytes)
+                    b = base + starts[position] if r + 1 < rows else a
+                    base, position = next_row(base, position, positions, image_bytes)
+                    _expand(bits, a, b, offsets, sizes, units, indices, to)
+                    to += stride
+            for p in range(begin, end):
+                panel = group * plan[10] + p * _WIDTH * units
+                used = (rows + 3) // 4 * 4 * _WIDTH
+                if short:
+                    s16[:used] = 0
+                    _count(panels, panel, rows, indices, 0, stride, units, halves, s16)
+                else:
+                    total[:used] = 0
+                    for i in range(planes):
+                        for j in range(plan[2]):
+                            done = 0
+                            while done < units:
+                                size = min(_MOST_UNITS, units - done)
+                                s16[:used] = 0
+                                at = i * pairs * stride + 2 * done
+                                weights = panel + j * plan[9] + done * _WIDTH
+                                _count(
+                                    *(panels, weights, rows, indices, at, stride, size),
+                                    *(halves, s16),
+                                )
+                                for k in range(used):
+                                    total[k] += np.int32(s16[k]) << (i + j)
+                                done += size
+                column = group * outputs + p * _WIDTH
+                valid = min(_WIDTH, outputs - p * _WIDTH)
+                finish_rows(
+                    *(plan, short, s16, total, _WIDTH, sums, pixels, index, border, positions),
+                    *(columns, padding, scale, shift, out, row, rows, group, column, valid),
+                )
+
+
 @compiled
 def multiply_lookup(  # type: ignore[no-untyped-def]
     plan,
@@ -103,82 +181,21 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     bytes past its end. ``pixels``, ``index``, ``border`` and ``padding`` are those of
     :func:`~ste_lightning.kernels.native.multiply_gathered`.
     """
-    planes, groups, outputs, taps, units = plan[1], plan[3], plan[4], plan[5], plan[8]
-    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
-    positions, all_outputs = len(starts), outputs * groups
+    planes, units = plan[1], plan[8]
     stride = 2 * (units + STEP) + 32
     short = planes * plan[2] == 1 and units <= _MOST_UNITS
     block = min(max(_INDICES // (planes * stride) // 4 * 4, 16), _MOST_ROWS)
-    block = min(block, (last - first + 3) // 4 * 4)
-    pairs = block // 2
-    indices = np.zeros(planes * pairs * stride, np.uint16)
+    blocks = max(1, (last - first + block - 1) // block)  # of the same size, to split weights once
+    block = (last - first + 4 * blocks - 1) // (4 * blocks) * 4
+    indices = np.zeros(planes * block // 2 * stride, np.uint16)
     s16 = np.empty(block * _WIDTH, np.uint16)
     total = np.empty(1 if short else block * _WIDTH, np.int32)
     halves = np.empty(2 * _WIDTH * _SPLIT if block > _FEW else 1, np.uint8)
-    for row in range(first, last, block):
-        rows = min(block, last - row)
-        for group in range(groups):
-            for plane in range(planes):
-                base = plane * row_plane + group * plan[7]
-                for r in range(0, rows, 2):
-                    m = row + r
-                    a = base + m // positions * image_bytes + starts[m % positions]
-                    m = min(m + 1, last - 1)
-                    b = base + m // positions * image_bytes + starts[m % positions]
-                    to = (plane * pairs + r // 2) * stride
-                    _expand(bits, a, b, offsets, sizes, units, indices, to)
-            for p in range(begin, end):
-                panel = group * plan[10] + p * _WIDTH * units
-                used = (rows + 3) // 4 * 4 * _WIDTH
-                if short:
-                    s16[:used] = 0
-                    _count(panels, panel, rows, indices, 0, stride, units, halves, s16)
-                else:
-                    total[:used] = 0
-                    for i in range(planes):
-                        for j in range(plan[2]):
-                            done = 0
-                            while done < units:
-                                size = min(_MOST_UNITS, units - done)
-                                s16[:used] = 0
-                                at = i * pairs * stride + 2 * done
-                                weights = panel + j * plan[9] + done * _WIDTH
-                                _count(
-                                    *(panels, weights, rows, indices, at, stride, size),
-                                    *(halves, s16),
-                                )
-                                for k in range(used):
-                                    total[k] += np.int32(s16[k]) << (i + j)
-                                done += size
-                column = group * outputs + p * _WIDTH
-                valid = min(_WIDTH, outputs - p * _WIDTH)
-                for r in range(rows):
-                    m = row + r
-                    position = m % positions
-                    from_row = np.int32(0)
-                    if row_slope != 0:
-                        for t in range(taps):
-                            pixel = np.int64(index[position * taps + t])
-                            if pixel >= 0:
-                                from_row += sums[(m // positions * pixels + pixel) * groups + group]
-                        from_row *= row_slope
-                    finish_row(
-                        short,
-                        s16,
-                        total,
-                        r * _WIDTH,
-                        slope,
-                        from_row,
-                        columns,
-                        scale,
-                        shift,
-                        column,
-                        padding,
-                        border[position] * all_outputs + column,
-                        out,
-                        m * all_outputs + column,
-                        valid,
-                    )
+    _multiply(
+        *(plan, bits, row_plane, sums, starts, image_bytes, offsets, sizes, pixels, index, border),
+        *(panels, columns, padding, scale, shift, out, first, last, begin, end),
+        *(block, short, indices, s16, total, halves),
+    )
 
 
 @compiled

@@ -3,7 +3,7 @@
 The micro-kernels count X = sum over bit planes i, j of 2^(i+j) popcount(x_i xor w_j). What a
 caller gets is ``((slope X + from_row + from_column) / 2 + padding) * scale + shift`` as float32;
 :mod:`.affine` has the coefficients. A ``plan`` holds the integers that describe the weights; its
-entries are named by :func:`~ste_lightning.kernels.plan.plan_of`.
+entries are named by ``Prepared.plan``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.epilogue import finish_row
-from ste_lightning.kernels.gather import gather
+from ste_lightning.kernels.rows import finish_rows, gather_rows
 from ste_lightning.kernels.tiles import tile
 
 __all__ = ["multiply", "multiply_gathered"]
@@ -117,7 +116,7 @@ def multiply(  # type: ignore[no-untyped-def]
     ``padding`` holds a zero per output.
     """
     fmt, outputs, stride, units = plan[0], plan[4], plan[7], plan[8]
-    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
+    index, border = np.zeros(1, np.int32), np.zeros(1, np.int64)
     width = 32 if fmt == 2 else 64
     step = _rows(fmt)
     unit = 4 if fmt == 2 else 1
@@ -134,27 +133,10 @@ def multiply(  # type: ignore[no-untyped-def]
             count = min(step, last - m)
             row = m * stride
             _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total, short)
-            for r in range(count):
-                from_row = np.int32(0)
-                if row_slope != 0:
-                    from_row = row_slope * sums[m + r]
-                finish_row(
-                    short,
-                    s16,
-                    total,
-                    r * width,
-                    slope,
-                    from_row,
-                    columns,
-                    scale,
-                    shift,
-                    column,
-                    padding,
-                    column,
-                    out,
-                    (m + r) * outputs + column,
-                    valid,
-                )
+            finish_rows(
+                *(plan, short, s16, total, width, sums, 1, index, border, 1, columns, padding),
+                *(scale, shift, out, m, count, 0, column, valid),
+            )
             m += step
 
 
@@ -184,7 +166,6 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     """
     fmt, input_bits, groups, outputs, taps = plan[0], plan[1], plan[3], plan[4], plan[5]
     size, units = plan[7], plan[8]
-    slope, row_slope = np.int32(plan[11]), np.int32(plan[12])
     width = 32 if fmt == 2 else 64
     step = _rows(fmt)
     unit = 4 if fmt == 2 else 1
@@ -195,27 +176,14 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     stride = taps * size
     plane = _BLOCK * stride
     rows = np.zeros(input_bits * plane + 8, np.uint8)
-    position = np.empty(_BLOCK, np.int64)
-    image = np.empty(_BLOCK, np.int64)
-    all_outputs = outputs * groups
     block = first
     while block < last:
         in_block = min(_BLOCK, last - block)
-        position[0] = block % positions
-        image[0] = block // positions * pixels
-        for r in range(1, in_block):
-            position[r] = position[r - 1] + 1
-            image[r] = image[r - 1]
-            if position[r] == positions:
-                position[r] = 0
-                image[r] += pixels
         for group in range(groups):
-            for i in range(input_bits):
-                for r in range(in_block):
-                    base = i * row_plane + (image[r] * groups + group) * size
-                    to = i * plane + r * stride
-                    at = position[r] * taps
-                    gather(bits, base, groups * size, index, at, taps, size, rows, to)
+            gather_rows(
+                *(plan, bits, row_plane, pixels, index, positions, group, block, in_block),
+                *(rows, plane),
+            )
             column = group * outputs
             panel = group * plan[10]
             end = column + outputs
@@ -228,31 +196,11 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                     _tile(
                         plan, count, panels, panel, rows, at, plane, stride, s16, s32, total, short
                     )
-                    for r in range(start, start + count):
-                        from_row = np.int32(0)
-                        if row_slope != 0:
-                            for t in range(taps):
-                                pixel = np.int64(index[position[r] * taps + t])
-                                if pixel >= 0:
-                                    from_row += sums[(image[r] + pixel) * groups + group]
-                            from_row *= row_slope
-                        finish_row(
-                            short,
-                            s16,
-                            total,
-                            (r - start) * width,
-                            slope,
-                            from_row,
-                            columns,
-                            scale,
-                            shift,
-                            column,
-                            padding,
-                            border[position[r]] * all_outputs + column,
-                            out,
-                            (block + r) * all_outputs + column,
-                            valid,
-                        )
+                    finish_rows(
+                        *(plan, short, s16, total, width, sums, pixels, index, border, positions),
+                        *(columns, padding, scale, shift, out, block + start, count, group),
+                        *(column, valid),
+                    )
                     start += step
                 column += width
                 panel += width * units * unit

@@ -15,6 +15,7 @@ __all__ = [
     "lay_out",
     "lay_out_depthwise",
     "lay_out_digits",
+    "terms_of_depthwise",
 ]
 
 Bytes = NDArray[np.uint8]
@@ -68,8 +69,7 @@ LAYOUTS = {
     "digits": Layout(3, 32, 4, 4, 32, 4, 8, 8, 256),
     "wide_digits": Layout(4, 32, 2, 4, 32, 2, 8, 8, 512),
     "lookup_2x1": Layout(5, 64, 1, 4, 32, 8, 1, 2, 250),
-    "lookup_2x2": Layout(6, 64, 1, 2, 32, 4, 2, 2, 252),
-    "depthwise": Layout(7, 32, 1, 1, 1, 1, 8, 8),
+    "depthwise": Layout(6, 32, 1, 1, 1, 1, 8, 8),
 }
 
 
@@ -151,6 +151,14 @@ def lay_out_depthwise(values: NDArray[np.int8]) -> Bytes:
     split = padded.reshape(blocks, 2, 2, 8, pairs, 2)
     out.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)[:] = split.transpose(0, 4, 2, 1, 3, 5)
     return out
+
+
+def terms_of_depthwise(panels: Bytes, outputs: int, terms: int) -> NDArray[np.int16]:
+    """Return the weights that :func:`lay_out_depthwise` laid out, (outputs, taps x channels)."""
+    blocks, pairs = -(-outputs // 32), -(-terms // 2)
+    split = panels.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)
+    values = split.transpose(0, 3, 2, 4, 1, 5).reshape(blocks * 32, 2 * pairs)
+    return np.ascontiguousarray(values[:outputs, :terms], np.int16)
 
 
 def lane_order(layout: Layout) -> NDArray[np.int64]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 from llvmlite import ir
 from numba import types
+from torch import Tensor
 
 from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.threads import share
 
-__all__ = ["codes_to_pixels", "to_planar", "transpose"]
+__all__ = ["by_pixel", "codes_to_pixels", "to_planar", "transpose"]
 
 _EIGHT = ir.VectorType(ir.FloatType(), 8)
 _ARRAY = types.Array(types.float32, 1, "C")
@@ -145,3 +149,17 @@ def codes_to_pixels(codes_, out_, pixels, channels, first, last):  # type: ignor
         for k in range(c, min(c + 8, channels)):
             for p in range(whole, pixels):
                 out[start + p * channels + k] = codes[start + k * pixels + p]
+
+
+def by_pixel(x: Tensor) -> Tensor:
+    """Return images (images, channels, *size) as contiguous (images, *size, channels)."""
+    last = x.movedim(1, -1)
+    if x.dtype != torch.uint8 or last.is_contiguous() or not x.is_contiguous():
+        return last.contiguous()
+    images, channels = x.shape[:2]
+    pixels = math.prod(x.shape[2:])
+    out = torch.empty(images, *x.shape[2:], channels, dtype=torch.uint8)
+    places = (x.data_ptr(), out.data_ptr(), pixels, channels)
+    least = 1 + (1 << 14) // max(pixels, 1)
+    share(lambda a, b: codes_to_pixels(*places, a, b), images * -(-channels // 8), least)
+    return out

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,153 +12,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ste_lightning.errors import require
-from ste_lightning.kernels.affine import Codes
-from ste_lightning.kernels.direct import Runs, runs_of_image, runs_of_rows
+from ste_lightning.kernels.chain import products
+from ste_lightning.kernels.geometry import Geometry, Index, index_of
+from ste_lightning.kernels.grouped import convolve_grouped
+from ste_lightning.kernels.site import float_site, row_site
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["Geometry", "best_format", "convolve", "default_format", "fits_one_call", "linear"]
+__all__ = ["convolve", "linear"]
 
 _NONE = np.empty(0, np.int32)
-_NO_FLOATS = np.empty(0, np.float32)
-_ZERO = np.zeros(1, np.int64)
-_FIRST = np.zeros(1, np.int32)
 
 
-@functools.cache
-def default_format() -> str:
-    """Return the fastest format on this machine; ``"torch"`` where numba is missing."""
-    if importlib.util.find_spec("numba") is None:
-        return "torch"
-    from ste_lightning.kernels.target import chosen_format
-
-    return chosen_format()
-
-
-def best_format(
-    inputs: Codes, weights: Codes, groups: int = 1, channels: int = 0, outputs: int = 0
-) -> str:
-    """Return the fastest format for operands of these bits on this machine.
-
-    Args:
-        inputs, weights: the operands.
-        groups: of a convolution, with ``channels`` and ``outputs`` in each.
-
-    Measured with AVX2, 4096 x 4096, batch 16, relative to one pass of ``lookup_2x1``: a bit plane
-    takes 1 as well, ``digits`` 4 whatever the bits, ``lookup_2x2`` 1.9 instead of 2. Bit planes
-    cost a pass for every pair of bits, ``lookup_2x1`` one for every weight bit and two input bits.
-    """
-    planes = default_format()
-    if planes == "torch":
-        return planes
-    if groups > 1 and channels <= _FEW and outputs <= _FEW:
-        return "depthwise"
-    if planes != "lookup":
-        fewest = 6 if planes == "words" else 4
-        several = min(inputs.bits, weights.bits) > 1 and inputs.bits * weights.bits >= fewest
-        return "digits" if several else planes
-    if inputs.bits == 1:
-        return planes if weights.bits <= 4 else "digits"
-    if inputs.bits == weights.bits == 2:
-        return "lookup_2x2"
-    passes = weights.bits * -(-inputs.bits // 2)
-    return "lookup_2x1" if weights.bits <= 2 and passes <= 4 else "digits"
-
-
-_FEW = 4  # channels and outputs of a group; then lanes of outputs take a third of the time
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """A convolution's geometry, per spatial dimension; ``padding`` is (before, after)."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-
-    def output(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Return the spatial size of the output.
-
-        Raises:
-            ConfigurationError: if the kernel is larger than the padded input.
-        """
-        parts = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        found = tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in parts)
-        require(min(found) > 0, "input size", tuple(size), "it is smaller than the kernel")
-        return found
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Where a convolution reads.
-
-    Attributes:
-        pixels: the input pixel under each tap at each output position, -1 outside the input.
-        border: which of ``borders`` each output position has.
-        borders: the different sets of taps outside the input, 1.0 for outside.
-        output: the output's spatial size.
-        inputs, positions: number of input pixels and of output positions.
-    """
-
-    pixels: NDArray[np.int32]
-    border: NDArray[np.int64]
-    borders: NDArray[np.float32]
-    output: tuple[int, ...]
-    inputs: int
-    positions: int
-
-
-_Placed = tuple[_Index, NDArray[np.float32], Runs]
-
-
-@functools.lru_cache(maxsize=64)
-def _index(geometry: Geometry, size: tuple[int, ...]) -> _Index:
-    """Return the index of a convolution over inputs of a size."""
-    axes = []
-    for n, k, s, p, d, o in zip(
-        size,
-        geometry.kernel,
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        geometry.output(size),
-        strict=True,
-    ):
-        at = np.arange(o)[:, None] * s - p[0] + np.arange(k)[None, :] * d
-        axes.append(np.where((at >= 0) & (at < n), at, -1))
-    dims = len(size)
-    pixel = np.zeros([1] * (2 * dims), np.int64)
-    outside = np.zeros([1] * (2 * dims), bool)
-    for axis, at in enumerate(axes):
-        shape = [1] * (2 * dims)
-        shape[axis], shape[dims + axis] = at.shape
-        pixel = pixel * size[axis] + at.reshape(shape)
-        outside = outside | (at.reshape(shape) < 0)
-    taps = int(np.prod(geometry.kernel))
-    pixels = np.where(outside, -1, pixel).astype(np.int32).reshape(-1, taps)
-    borders, border = np.unique(pixels < 0, axis=0, return_inverse=True)
-    return _Index(
-        pixels.ravel(),
-        border.astype(np.int64).ravel(),
-        borders.astype(np.float32),
-        geometry.output(size),
-        int(np.prod(size)),
-        len(pixels),
-    )
+_Placed = tuple[Index, NDArray[np.float32]]
 
 
 def _at_borders(w: Prepared, geometry: Geometry, size: tuple[int, ...]) -> _Placed:
     """Return the index for these weights and inputs of a size, made once."""
     placed: _Placed | None = w.cache.get((geometry, size))
     if placed is None:
-        index = _index(geometry, size)
+        index = index_of(geometry, size)
         if len(w.cache) >= 64:
             w.cache.clear()
-        runs = runs_of_image(geometry, size, w.groups, w.row_bytes)
         padding = (index.borders @ w.padding).ravel()
-        placed = w.cache[geometry, size] = (index, padding, runs)
+        placed = w.cache[geometry, size] = (index, padding)
     return placed
 
 
@@ -184,72 +59,25 @@ def _room(rows: int, size: int, planes: int) -> NDArray[np.uint8]:
     return bits
 
 
-def _native(w: Prepared) -> Any:
-    """Return the compiled products of a format; the first call imports numba."""
-    if w.layout.of_products:
-        from ste_lightning.kernels import integers
-
-        return integers
-    from ste_lightning.kernels import native
-
-    return native
-
-
 @functools.lru_cache(maxsize=64)
 def _zeros(count: int) -> NDArray[np.float32]:
     return np.zeros(count, np.float32)
 
 
-def _needs_sums(w: Prepared) -> bool:
-    return w.coefficients.row_slope != 0
-
-
 def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> _Packed:
     """Pack rows x (groups x channels): float32 to be quantized to one bit, or uint8 codes."""
-    from ste_lightning.kernels import packing
+    from ste_lightning.kernels import code_rows
 
     rows, size = len(x), w.row_bytes * w.groups
     bits = _room(rows, size, w.input_planes)
-    needs_sums = _needs_sums(w)
-    sums = np.empty(rows * w.groups, np.int32) if needs_sums else _NONE
-    flat = x.numpy().reshape(-1)
-    if w.layout.of_products:
-        from ste_lightning.kernels import code_rows
+    sums = np.empty(rows * w.groups, np.int32) if w.coefficients.row_slope else _NONE
+    flat = (x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)).numpy().reshape(-1)
 
-        flat = (x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)).numpy().reshape(-1)
+    def digits(first: int, last: int) -> None:
+        code_rows.pack_digits(w.plan, flat, bits, rows * size, sums, first, last)
 
-        def digits(first: int, last: int) -> None:
-            code_rows.pack_digits(w.plan, flat, bits, rows * size, sums, first, last)
-
-        share(digits, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
-        return _Packed(bits, rows * size, sums)
-    if x.dtype == torch.uint8:
-        if needs_sums:
-            grouped = x.view(rows * w.groups, w.channels)
-            sums = grouped.sum(1, dtype=torch.int32).numpy()
-        for bit in range(w.inputs.bits):
-            at = bit * rows * size
-
-            def planes(first: int, last: int, bit: int = bit, at: int = at) -> None:
-                packing.pack_codes(w.plan, flat, bit, bits, at, first, last)
-
-            share(planes, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
-        return _Packed(bits, rows * size, sums)
-    factor, offset = _affine(scale, shift)
-
-    def binary(first: int, last: int) -> None:
-        packing.pack_rows(w.plan, flat, factor, offset, bits, sums, first, last)
-
-    share(binary, rows, least=1 + (1 << 17) // max(x.shape[1], 1))
+    share(digits, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
     return _Packed(bits, rows * size, sums)
-
-
-def _affine(
-    scale: Tensor | None, shift: Tensor | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if scale is None or shift is None:
-        return _NO_FLOATS, _NO_FLOATS
-    return scale.contiguous().numpy(), shift.contiguous().numpy()
 
 
 def _bits(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -260,9 +88,9 @@ def _bits(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
 
 
 def _torch_values(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    """Return the integers that the inputs stand for, as float32 (x with channels last)."""
+    """Return the integers that the inputs stand for, in the type of ``w.values``."""
     codes = x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)
-    return codes.float() * w.inputs.step + w.inputs.offset
+    return codes.to(w.values.dtype) * w.inputs.step + w.inputs.offset
 
 
 def linear(
@@ -281,17 +109,14 @@ def linear(
     """
     if w.format == "torch":
         values = _torch_values(x, w, scale, shift)
-        y = values @ w.values[:, 0, :].T
+        y = (values @ w.values[:, 0, :].T).float()
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
+    if not w.layout.of_products:
+        return products(x, row_site(w), scale, shift)
     rows = x.shape[0]
     x = x.contiguous()
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
-        return out
-    if _at_once(x.dtype, w, rows, scale, shift):
-        _once().linear_once(
-            w.record, x.data_ptr(), *_thresholds(scale, shift), out.data_ptr(), rows
-        )
         return out
     packed = _pack(x, w, scale, shift)
     part = _of_rows(w, packed, out.numpy().reshape(-1))
@@ -308,48 +133,12 @@ def linear(
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 
 
-def _at_once(
-    dtype: torch.dtype, w: Prepared, rows: int, scale: Tensor | None, shift: Tensor | None
-) -> bool:
-    """Return whether one compiled call on this thread computes ``rows`` contiguous rows."""
-    plain = dtype == torch.float32 and not w.layout.of_products
-    if scale is not None and shift is not None:
-        plain &= scale.dtype == shift.dtype == torch.float32
-        plain &= scale.is_contiguous() and shift.is_contiguous()
-    return plain and fits_one_call(w, rows)
-
-
-def fits_one_call(w: Prepared, rows: int) -> bool:
-    """Return whether threads would not speed up the product with so many rows."""
-    return w.work * rows < 2 * _LEAST_WORK or torch.get_num_threads() == 1
-
-
-@functools.cache
-def _once() -> Any:
-    """Return the products in one compiled call, importing numba at the first one."""
-    from ste_lightning.kernels import once
-
-    return once
-
-
-def _thresholds(scale: Tensor | None, shift: Tensor | None) -> tuple[int, int, int]:
-    """Return the thresholds' addresses and their number."""
-    if scale is None or shift is None:
-        return 0, 0, 0
-    return scale.data_ptr(), shift.data_ptr(), scale.numel()
-
-
 def _of_rows(w: Prepared, packed: _Packed, out: NDArray[np.float32]) -> Callable[..., None]:
     """Return the product of packed rows: a function of (first, last, begin, end)."""
-    if w.format == "lookup":
-        from ste_lightning.kernels.lookup import multiply_lookup
+    from ste_lightning.kernels.integers import multiply
 
-        runs = runs_of_rows(w.row_bytes)
-        where = (packed.bits, packed.plane, packed.sums, runs.starts, runs.image)
-        taps = (runs.offsets, runs.sizes, 1, _FIRST, _ZERO)
-        return functools.partial(_call, multiply_lookup, w, (*where, *taps), _zeros(w.outputs), out)
     inputs = (packed.bits, packed.plane, packed.sums)
-    return functools.partial(_call, _native(w).multiply, w, inputs, _zeros(w.outputs), out)
+    return functools.partial(_call, multiply, w, inputs, _zeros(w.outputs), out)
 
 
 def _call(
@@ -368,26 +157,12 @@ def _of_images(
     w: Prepared, packed: _Packed, images: int, placed: _Placed, out: NDArray[np.float32]
 ) -> Callable[[int, int], None]:
     """Return the convolution of packed images: a function of a range of output positions."""
-    index, padding, runs = placed
-    if w.format != "lookup":
-        pixels = (index.inputs, index.pixels, index.border, index.positions)
-        inputs = (packed.bits, packed.plane, packed.sums, *pixels)
-        return functools.partial(_call, _native(w).multiply_gathered, w, inputs, padding, out)
-    from ste_lightning.kernels.lookup import multiply_lookup, pad_lines
+    from ste_lightning.kernels.integers import multiply_gathered
 
-    bits, plane = packed.bits, packed.plane
-    if len(runs.lines) > 0:
-        dense, dense_plane = bits, plane
-        plane = images * runs.image
-        bits = np.zeros(w.input_planes * plane + 16, np.uint8)
-        for i in range(w.input_planes):
-            source, target = dense[i * dense_plane :], bits[i * plane :]
-            pad_lines(source, images, runs.lines, runs.line, runs.image, target)
-    where = (bits, plane, packed.sums, runs.starts, runs.image)
-    taps = (runs.offsets, runs.sizes, index.inputs, index.pixels, index.border)
-    panels = -(-w.outputs // w.layout.width)
-    product = functools.partial(_call, multiply_lookup, w, (*where, *taps), padding, out)
-    return lambda first, last: product(first, last, 0, panels)
+    index, padding = placed
+    inputs = (packed.bits, packed.plane, packed.sums)
+    where = (*inputs, index.inputs, index.pixels, index.border, index.positions)
+    return functools.partial(_call, multiply_gathered, w, where, padding, out)
 
 
 def convolve(
@@ -406,130 +181,30 @@ def convolve(
         scale, shift: as in :func:`linear`.
 
     Returns:
-        (images, outputs, *output size), float32, stored with the channels last.
+        (images, outputs, *output size), float32, stored with the channels last; of a depthwise
+        convolution either so or like ``x``.
     """
     if w.format == "torch":
         y = _convolve_torch(x, w, geometry, scale, shift)
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
+    if not w.layout.of_products and w.format != "depthwise":
+        site = float_site(w, geometry, tuple(x.shape[2:]))
+        return products(x, site, scale, shift).movedim(-1, 1)
     images, outputs = len(x), w.groups * w.outputs
     placed = _at_borders(w, geometry, tuple(x.shape[2:]))
-    index, padding, _ = placed
-    out = torch.empty(images, *index.output, outputs)
+    index, padding = placed
     if w.format == "depthwise":
-        if out.numel() > 0:
-            _convolve_depthwise(x, w, index, padding, scale, shift, out)
-        return out.movedim(-1, 1)
-    packed = _pack_images(x, w, scale, shift)
+        return convolve_grouped(x, w, geometry, index, padding, scale, shift)
+    from ste_lightning.kernels.planar import by_pixel
+
+    out = torch.empty(images, *index.output, outputs)
+    rows = by_pixel(x).view(-1, x.shape[1])
+    packed = _pack(rows, w, scale, shift)
     if out.numel() > 0:
         part = _of_images(w, packed, images, placed, out.numpy().reshape(-1))
         least = 1 + _LEAST_WORK // (w.work * w.groups)
         share(part, images * index.positions, least, 16)
     return out.movedim(-1, 1)
-
-
-def _convolve_depthwise(
-    x: Tensor,
-    w: Prepared,
-    index: _Index,
-    padding: NDArray[np.float32],
-    scale: Tensor | None,
-    shift: Tensor | None,
-    out: Tensor,
-) -> None:
-    """Write to ``out`` the convolution of groups of few channels."""
-    from ste_lightning.kernels import depthwise
-
-    pixels = len(x) * index.inputs
-    outputs, channels = w.groups * w.outputs, w.groups * w.channels
-    lanes = -(-outputs // 32) * 32
-    plane = pixels * lanes
-    bits = np.zeros(w.channels * plane + lanes, np.uint8)
-    alone = w.channels == w.outputs == 1  # then codes need not be copied to their lanes
-    least = 1 + (1 << 17) // channels
-    last = x.movedim(1, -1)
-    codes, size = (bits, lanes) if alone else (np.empty(pixels * channels, np.uint8), channels)
-    strict = not w.inputs.signs
-    factor, offset = _affine(scale, shift)
-    if x.dtype == torch.uint8:
-        codes = last.contiguous().numpy().reshape(-1)
-        alone = False
-    elif alone and index.inputs >= 32 and x.is_contiguous() and not last.is_contiguous():
-        flat = x.numpy().reshape(-1)
-
-        def images(a: int, b: int) -> None:
-            depthwise.binary_planar(
-                flat, channels, index.inputs, strict, factor, offset, codes, size, a, b
-            )
-
-        share(images, len(x), 1 + least // index.inputs)
-    else:
-        flat = last.contiguous().numpy().reshape(-1)
-        share(
-            lambda a, b: depthwise.binary_rows(
-                flat, channels, strict, factor, offset, codes, size, a, b
-            ),
-            pixels,
-            least,
-        )
-    if not alone:
-        share(
-            lambda a, b: depthwise.spread_codes(
-                codes, w.channels, w.groups, w.outputs, bits, lanes, plane, a, b
-            ),
-            pixels,
-            least,
-        )
-    share(
-        lambda a, b: depthwise.convolve(
-            bits,
-            lanes,
-            plane,
-            w.channels,
-            w.in_16_bits,
-            w.coefficients.slope,
-            index.inputs,
-            index.pixels,
-            index.border,
-            index.positions,
-            w.taps,
-            w.panels,
-            w.coefficients.columns,
-            padding,
-            w.scale,
-            w.shift,
-            out.numpy().reshape(-1),
-            a,
-            b,
-        ),
-        len(x) * index.positions,
-        1 + (1 << 19) // (w.taps * w.channels * lanes),
-    )
-
-
-def _pack_images(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> _Packed:
-    """Pack images; pixel by pixel if they are stored so, else plane by plane."""
-    images, channels = x.shape[:2]
-    last = x.movedim(1, -1)
-    pixels = math.prod(x.shape[2:])
-    planar = x.dtype != torch.uint8 and x.is_contiguous() and not _needs_sums(w)
-    planar = planar and not w.layout.of_products
-    if last.is_contiguous() or not planar:
-        rows = last.contiguous().view(images * pixels, channels)
-        return _pack(rows, w, scale, shift)
-    from ste_lightning.kernels import packing
-
-    size = w.row_bytes * w.groups
-    bits = _room(images * pixels, size, 1)
-    if w.channels % (8 * w.layout.unit):
-        bits[:] = 0
-    flat = x.numpy().reshape(-1)
-    factor, offset = _affine(scale, shift)
-
-    def part(first: int, last: int) -> None:
-        packing.pack_planar(w.plan, flat, pixels, factor, offset, bits, first, last)
-
-    share(part, images, 1 + (1 << 17) // max(channels * pixels, 1))
-    return _Packed(bits, images * pixels * size, _NONE)
 
 
 def _convolve_torch(
@@ -545,8 +220,9 @@ def _convolve_torch(
         torch.nn.functional.conv3d,
     )[len(geometry.kernel) - 1]
     y: Tensor = convolution(padded, weight, None, geometry.stride, 0, geometry.dilation, w.groups)
+    y = y.float()
     if w.padding.any():
-        index = _index(geometry, tuple(x.shape[2:]))
+        index = index_of(geometry, tuple(x.shape[2:]))
         correction = torch.from_numpy((index.borders @ w.padding)[index.border])
         y = y + correction.T.reshape(1, -1, *y.shape[2:])
     shape = (1, -1, *[1] * (y.dim() - 2))

@@ -11,6 +11,7 @@ from numba.core import cgutils
 
 from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import emitted, inlined
+from ste_lightning.kernels.target import has_avx2
 
 __all__ = ["MOST_COMPARED", "count_planes", "count_rows", "search_rows"]
 
@@ -77,52 +78,98 @@ def _count_32(
     ), code
 
 
-@emitted
-def _nearest_32(
-    typing: Any, x: Any, start: Any, scale: Any, table: Any, origin: Any, slope: Any, last: Any,
-    out: Any,
-) -> Any:  # fmt: skip
-    """Write the codes of 32 elements by comparing each with one threshold of :func:`_near`."""
+def _look_up(builder: Any, table: Any, near: Any) -> Any:
+    """Return the table's entries of these numbers."""
+    found: Any = ir.Constant(_VALUES, ir.Undefined)
+    for i in range(_LANES):
+        lane = ir.Constant(ir.IntType(32), i)
+        at = builder.zext(builder.extract_element(near, lane), ir.IntType(64))
+        one = builder.load(builder.gep(table, [at]))
+        found = builder.insert_element(found, one, lane)
+    return found
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x_, start_, scale_, table_, origin_, slope_, last_, out_ = args
 
-        def data(position: int, array: Any) -> Any:
-            return context.make_array(signature.args[position])(context, builder, array).data
+def _look_up_16(builder: Any, table: Any, near: Any) -> Any:
+    """As :func:`_look_up`, of the first 16 entries: both registers that they fill are permuted."""
+    eight, numbers = (ir.VectorType(kind, 8) for kind in (ir.FloatType(), ir.IntType(32)))
+    kind = ir.FunctionType(eight, [eight, numbers])
+    name = "llvm.x86.avx2.permps"
+    permute = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    halves = []
+    for half in range(2):
+        place = builder.gep(table, [ir.Constant(ir.IntType(64), 8 * half)])
+        value = builder.load(builder.bitcast(place, eight.as_pointer()))
+        value.align = 4
+        halves.append(value)
 
-        def splat(value: Any) -> Any:
-            undefined = ir.Constant(_VALUES, ir.Undefined)
-            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(one, undefined, ir.Constant(_COUNTS, [0] * _LANES))
+    def part(value: Any, lanes: range) -> Any:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), [*lanes])
+        return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
-        source = builder.bitcast(builder.gep(data(0, x_), [start_]), _VALUES.as_pointer())
-        values = builder.load(source)
-        values.align = 4
-        values = builder.fmul(values, splat(scale_))
-        place = builder.fmul(builder.fsub(values, splat(origin_)), splat(slope_))
-        place = builder.fadd(place, ir.Constant(_VALUES, [0.5] * _LANES))
-        most, zero = splat(last_), ir.Constant(_VALUES, None)
-        place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
-        place = builder.select(builder.fcmp_ordered(">", place, zero), place, zero)
-        near = builder.fptosi(place, _COUNTS)
-        compared: Any = ir.Constant(_VALUES, ir.Undefined)
-        thresholds = data(3, table_)
-        for i in range(_LANES):
-            lane = ir.Constant(ir.IntType(32), i)
-            at = builder.zext(builder.extract_element(near, lane), ir.IntType(64))
-            one = builder.load(builder.gep(thresholds, [at]))
-            compared = builder.insert_element(compared, one, lane)
-        reached = builder.fcmp_unordered(">=", values, compared)
-        codes = builder.trunc(builder.sub(near, builder.sext(reached, _COUNTS)), _CODES)
-        target = builder.bitcast(builder.gep(data(7, out_), [start_]), _CODES.as_pointer())
-        builder.store(codes, target).align = 1
-        return context.get_dummy_value()
+    parts = []
+    for first in range(0, _LANES, 8):
+        some = part(near, range(first, first + 8))
+        upper = builder.icmp_signed(">", some, ir.Constant(numbers, [7] * 8))
+        lower, higher = (builder.call(permute, [half, some]) for half in halves)
+        parts.append(builder.select(upper, higher, lower))
+    while len(parts) > 1:
+        size = range(2 * parts[0].type.count)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(size)), [*size])
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [builder.shuffle_vector(a, b, mask) for a, b in pairs]
+    return parts[0]
 
-    number = types.float32
-    return types.none(
-        *(_FLOATS, types.int64, number, _FLOATS, number, number, number),
-        types.Array(types.uint8, 1, "C"),
-    ), code
+
+def _nearest(few: bool) -> Any:
+    """Return what writes the codes of 32 elements by comparing each with one threshold.
+
+    It is that of :func:`_near`, among at most 16 if ``few``.
+    """
+
+    def nearest_32(
+        typing: Any, x: Any, start: Any, scale: Any, table: Any, origin: Any, slope: Any, last: Any,
+        out: Any,
+    ) -> Any:  # fmt: skip
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x_, start_, scale_, table_, origin_, slope_, last_, out_ = args
+
+            def data(position: int, array: Any) -> Any:
+                return context.make_array(signature.args[position])(context, builder, array).data
+
+            def splat(value: Any) -> Any:
+                undefined = ir.Constant(_VALUES, ir.Undefined)
+                one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+                return builder.shuffle_vector(one, undefined, ir.Constant(_COUNTS, [0] * _LANES))
+
+            source = builder.bitcast(builder.gep(data(0, x_), [start_]), _VALUES.as_pointer())
+            values = builder.load(source)
+            values.align = 4
+            values = builder.fmul(values, splat(scale_))
+            place = builder.fmul(builder.fsub(values, splat(origin_)), splat(slope_))
+            place = builder.fadd(place, ir.Constant(_VALUES, [0.5] * _LANES))
+            most, zero = splat(last_), ir.Constant(_VALUES, None)
+            place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
+            place = builder.select(builder.fcmp_ordered(">", place, zero), place, zero)
+            near = builder.fptosi(place, _COUNTS)
+            look_up = _look_up_16 if few and has_avx2() else _look_up
+            compared = look_up(builder, data(3, table_), near)
+            reached = builder.fcmp_unordered(">=", values, compared)
+            codes = builder.trunc(builder.sub(near, builder.sext(reached, _COUNTS)), _CODES)
+            target = builder.bitcast(builder.gep(data(7, out_), [start_]), _CODES.as_pointer())
+            builder.store(codes, target).align = 1
+            return context.get_dummy_value()
+
+        number = types.float32
+        return types.none(
+            *(_FLOATS, types.int64, number, _FLOATS, number, number, number),
+            types.Array(types.uint8, 1, "C"),
+        ), code
+
+    return emitted(nearest_32)
+
+
+_nearest_32, _nearest_32_few = _nearest(few=False), _nearest(few=True)
 
 
 @inlined
@@ -192,7 +239,10 @@ def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, 
         if slope > 0:
             origin, most = table[0], np.float32(count - 1)
             while start + 32 <= end:
-                _nearest_32(x, start, scale[0], table, origin, slope, most, out)
+                if count <= 16:
+                    _nearest_32_few(x, start, scale[0], table, origin, slope, most, out)
+                else:
+                    _nearest_32(x, start, scale[0], table, origin, slope, most, out)
                 start += 32
         elif count <= MOST_COMPARED:
             while start + 32 <= end:

@@ -1,14 +1,14 @@
-"""The micro-kernels of two-bit inputs: sums of products looked up in constant tables.
+"""The micro-kernel of inputs of two bits: sums of products looked up in constant tables.
 
-As in the format ``lookup`` (:mod:`.tiles`), one VPSHUFB with a table that a row's codes select
-answers for four bits of weights of 32 outputs. Here the table holds sums of products,
+As in the format ``lookup`` (:mod:`.pairs`), one VPSHUFB with a table that a row's codes select
+answers for four bits of weights of 32 outputs. In the format ``lookup_2x1`` four two-bit inputs
+select one of 256 tables, which hold the sums of their products with four one-bit weights, at most
+12. Bytes hold ten bytes of weights' sums. Then they are added to 16-bit sums: to one as they are
+(the even byte and 256 times the odd one, modulo 2^16) and to one shifted (the odd byte), which
+costs three instructions for two vectors' worth of sums instead of four.
 
-* ``lookup_2x1``: of four two-bit inputs (256 tables) with four one-bit weights, at most 12;
-* ``lookup_2x2``: of two two-bit inputs (16 tables) with two two-bit weights, at most 18,
-
-which bytes hold for 10 or for 7 bytes of weights. Then they are added to 16-bit sums: to one as
-they are (the even byte and 256 times the odd one, modulo 2^16) and to one shifted (the odd
-byte), which costs three instructions for two vectors' worth of sums instead of four.
+Tables of two two-bit weights instead of four one-bit ones were no faster: half as many products
+in each look-up, instead of two planes of weights.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from numba.core import cgutils
 from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.target import has_avx2
 
-__all__ = ["table_2x1_1", "table_2x1_4", "table_2x2_1", "table_2x2_4"]
+__all__ = ["table_2x1_1", "table_2x1_4"]
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _BYTES, _PAIRS = ir.VectorType(_I8, 32), ir.VectorType(_I16, 16)
 _SUMS = ir.VectorType(_I32, 16)
 _VECTORS = 2  # of 32 outputs: a panel of 64
+_CHUNK = 10  # bytes of weights whose sums, at most 240, fit into a byte
 
 
 def _index(value: int) -> Any:
@@ -45,20 +46,15 @@ def _load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
     return value
 
 
-def _sums_of_products(weight_bits: int) -> list[int]:
-    """Return sum_k x_k w_k at 16 x + w, where x and w hold the codes, the first lowest."""
-    count, mask = 4 // weight_bits, 2**weight_bits - 1
-    return [
-        sum((x >> 2 * k & 3) * (w >> weight_bits * k & mask) for k in range(count))
-        for x in range(4**count)
-        for w in range(16)
-    ]
-
-
-def _table(module: Any, weight_bits: int) -> Any:
-    name = f"ste_lightning_products_2x{weight_bits}"
+def _table(module: Any) -> Any:
+    """Return a pointer to the tables: sum_k x_k w_k at 16 x + w, codes x and w, first k lowest."""
+    name = "ste_lightning_products_2x1"
     if name not in module.globals:
-        values = _sums_of_products(weight_bits)
+        values = [
+            sum((x >> 2 * k & 3) * (w >> k & 1) for k in range(4))
+            for x in range(256)
+            for w in range(16)
+        ]
         kind = ir.ArrayType(_I8, len(values))
         table = ir.GlobalVariable(module, kind, name)
         table.linkage, table.global_constant, table.align = "internal", True, 64
@@ -75,14 +71,10 @@ def _look_up(builder: Any, table: Any, offset: Any, weights: list[Any]) -> list[
     return [builder.call(function, [both, index]) for index in weights]
 
 
-def _emit(
-    b: Any, weight_bits: int, rows: list[Any], panel: Any, units: Any, shift: Any, sums: Any
-) -> None:
+def _emit(b: Any, rows: list[Any], panel: Any, units: Any, shift: Any, sums: Any) -> None:
     """Emit the loops; a unit is a byte of weights of each output, and two offsets of a row."""
-    offset_kind = _I16 if weight_bits == 1 else _I8
-    offset_size = offset_kind.width // 8
-    limit = _index(10 if weight_bits == 1 else 7)
-    table = _table(b.module, weight_bits)
+    limit = _index(_CHUNK)
+    table = _table(b.module)
     cells, whole, upper = (
         [
             [cgutils.alloca_once(b, kind) for _ in range(_VECTORS)]  # type: ignore[no-untyped-call]
@@ -113,10 +105,10 @@ def _emit(
             [b.lshr(value, _constant(_BYTES, 4)) for value in packed],
         ]
         for row, row_cells in zip(rows, cells, strict=True):
-            at = b.gep(row, [b.mul(k, _index(2 * offset_size))])
+            at = b.gep(row, [b.mul(k, _index(4))])
             for half, weights in enumerate(halves):
-                place = b.gep(at, [_index(half * offset_size)])
-                offset = b.zext(_load(b, place, offset_kind), _I64)
+                place = b.gep(at, [_index(2 * half)])
+                offset = b.zext(_load(b, place, _I16), _I64)
                 for cell, found in zip(row_cells, _look_up(b, table, offset, weights), strict=True):
                     b.store(b.add(b.load(cell), found), cell)
     for r in range(len(rows)):
@@ -144,8 +136,8 @@ def _emit(
                 b.store(b.add(_load(b, place, _SUMS, 4), more), place).align = 4
 
 
-def _look_up_rows(count: int, weight_bits: int) -> Callable[..., Any]:
-    """Return the micro-kernel for ``count`` rows and weights in digits of 1 or 2 bits.
+def _look_up_rows(count: int) -> Callable[..., Any]:
+    """Return the micro-kernel for ``count`` rows.
 
     In compiled code: ``f(panels, panel_start, rows, row_start, row_stride, units, shift, sums,
     sums_start)`` adds the sums, times 2^shift, to count x 64 int32; starts and strides of panels
@@ -179,7 +171,7 @@ def _look_up_rows(count: int, weight_bits: int) -> Callable[..., Any]:
             first = builder.gep(data(2, rows_), [row_start_])
             pointers = [builder.gep(first, [builder.mul(stride_, _index(r))]) for r in range(count)]
             place = builder.gep(data(7, sums_), [sums_start_])
-            _emit(builder, weight_bits, pointers, panel, units_, shift_, place)
+            _emit(builder, pointers, panel, units_, shift_, place)
             return context.get_dummy_value()
 
         byte_array, index = types.Array(types.uint8, 1, "C"), types.int64
@@ -191,5 +183,4 @@ def _look_up_rows(count: int, weight_bits: int) -> Callable[..., Any]:
     return emitted(micro_kernel)
 
 
-table_2x1_4, table_2x1_1 = _look_up_rows(4, 1), _look_up_rows(1, 1)
-table_2x2_4, table_2x2_1 = _look_up_rows(4, 2), _look_up_rows(1, 2)
+table_2x1_4, table_2x1_1 = _look_up_rows(4), _look_up_rows(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,8 +34,13 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         return _pools[workers]
 
 
+_PIECES = 4  # per thread, so that a thread that is held up leaves its share to the others
+
+
 def share(work: Callable[[int, int], None], size: int, least: int, multiple: int = 1) -> None:
     """Call ``work(first, last)`` over 0..size, in ranges shared among torch's threads.
+
+    Threads take one piece after another, since cores are rarely equally fast.
 
     Args:
         work: what to do with a range; must be safe to call from several threads.
@@ -46,12 +52,22 @@ def share(work: Callable[[int, int], None], size: int, least: int, multiple: int
     if workers <= 1:
         work(0, size)
         return
-    chunk = -(-size // workers)
-    chunk = -(-chunk // multiple) * multiple
-    ranges = [(start, min(start + chunk, size)) for start in range(0, size, chunk)]
-    futures = [_pool(workers - 1).submit(work, *part) for part in ranges[1:]]
+    pieces = min(_PIECES * workers, max(size // max(least, 1), workers))
+    piece = -(-size // pieces)
+    piece = -(-piece // multiple) * multiple
+    waiting = deque(range(0, size, piece))
+
+    def take() -> None:
+        while True:
+            try:
+                first = waiting.popleft()
+            except IndexError:
+                return
+            work(first, min(first + piece, size))
+
+    futures = [_pool(workers - 1).submit(take) for _ in range(min(workers, len(waiting)) - 1)]
     try:
-        work(*ranges[0])
+        take()
     finally:
         for future in futures:
             future.result()

@@ -16,6 +16,7 @@ __all__ = [
     "copy_8",
     "copy_16",
     "copy_32",
+    "load_64",
     "plane_of",
     "sign_affine_planes",
     "sign_planes",
@@ -204,3 +205,14 @@ def _copy(size: int) -> Any:
 
 
 copy_8, copy_16, copy_32 = _copy(8), _copy(16), _copy(32)
+
+
+@emitted
+def load_64(typing: Any, source: Any, at: Any) -> Any:
+    """Return eight bytes."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        read = _pointer(context, builder, signature.args[0], args[0], args[1])
+        return _load(builder, read, ir.IntType(64))
+
+    return types.uint64(_BYTES, types.int64), code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ from ste_lightning.kernels.panels import (
     lay_out,
     lay_out_depthwise,
     lay_out_digits,
+    terms_of_depthwise,
 )
-from ste_lightning.kernels.plan import plan_of
+from ste_lightning.kernels.plan import record_of
+from ste_lightning.kernels.stored import fitting, steps_in_16_bits, stored
 
 __all__ = ["Prepared", "prepare"]
 
@@ -40,9 +42,10 @@ class Prepared:
         coefficients: of all groups' outputs.
         padding: (taps, all outputs) float32, to add where a tap lies outside the input.
         scale, shift: per output, applied to the integer product.
-        values: the integer weights as float32, only for the format ``"torch"``.
+        values: the integer weights, only for the format ``"torch"``: float32, or float64 where
+            sums need it.
         cache: what convolutions derive for an input size.
-        plan: the integers above as compiled code reads them; empty for ``"torch"``.
+        pad_code: the code that a padded input would have.
     """
 
     format: str
@@ -59,7 +62,7 @@ class Prepared:
     shift: NDArray[np.float32]
     values: Tensor
     cache: dict[Any, Any] = field(default_factory=dict, compare=False)
-    plan: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    pad_code: float = 0.0
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -91,13 +94,20 @@ class Prepared:
         """Units that one pass over a panel may sum."""
         if self.format != "digits":
             return self.layout.block
-        return min(self.layout.block, _steps_in_16_bits(self.inputs, _stored(self.weights)))
+        return min(self.layout.block, steps_in_16_bits(self.inputs, stored(self.weights)))
 
     @functools.cached_property
     def in_16_bits(self) -> bool:
         """Whether 16 signed bits hold the sums of products with stored bytes."""
-        steps = _steps_in_16_bits(self.inputs, _stored(self.weights))
+        steps = steps_in_16_bits(self.inputs, stored(self.weights))
         return 2 * steps >= self.taps * self.channels
+
+    @functools.cached_property
+    def terms(self) -> NDArray[np.int16]:
+        """The weights of the format ``depthwise`` as numbers, (all outputs, taps x channels)."""
+        return terms_of_depthwise(
+            self.panels, self.groups * self.outputs, self.taps * self.channels
+        )
 
     @functools.cached_property
     def work(self) -> int:
@@ -106,64 +116,46 @@ class Prepared:
         return self.units * self.layout.unit * planes * self.outputs
 
     @functools.cached_property
+    def plan(self) -> NDArray[np.int64]:
+        """One array instead of a dozen arguments, which each cost time at every call.
+
+        Entries: 0 format, 1 input planes, 2 weight planes, 3 groups, 4 outputs per group, 5 taps,
+        6 channels per group, 7 bytes of a packed input row and group, 8 units of an output's
+        weights, 9 bytes of a weight plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
+        13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 units that one
+        call of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and
+        plane, 17 places from one row of results to the next.
+        """
+        layout, group = self.layout, len(self.panels) // self.groups
+        sizes = (self.groups, self.outputs, self.taps, self.channels, self.row_bytes, self.units)
+        entries = (
+            *(layout.number, self.input_planes, self.weight_planes, *sizes),
+            *(group // self.weight_planes, group),
+            *(self.coefficients.slope, self.coefficients.row_slope, not self.inputs.signs),
+            *(self.block, layout.digit, layout.width * self.units * layout.unit),
+            self.groups * self.outputs,
+        )
+        return np.array(entries, np.int64)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays that products read beside the plan."""
+        return self.panels, self.coefficients.columns, self.scale, self.shift
+
+    @functools.cached_property
     def record(self) -> NDArray[np.int64]:
         """The plan, followed by where the arrays lie: one argument of a compiled call."""
-        arrays = (self.panels, self.coefficients.columns, self.scale, self.shift)
-        places = [number for array in arrays for number in (array.ctypes.data, array.size)]
-        return np.concatenate([self.plan, np.array(places, np.int64)])
+        return record_of(self.plan, self.arrays)
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where the record lies."""
+        return int(self.record.ctypes.data)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the record: a copy's arrays lie elsewhere."""
-        return {key: value for key, value in self.__dict__.items() if key != "record"}
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """How a byte stands for a weight: ``codes.step * byte + codes.offset``.
-
-    Attributes:
-        codes: that.
-        step, offset: the byte of a code c is ``step c + offset``.
-        largest: of the bytes' absolute values.
-    """
-
-    codes: Codes
-    step: int
-    offset: int
-    largest: int
-
-
-def _stored(weights: Codes) -> _Stored:
-    """Return the signed bytes for weights: their values, which need no sums of the inputs.
-
-    Where the values do not fit, or exceed the codes, it is the codes less half their range.
-    """
-    ends = (weights.offset, weights.offset + weights.step * (2**weights.bits - 1))
-    largest = max(abs(end) for end in ends)
-    if largest <= 2**weights.bits and ends[0] >= -128 and ends[1] <= 127:
-        return _Stored(Codes(weights.bits, 1, 0), weights.step, weights.offset, largest)
-    half = 2 ** (weights.bits - 1)
-    moved = Codes(weights.bits, weights.step, weights.offset + weights.step * half)
-    return _Stored(moved, 1, -half, half)
-
-
-def _steps_in_16_bits(inputs: Codes, stored: _Stored) -> int:
-    """Return how many sums of two products 16 signed bits hold."""
-    largest: int = (2**inputs.bits - 1) * stored.largest
-    return (2**15 - 1) // (2 * largest)
-
-
-def _fitting(format: str, inputs: Codes, weights: Codes) -> str:
-    """Return the format whose sums hold these digits.
-
-    Widening the 16-bit sums at every step costs as much as products of words.
-    """
-    if format == "depthwise":
-        if _stored(weights).codes.offset == 0:
-            return format
-        format = "digits"  # its lanes have no sums of the inputs
-    narrow = format == "digits" and _steps_in_16_bits(inputs, _stored(weights)) < 2
-    return "wide_digits" if narrow else format
+        """Leave out what holds addresses: a copy's arrays lie elsewhere."""
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("record", "address")}
+        return {**kept, "cache": {}}
 
 
 def prepare(
@@ -202,21 +194,21 @@ def prepare(
         int(array.max()) if array.size else 0,
         f"weights of {weights.bits} bits have codes below {2**weights.bits}",
     )
-    format = _fitting(format, inputs, weights)
+    format = fitting(format, inputs, weights)
     outputs = all_outputs // groups
     tap_sums = array.sum(axis=2, dtype=np.int64)
     empty = np.empty(0, np.uint8)
     panels, values = empty, torch.empty(0)
     kind, kind_sums, products = weights, tap_sums.sum(axis=1), False
     if format == "torch":
-        values = codes.float() * weights.step + weights.offset
+        values = codes.to(_exact(inputs, weights, taps * channels)) * weights.step + weights.offset
     else:
         layout = LAYOUTS[format]
         products = layout.of_products
         if layout.of_digits:
-            stored = _stored(weights)
-            kind = stored.codes
-            array = (array.astype(np.int16) * stored.step + stored.offset).astype(np.int8)
+            as_bytes = stored(weights)
+            kind = as_bytes.codes
+            array = (array.astype(np.int16) * as_bytes.step + as_bytes.offset).astype(np.int8)
             kind_sums = array.sum(axis=(1, 2), dtype=np.int64)
             if format == "depthwise":
                 parts = [lay_out_depthwise(array)]
@@ -229,7 +221,7 @@ def prepare(
     if pad_value is not None and pad_value != inputs.offset:
         tap_values = weights.step * tap_sums + weights.offset * channels
         correction = ((pad_value - inputs.offset) * tap_values.T).astype(np.float32)
-    prepared = Prepared(
+    return Prepared(
         format,
         inputs,
         weights,
@@ -243,8 +235,16 @@ def prepare(
         _floats(scale, all_outputs, 1.0),
         _floats(shift, all_outputs, 0.0),
         values,
+        pad_code=0.0 if pad_value is None else (pad_value - inputs.offset) / inputs.step,
     )
-    return prepared if format == "torch" else replace(prepared, plan=plan_of(prepared))
+
+
+def _exact(inputs: Codes, weights: Codes, length: int) -> torch.dtype:
+    """Return a float type that holds all sums of products."""
+    largest = length
+    for codes in (inputs, weights):
+        largest *= max(abs(codes.offset), abs(codes.offset + codes.step * (2**codes.bits - 1)))
+    return torch.float32 if largest < 1 << 24 else torch.float64
 
 
 def _joined(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
