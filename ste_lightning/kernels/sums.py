@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels.compiling import emitted, inlined
+from ste_lightning.kernels.compiling import compiled, emitted
 
 __all__ = [
     "ENTRIES",
@@ -153,7 +153,7 @@ def add_sums(
     return types.none(_BYTES, index, index, _FLOATS, _FLOATS, index), code
 
 
-@inlined
+@compiled
 def table_room(count):  # type: ignore[no-untyped-def]
     """Return room for blocks of tables that begins with a cache line."""
     room = np.empty(count * TABLES * ENTRIES + 16, np.float32)
