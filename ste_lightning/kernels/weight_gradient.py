@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.addressed import FLOAT, FLOATS, INTEGERS, SIZE, WORDS, addressed, carray
-from ste_lightning.kernels.compiling import inlined
+from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.kernels.planar import transpose
 from ste_lightning.kernels.sums import (
     FIELDS,
@@ -140,7 +140,7 @@ def _read_bits(shape, words, m, rows):  # type: ignore[no-untyped-def]
                     )
 
 
-@inlined
+@compiled
 def _input_patterns(shape, rows, out, start):  # type: ignore[no-untyped-def]
     """Write the patterns of an image: (blocks of eight tables, taps, channels, 8)."""
     _, size = _lines(shape)
