@@ -18,6 +18,7 @@ from numba.core import cgutils
 from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.kernels.digits import multiply_bytes, multiply_words
 from ste_lightning.kernels.epilogue import finish_sums
+from ste_lightning.kernels.llvm import load
 from ste_lightning.kernels.packing import octets_of
 from ste_lightning.kernels.vectors import compare, compare_affine, store_64
 
@@ -29,12 +30,6 @@ _ARRAY = types.Array(types.uint8, 1, "C")
 # Pairs of bytes of two vectors as VPUNPCKLBW and VPUNPCKHBW interleave them: outputs 0-7 and
 # 16-23, outputs 8-15 and 24-31.
 _OUTPUTS = [[*range(8 * h, 8 * h + 8), *range(8 * h + 16, 8 * h + 24)] for h in range(2)]
-
-
-def _load(builder: Any, pointer: Any, kind: Any) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = 1
-    return value
 
 
 def _shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
@@ -51,12 +46,12 @@ def _emit(b: Any, narrow: bool, bits: Any, at: Any, pairs: Any, panel: Any, sums
         taps = []
         for tap in range(2):
             number = b.add(b.mul(loop.index, ir.Constant(_I64, 2)), ir.Constant(_I64, tap))
-            taps.append(_load(b, b.gep(bits, [b.load(b.gep(at, [number]))]), _BYTES))
+            taps.append(load(b, b.gep(bits, [b.load(b.gep(at, [number]))]), _BYTES))
         weights = b.gep(panel, [b.mul(loop.index, ir.Constant(_I64, 64))])
         for half, outputs in enumerate(_OUTPUTS):
             lanes = [lane for n in outputs for lane in (n, 32 + n)]
             x = _shuffle(b, taps[0], taps[1], lanes)
-            w = _load(b, b.gep(weights, [ir.Constant(_I64, 32 * half)]), _BYTES)
+            w = load(b, b.gep(weights, [ir.Constant(_I64, 32 * half)]), _BYTES)
             for part in range(per_half):
                 if narrow:
                     product = multiply_bytes(b, x, w)

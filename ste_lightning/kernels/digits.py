@@ -20,6 +20,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.llvm import load, splat
 from ste_lightning.kernels.target import has_avx2
 
 __all__ = ["bytes_1", "bytes_4", "words_1", "words_4"]
@@ -70,18 +71,6 @@ def multiply_words(builder: Any, x: Any, w: Any) -> Any:
     return _neighbours(builder, builder.mul(builder.sext(x, wide), builder.sext(w, wide)))
 
 
-def _load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = align
-    return value
-
-
-def _splat(builder: Any, scalar: Any) -> Any:
-    undefined = ir.Constant(_SUMS, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(_SUMS, [0] * 8))
-
-
 def _emit(b: Any, words: bool, rows: list[Any], panel: Any, units: Any, sums: Any) -> None:
     sum_kind = _SUMS if words else _PAIRS
     stored = ir.VectorType(_I8, 16) if words else _BYTES
@@ -96,11 +85,11 @@ def _emit(b: Any, words: bool, rows: list[Any], panel: Any, units: Any, sums: An
         first = b.gep(panel, [b.mul(k, _index(stored.count * _VECTORS))])
         weights = []
         for v in range(_VECTORS):
-            loaded = _load(b, b.gep(first, [_index(stored.count * v)]), stored)
+            loaded = load(b, b.gep(first, [_index(stored.count * v)]), stored)
             weights.append(b.sext(loaded, _PAIRS) if words else loaded)
         for row, row_cells in zip(rows, cells, strict=True):
-            four = _load(b, b.gep(row, [b.mul(k, _index(4))]), _I32)
-            x = b.bitcast(_splat(b, four), weights[0].type)
+            four = load(b, b.gep(row, [b.mul(k, _index(4))]), _I32)
+            x = b.bitcast(splat(b, four, 8), weights[0].type)
             multiply = multiply_words if words else multiply_bytes
             for w, cell in zip(weights, row_cells, strict=True):
                 b.store(b.add(b.load(cell), multiply(b, x, w)), cell)
@@ -111,7 +100,7 @@ def _emit(b: Any, words: bool, rows: list[Any], panel: Any, units: Any, sums: An
             found = b.load(cell)
             if not words:
                 found = multiply_words(b, found, ir.Constant(_PAIRS, [1] * 16))
-            b.store(b.add(_load(b, place, _SUMS, 4), found), place).align = 4
+            b.store(b.add(load(b, place, _SUMS, 4), found), place).align = 4
 
 
 def _digits(count: int, words: bool) -> Any:

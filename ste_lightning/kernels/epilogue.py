@@ -20,6 +20,7 @@ from numba import types
 from numba.extending import overload
 
 from ste_lightning.kernels.compiling import WITHOUT_COUNTING, emitted, inlined
+from ste_lightning.kernels.llvm import splat
 from ste_lightning.kernels.vectors import store_32
 
 __all__ = ["finish_row", "finish_sums"]
@@ -28,13 +29,6 @@ _LANES = 32
 _WORD, _REAL, _INDEX = ir.IntType(32), ir.FloatType(), types.int64
 _WORDS, _REALS = ir.VectorType(_WORD, _LANES), ir.VectorType(_REAL, _LANES)
 _INTEGERS, _FLOATS = types.Array(types.int32, 1, "C"), types.Array(types.float32, 1, "C")
-
-
-def _splat(builder: Any, scalar: Any) -> Any:
-    kind = ir.VectorType(scalar.type, _LANES)
-    undefined = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, ir.Constant(_WORD, 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(_WORDS, [0] * _LANES))
 
 
 class _Arguments:
@@ -72,8 +66,10 @@ def _floats_32(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         given = _Arguments(context, builder, signature, args)
-        constant = builder.add(given.load(4, 7, _WORD), _splat(builder, args[3]))
-        doubled = builder.add(builder.mul(given.counts(), _splat(builder, args[2])), constant)
+        constant = builder.add(given.load(4, 7, _WORD), splat(builder, args[3], _LANES))
+        doubled = builder.add(
+            builder.mul(given.counts(), splat(builder, args[2], _LANES)), constant
+        )
         value = builder.fmul(builder.sitofp(doubled, _REALS), ir.Constant(_REALS, [0.5] * _LANES))
         value = builder.fadd(value, given.load(8, 9, _REAL))
         value = builder.fmul(value, given.load(5, 7, _REAL))
@@ -97,8 +93,8 @@ def _comparison(scaled: bool) -> Any:
             given = _Arguments(context, builder, signature, args)
             counts, least = given.counts(), given.load(4, 5, _WORD)
             if scaled:
-                value = builder.mul(counts, _splat(builder, args[2]))
-                value = builder.add(value, _splat(builder, args[3]))
+                value = builder.mul(counts, splat(builder, args[2], _LANES))
+                value = builder.add(value, splat(builder, args[3], _LANES))
                 found = builder.icmp_signed(">=", value, least)
             else:
                 found = builder.icmp_signed("<=", counts, builder.neg(least))

@@ -22,6 +22,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.llvm import load
 from ste_lightning.kernels.target import has_avx2
 
 __all__ = [
@@ -252,12 +253,6 @@ def pointer(context: Any, builder: Any, signature: Any, args: Any, array: int, s
     return builder.gep(data, [args[start]])
 
 
-def _load(builder: Any, pointer: Any, kind: Any) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = 1
-    return value
-
-
 pairs_1, pairs_2 = _pairs(1, split=False), _pairs(2, split=False)
 pairs_2_split = _pairs(2, split=True)
 
@@ -270,7 +265,7 @@ def split_64(typing: Any, panel: Any, at: Any, out: Any, to: Any) -> Any:
         source = pointer(context, builder, signature, args, 0, 1)
         target = pointer(context, builder, signature, args, 2, 3)
         for v in range(_VECTORS):
-            value = _load(builder, builder.gep(source, [_index(32 * v)]), _BYTES)
+            value = load(builder, builder.gep(source, [_index(32 * v)]), _BYTES)
             halves = (builder.and_(value, _all(_BYTES, 15)), builder.lshr(value, _all(_BYTES, 4)))
             for half, part in enumerate(halves):
                 place = builder.gep(target, [_index(64 * half + 32 * v)])
@@ -287,7 +282,7 @@ def expand_16(typing: Any, bits: Any, a: Any, b: Any, out: Any, to: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         half, word = ir.VectorType(_I8, 16), ir.VectorType(_I16, 32)
         first, second = (
-            _load(builder, pointer(context, builder, signature, args, 0, row), half)
+            load(builder, pointer(context, builder, signature, args, 0, row), half)
             for row in (1, 2)
         )
         low, high = _all(half, 15), _all(half, 240)

@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import compiled, emitted
+from ste_lightning.kernels.llvm import load, pointer_to, splat, store
 
 __all__ = ["convolve_planes"]
 
@@ -26,28 +27,6 @@ _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
 _WORDS, _SUMS = ir.VectorType(_I16, _LANES), ir.VectorType(_I32, _LANES)
 
 
-def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
-    undefined = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(
-        one, undefined, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
-    )
-
-
-def _place(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-
-
-def _load(builder: Any, place: Any, kind: Any) -> Any:
-    value = builder.load(builder.bitcast(place, kind.as_pointer()))
-    value.align = 1
-    return value
-
-
-def _store(builder: Any, value: Any, place: Any) -> None:
-    builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = 1
-
-
 @emitted
 def _codes_16(
     typing: Any, x: Any, at: Any, factor: Any, offset: Any, on: Any, off: Any, out: Any, to: Any
@@ -56,17 +35,17 @@ def _codes_16(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x_, at_, factor_, offset_, on_, off_, out_, to_ = args
-        source = _place(context, builder, signature.args[0], x_, at_)
+        source = pointer_to(context, builder, signature.args[0], x_, at_)
         if signature.args[0].dtype == types.float32:
-            value = builder.fmul(_load(builder, source, _FLOATS), _splat(builder, factor_, _FLOATS))
-            value = builder.fadd(value, _splat(builder, offset_, _FLOATS))
+            value = builder.fmul(load(builder, source, _FLOATS), splat(builder, factor_, _LANES))
+            value = builder.fadd(value, splat(builder, offset_, _LANES))
             below = builder.fcmp_ordered("<", value, ir.Constant(_FLOATS, None))
-            off_, on_ = _splat(builder, off_, _WORDS), _splat(builder, on_, _WORDS)
+            off_, on_ = splat(builder, off_, _LANES), splat(builder, on_, _LANES)
             words = builder.select(below, off_, on_)
         else:
-            codes = _load(builder, source, ir.VectorType(ir.IntType(8), _LANES))
-            words = builder.mul(builder.zext(codes, _WORDS), _splat(builder, on_, _WORDS))
-        _store(builder, words, _place(context, builder, signature.args[6], out_, to_))
+            codes = load(builder, source, ir.VectorType(ir.IntType(8), _LANES))
+            words = builder.mul(builder.zext(codes, _WORDS), splat(builder, on_, _LANES))
+        store(builder, words, pointer_to(context, builder, signature.args[6], out_, to_))
         return context.get_dummy_value()
 
     index, number, word = types.int64, types.float32, types.int16
@@ -79,8 +58,8 @@ def _fill_16(typing: Any, out: Any, to: Any, word: Any) -> Any:
     """Write a word 16 times."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        words = _splat(builder, args[2], _WORDS)
-        _store(builder, words, _place(context, builder, signature.args[0], args[0], args[1]))
+        words = splat(builder, args[2], _LANES)
+        store(builder, words, pointer_to(context, builder, signature.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
     return types.none(types.Array(types.int16, 1, "C"), types.int64, types.int16), code
@@ -105,26 +84,26 @@ def _run_of_taps(
         ]
         for cell in cells:
             builder.store(ir.Constant(kind, None), cell)
-        source = _place(context, builder, kinds[0], plane_, at_)
+        source = pointer_to(context, builder, kinds[0], plane_, at_)
         places = context.make_array(kinds[2])(context, builder, places_)
         taps = cgutils.unpack_tuple(builder, places.shape, 1)[0]  # type: ignore[no-untyped-call]
         with cgutils.for_range(builder, taps) as loop:
             place = builder.gep(source, [builder.load(builder.gep(places.data, [loop.index]))])
             weight = builder.load(
-                _place(context, builder, kinds[3], weights_, builder.add(first_, loop.index))
+                pointer_to(context, builder, kinds[3], weights_, builder.add(first_, loop.index))
             )
             if kind is _SUMS:
                 weight = builder.sext(weight, _I32)
-            weight = _splat(builder, weight, kind)
+            weight = splat(builder, weight, _LANES)
             for i, cell in enumerate(cells):
                 there = builder.gep(place, [ir.Constant(_I64, i * _LANES)])
-                words = _load(builder, there, _WORDS)
+                words = load(builder, there, _WORDS)
                 if kind is _SUMS:
                     words = builder.sext(words, _SUMS)
                 builder.store(builder.add(builder.load(cell), builder.mul(words, weight)), cell)
         for i, cell in enumerate(cells):
             there = builder.add(to_, ir.Constant(_I64, i * _LANES))
-            _store(builder, builder.load(cell), _place(context, builder, kinds[5], sums_, there))
+            store(builder, builder.load(cell), pointer_to(context, builder, kinds[5], sums_, there))
         return context.get_dummy_value()
 
     index = types.int64
@@ -143,15 +122,15 @@ def _finish_16(
         sums_, at_, slope_, column_, scale_, shift_, out_, to_ = args
         kinds = signature.args
         kind = _WORDS if kinds[0].dtype == types.int16 else _SUMS
-        found = _load(builder, _place(context, builder, kinds[0], sums_, at_), kind)
+        found = load(builder, pointer_to(context, builder, kinds[0], sums_, at_), kind)
         if kind is _WORDS:
             found = builder.sext(found, _SUMS)
-        doubled = builder.mul(found, _splat(builder, slope_, _SUMS))
-        doubled = builder.add(doubled, _splat(builder, column_, _SUMS))
+        doubled = builder.mul(found, splat(builder, slope_, _LANES))
+        doubled = builder.add(doubled, splat(builder, column_, _LANES))
         value = builder.fmul(builder.sitofp(doubled, _FLOATS), ir.Constant(_FLOATS, [0.5] * _LANES))
-        value = builder.fmul(value, _splat(builder, scale_, _FLOATS))
-        value = builder.fadd(value, _splat(builder, shift_, _FLOATS))
-        _store(builder, value, _place(context, builder, kinds[6], out_, to_))
+        value = builder.fmul(value, splat(builder, scale_, _LANES))
+        value = builder.fadd(value, splat(builder, shift_, _LANES))
+        store(builder, value, pointer_to(context, builder, kinds[6], out_, to_))
         return context.get_dummy_value()
 
     index, integer, number = types.int64, types.int32, types.float32

@@ -14,6 +14,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.llvm import load
 from ste_lightning.kernels.pairs import U8, U16, add_to_sums, pointer
 from ste_lightning.kernels.target import has_avx2
 
@@ -39,12 +40,6 @@ def _tables(module: Any) -> Any:
     return module.globals[name].bitcast(_I8.as_pointer())
 
 
-def _loaded(b: Any, place: Any, kind: Any) -> Any:
-    value = b.load(b.bitcast(place, kind.as_pointer()))
-    value.align = 1
-    return value
-
-
 def _emit(b: Any, weights: Any, indices: Any, units: Any, sums: Any) -> None:
     tables = _tables(b.module)
     name = "llvm.x86.avx2.pshuf.b"
@@ -65,11 +60,11 @@ def _emit(b: Any, weights: Any, indices: Any, units: Any, sums: Any) -> None:
                 at = b.gep(indices, [b.add(b.mul(unit, _I64(2)), _I64(half))])
                 # Of the offset of a pair's table, 16 (a + 16 b), the lower byte is 16 a.
                 offset = b.and_(b.zext(b.load(at), _I64), _I64(255))
-                table = _loaded(b, b.gep(tables, [offset]), _HALF)
+                table = load(b, b.gep(tables, [offset]), _HALF)
                 chosen.append(b.shuffle_vector(table, ir.Constant(_HALF, ir.Undefined), twice))
             for v, cell in enumerate(cells):
                 at = b.gep(weights, [b.add(b.mul(unit, _I64(64)), _I64(32 * v))])
-                value = _loaded(b, at, _BYTES)
+                value = load(b, at, _BYTES)
                 lower = b.call(look_up, [chosen[0], b.and_(value, _all(15))])
                 upper = b.call(look_up, [chosen[1], b.lshr(value, _all(4))])
                 b.store(b.add(b.load(cell), b.add(lower, upper)), cell)

@@ -11,6 +11,7 @@ from numba.core import cgutils
 
 from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import emitted, inlined
+from ste_lightning.kernels.llvm import load, pointer_to, splat
 from ste_lightning.kernels.target import has_avx2
 
 __all__ = ["MOST_COMPARED", "count_planes", "count_rows", "search_rows"]
@@ -39,24 +40,18 @@ def _count_32(
         x_, start_, factor_, thresholds_, first_, step_, count_, each_, out_ = args
 
         def pointer(position: int, array: Any, at: Any) -> Any:
-            kind = signature.args[position]
-            return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+            return pointer_to(context, builder, signature.args[position], array, at)
 
-        def load(place: Any) -> Any:
-            value = builder.load(builder.bitcast(place, _VALUES.as_pointer()))
-            value.align = 1
-            return value
+        def own_values(place: Any) -> Any:
+            return load(builder, place, _VALUES)
 
-        def splat(place: Any) -> Any:
-            undefined = ir.Constant(_VALUES, ir.Undefined)
-            zero = ir.Constant(ir.IntType(32), 0)
-            one = builder.insert_element(undefined, builder.load(place), zero)
-            return builder.shuffle_vector(one, undefined, ir.Constant(_COUNTS, [0] * _LANES))
+        def one_for_all(place: Any) -> Any:
+            return splat(builder, builder.load(place), _LANES)
 
         cell = cgutils.alloca_once(builder, _COUNTS)  # type: ignore[no-untyped-call]
         builder.store(ir.Constant(_COUNTS, None), cell)
-        values = load(pointer(0, x_, start_))
-        for own, read in ((True, load), (False, splat)):
+        values = own_values(pointer(0, x_, start_))
+        for own, read in ((True, own_values), (False, one_for_all)):
             with builder.if_then(each_ if own else builder.not_(each_)):
                 scaled = builder.fmul(values, read(pointer(2, factor_, first_)))
                 with cgutils.for_range(builder, count_) as loop:
@@ -137,18 +132,16 @@ def _nearest(few: bool) -> Any:
             def data(position: int, array: Any) -> Any:
                 return context.make_array(signature.args[position])(context, builder, array).data
 
-            def splat(value: Any) -> Any:
-                undefined = ir.Constant(_VALUES, ir.Undefined)
-                one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-                return builder.shuffle_vector(one, undefined, ir.Constant(_COUNTS, [0] * _LANES))
-
             source = builder.bitcast(builder.gep(data(0, x_), [start_]), _VALUES.as_pointer())
             values = builder.load(source)
             values.align = 4
-            values = builder.fmul(values, splat(scale_))
-            place = builder.fmul(builder.fsub(values, splat(origin_)), splat(slope_))
+            values = builder.fmul(values, splat(builder, scale_, _LANES))
+            place = builder.fmul(
+                builder.fsub(values, splat(builder, origin_, _LANES)),
+                splat(builder, slope_, _LANES),
+            )
             place = builder.fadd(place, ir.Constant(_VALUES, [0.5] * _LANES))
-            most, zero = splat(last_), ir.Constant(_VALUES, None)
+            most, zero = splat(builder, last_, _LANES), ir.Constant(_VALUES, None)
             place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
             place = builder.select(builder.fcmp_ordered(">", place, zero), place, zero)
             near = builder.fptosi(place, _COUNTS)

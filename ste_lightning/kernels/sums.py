@@ -19,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import compiled, emitted
+from ste_lightning.kernels.llvm import load, pointer_to, splat, store
 
 __all__ = [
     "ENTRIES",
@@ -45,29 +46,15 @@ _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _I8, _I64 = ir.IntType(8), ir.IntType(64)
 
 
-def _data(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-
-
-def _load(builder: Any, pointer: Any, kind: Any = _VECTOR) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = 4
-    return value
-
-
-def _store(builder: Any, value: Any, pointer: Any) -> None:
-    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = 4
-
-
 def _add(lanes: int) -> Any:
     kind = ir.VectorType(ir.FloatType(), lanes)
 
     def add(typing: Any, x: Any, at: Any, out: Any, to: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            source = _data(context, builder, signature.args[0], args[0], args[1])
-            target = _data(context, builder, signature.args[2], args[2], args[3])
-            total = builder.fadd(_load(builder, source, kind), _load(builder, target, kind))
-            _store(builder, total, target)
+            source = pointer_to(context, builder, signature.args[0], args[0], args[1])
+            target = pointer_to(context, builder, signature.args[2], args[2], args[3])
+            total = builder.fadd(load(builder, source, kind, 4), load(builder, target, kind, 4))
+            store(builder, total, target, 4)
             return context.get_dummy_value()
 
         return types.none(_FLOATS, types.int64, _FLOATS, types.int64), code
@@ -90,17 +77,15 @@ def fill_table(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x_, at_, stride_, count_, low_, tables_, number_ = args
-        one = builder.insert_element(
-            ir.Constant(_VECTOR, ir.Undefined), low_, ir.Constant(ir.IntType(32), 0)
-        )
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        lows = builder.shuffle_vector(one, one, lanes)
+        lows = splat(builder, low_, LANES)
         rows = []
         for i in range(4):
             cell = cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, None))  # type: ignore[no-untyped-call]
             with builder.if_then(builder.icmp_signed(">", count_, ir.Constant(_I64, i))):
                 place = builder.add(at_, builder.mul(stride_, ir.Constant(_I64, i)))
-                row = _load(builder, _data(context, builder, signature.args[0], x_, place))
+                row = load(
+                    builder, pointer_to(context, builder, signature.args[0], x_, place), _VECTOR, 4
+                )
                 builder.store(row, cell)
             rows.append(builder.load(cell))
         choices = [(builder.fmul(row, lows), row) for row in rows]
@@ -109,10 +94,10 @@ def fill_table(
             for k in (0, 2)
         ]
         start = builder.mul(number_, ir.Constant(_I64, 16 * LANES))
-        target = _data(context, builder, signature.args[5], tables_, start)
+        target = pointer_to(context, builder, signature.args[5], tables_, start)
         for e in range(16):
             total = builder.fadd(pairs[0][e & 3], pairs[1][e >> 2])
-            _store(builder, total, builder.gep(target, [ir.Constant(_I64, e * LANES)]))
+            store(builder, total, builder.gep(target, [ir.Constant(_I64, e * LANES)]), 4)
         return context.get_dummy_value()
 
     index = types.int64
@@ -131,9 +116,9 @@ def add_sums(
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         patterns_, at_, count_, tables_, sums_, to_ = args
         zero = ir.Constant(_I64, 0)
-        source = _data(context, builder, signature.args[0], patterns_, at_)
-        target = _data(context, builder, signature.args[4], sums_, to_)
-        table = _data(context, builder, signature.args[3], tables_, zero)
+        source = pointer_to(context, builder, signature.args[0], patterns_, at_)
+        target = pointer_to(context, builder, signature.args[4], sums_, to_)
+        table = pointer_to(context, builder, signature.args[3], tables_, zero)
         table = builder.bitcast(table, _I64.as_pointer())
         with cgutils.for_range(builder, count_) as loop:
             here = builder.gep(source, [builder.mul(loop.index, ir.Constant(_I64, TABLES))])
@@ -142,11 +127,12 @@ def add_sums(
                 byte = builder.load(builder.gep(here, [ir.Constant(_I64, j)]))
                 entry = builder.zext(byte, _I64)  # 64 bytes are eight words
                 first = builder.gep(table, [ir.Constant(_I64, j * 16 * LANES // 2)])
-                parts.append(_load(builder, builder.gep(first, [entry])))
+                parts.append(load(builder, builder.gep(first, [entry]), _VECTOR, 4))
             while len(parts) > 1:
                 parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
             place = builder.gep(target, [builder.mul(loop.index, ir.Constant(_I64, LANES))])
-            _store(builder, builder.fadd(_load(builder, place), parts[0]), place)
+            total = builder.fadd(load(builder, place, _VECTOR, 4), parts[0])
+            store(builder, total, place, 4)
         return context.get_dummy_value()
 
     index = types.int64

@@ -21,6 +21,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.llvm import load
 from ste_lightning.kernels.target import has_avx2
 
 __all__ = ["table_2x1_1", "table_2x1_4"]
@@ -40,12 +41,6 @@ def _constant(kind: Any, value: int) -> Any:
     return ir.Constant(kind, [value] * kind.count)
 
 
-def _load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = align
-    return value
-
-
 def _table(module: Any) -> Any:
     """Return a pointer to the tables: sum_k x_k w_k at 16 x + w, codes x and w, first k lowest."""
     name = "ste_lightning_products_2x1"
@@ -63,7 +58,7 @@ def _table(module: Any) -> Any:
 
 
 def _look_up(builder: Any, table: Any, offset: Any, weights: list[Any]) -> list[Any]:
-    entry = _load(builder, builder.gep(table, [offset]), ir.VectorType(_I8, 16), align=16)
+    entry = load(builder, builder.gep(table, [offset]), ir.VectorType(_I8, 16), align=16)
     lanes = ir.Constant(ir.VectorType(_I32, 32), [*range(16)] * 2)
     both = builder.shuffle_vector(entry, ir.Constant(entry.type, ir.Undefined), lanes)
     kind = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
@@ -99,7 +94,7 @@ def _emit(b: Any, rows: list[Any], panel: Any, units: Any, shift: Any, sums: Any
     with cgutils.for_range(b, size) as loop:
         k = b.add(start, loop.index)
         first = b.gep(panel, [b.mul(k, _index(32 * _VECTORS))])
-        packed = [_load(b, b.gep(first, [_index(32 * v)]), _BYTES) for v in range(_VECTORS)]
+        packed = [load(b, b.gep(first, [_index(32 * v)]), _BYTES) for v in range(_VECTORS)]
         halves = [
             [b.and_(value, _constant(_BYTES, 15)) for value in packed],
             [b.lshr(value, _constant(_BYTES, 4)) for value in packed],
@@ -108,7 +103,7 @@ def _emit(b: Any, rows: list[Any], panel: Any, units: Any, shift: Any, sums: Any
             at = b.gep(row, [b.mul(k, _index(4))])
             for half, weights in enumerate(halves):
                 place = b.gep(at, [_index(2 * half)])
-                offset = b.zext(_load(b, place, _I16), _I64)
+                offset = b.zext(load(b, place, _I16), _I64)
                 for cell, found in zip(row_cells, _look_up(b, table, offset, weights), strict=True):
                     b.store(b.add(b.load(cell), found), cell)
     for r in range(len(rows)):
@@ -133,7 +128,7 @@ def _emit(b: Any, rows: list[Any], panel: Any, units: Any, shift: Any, sums: Any
                 place = b.gep(sums, [_index((r * _VECTORS + v) * 32 + part * 16)])
                 place = b.bitcast(place, _SUMS.as_pointer())
                 more = b.shl(b.zext(found, _SUMS), by)
-                b.store(b.add(_load(b, place, _SUMS, 4), more), place).align = 4
+                b.store(b.add(load(b, place, _SUMS, 4), more), place).align = 4
 
 
 def _look_up_rows(count: int) -> Callable[..., Any]:

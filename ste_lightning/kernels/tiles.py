@@ -18,6 +18,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.llvm import load, splat
 
 __all__ = ["CHUNK", "tile"]
 
@@ -32,19 +33,6 @@ def _index(value: int) -> Any:
 
 def _splat_constant(kind: Any, value: int) -> Any:
     return ir.Constant(kind, [value] * kind.count)
-
-
-def _splat(builder: Any, scalar: Any, count: int) -> Any:
-    kind = ir.VectorType(scalar.type, count)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(_I32, 0))
-    mask = ir.Constant(ir.VectorType(_I32, count), [0] * count)
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask)
-
-
-def _load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = align
-    return value
 
 
 def _add_to(builder: Any, pointer: Any, value: Any, align: int) -> None:
@@ -75,13 +63,11 @@ class _Popcount:
 
     def weights(self, pointer: Any) -> list[Any]:
         b, size = self.builder, self.lanes * self.unit
-        return [
-            _load(b, b.gep(pointer, [_index(v * size)]), self.kind) for v in range(self.vectors)
-        ]
+        return [load(b, b.gep(pointer, [_index(v * size)]), self.kind) for v in range(self.vectors)]
 
     def counts(self, row: Any, weights: list[Any]) -> list[list[Any]]:
         b = self.builder
-        bits = _splat(b, _load(b, row, self.element), self.lanes)
+        bits = splat(b, load(b, row, self.element), self.lanes)
         return [[_count(b, b.xor(bits, w)) for w in weights]]
 
 

@@ -9,6 +9,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.llvm import load, pointer_to, splat
 
 __all__ = [
     "compare",
@@ -33,16 +34,6 @@ _VECTOR = ir.VectorType(ir.FloatType(), 32)
 _OCTETS = ir.VectorType(ir.IntType(8), 32)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-
-
-def _load(builder: Any, pointer: Any, kind: Any) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = 1
-    return value
-
-
 def _above(builder: Any, values: Any, strict: Any) -> Any:
     """Return 32 bits: values > 0 if strict, else values >= 0 or NaN."""
     zero = ir.Constant(_VECTOR, None)
@@ -57,8 +48,8 @@ def compare(typing: Any, x: Any, start: Any, strict: Any) -> Any:
     """Return bit i = [x[start + i] >= 0 or NaN], or [x[start + i] > 0] if ``strict``."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        return _above(builder, _load(builder, pointer, _VECTOR), args[2])
+        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
+        return _above(builder, load(builder, pointer, _VECTOR), args[2])
 
     return types.uint32(_FLOATS, types.int64, types.boolean), code
 
@@ -72,9 +63,9 @@ def compare_affine(
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x_, start_, strict_, scale_, shift_, channel_ = args
         kinds = signature.args
-        values = _load(builder, _pointer(context, builder, kinds[0], x_, start_), _VECTOR)
-        factor = _load(builder, _pointer(context, builder, kinds[3], scale_, channel_), _VECTOR)
-        offset = _load(builder, _pointer(context, builder, kinds[4], shift_, channel_), _VECTOR)
+        values = load(builder, pointer_to(context, builder, kinds[0], x_, start_), _VECTOR)
+        factor = load(builder, pointer_to(context, builder, kinds[3], scale_, channel_), _VECTOR)
+        offset = load(builder, pointer_to(context, builder, kinds[4], shift_, channel_), _VECTOR)
         return _above(builder, builder.fadd(builder.fmul(values, factor), offset), strict_)
 
     array = types.Array(types.float32, 1, "C")
@@ -102,27 +93,27 @@ def _compare_planes(strict: bool, affine: bool) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             x_, start_, stride_, channels_, scale_, shift_, channel_, out_ = args
             kinds = signature.args
-            first = _pointer(context, builder, kinds[0], x_, start_)
+            first = pointer_to(context, builder, kinds[0], x_, start_)
             zero = ir.Constant(_OCTETS, None)
             cell = _cell(builder, zero)
             bit = _cell(builder, ir.Constant(ir.IntType(8), 1))
             with cgutils.for_range(builder, channels_) as loop:
-                values = _load(
+                values = load(
                     builder, builder.gep(first, [builder.mul(loop.index, stride_)]), _VECTOR
                 )
                 if affine:
                     at = builder.add(channel_, loop.index)
-                    factor = builder.load(_pointer(context, builder, kinds[4], scale_, at))
-                    offset = builder.load(_pointer(context, builder, kinds[5], shift_, at))
-                    values = builder.fmul(values, _splat(builder, factor))
-                    values = builder.fadd(values, _splat(builder, offset))
+                    factor = builder.load(pointer_to(context, builder, kinds[4], scale_, at))
+                    offset = builder.load(pointer_to(context, builder, kinds[5], shift_, at))
+                    values = builder.fmul(values, splat(builder, factor, 32))
+                    values = builder.fadd(values, splat(builder, offset, 32))
                 nothing = ir.Constant(_VECTOR, None)
                 if strict:
                     found = builder.fcmp_ordered(">", values, nothing)
                 else:
                     found = builder.fcmp_unordered(">=", values, nothing)
                 current = builder.load(bit)
-                chosen = builder.select(found, _splat(builder, current), zero)
+                chosen = builder.select(found, splat(builder, current, 32), zero)
                 builder.store(builder.or_(builder.load(cell), chosen), cell)
                 builder.store(builder.shl(current, ir.Constant(ir.IntType(8), 1)), bit)
             data = context.make_array(kinds[7])(context, builder, out_).data
@@ -147,24 +138,15 @@ def _cell(builder: Any, value: Any) -> Any:
     return cgutils.alloca_once_value(builder, value)  # type: ignore[no-untyped-call]
 
 
-def _splat(builder: Any, scalar: Any) -> Any:
-    kind = ir.VectorType(scalar.type, 32)
-    one = builder.insert_element(
-        ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
-    )
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), 32), [0] * 32)
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), mask)
-
-
 @emitted
 def plane_of(typing: Any, codes: Any, start: Any, bit: Any) -> Any:
     """Return bit i = bit ``bit`` of ``codes[start + i]``."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        values = _load(builder, pointer, _OCTETS)
+        pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
+        values = load(builder, pointer, _OCTETS)
         one = builder.shl(ir.Constant(ir.IntType(8), 1), builder.trunc(args[2], ir.IntType(8)))
-        chosen = builder.and_(values, _splat(builder, one))
+        chosen = builder.and_(values, splat(builder, one, 32))
         found = builder.icmp_unsigned("!=", chosen, ir.Constant(_OCTETS, None))
         return builder.bitcast(found, ir.IntType(32))
 
@@ -174,7 +156,7 @@ def plane_of(typing: Any, codes: Any, start: Any, bit: Any) -> Any:
 def _store(bits: int, kind: Any) -> Any:
     def store(typing: Any, out: Any, at: Any, value: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+            pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
             target = builder.bitcast(pointer, ir.IntType(bits).as_pointer())
             builder.store(args[2], target).align = 1
             return context.get_dummy_value()
@@ -193,9 +175,9 @@ def _copy(size: int) -> Any:
     def copy(typing: Any, source: Any, at: Any, out: Any, to: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             kind = ir.VectorType(ir.IntType(8), size)
-            read = _pointer(context, builder, signature.args[0], args[0], args[1])
-            written = _pointer(context, builder, signature.args[2], args[2], args[3])
-            value = _load(builder, read, kind)
+            read = pointer_to(context, builder, signature.args[0], args[0], args[1])
+            written = pointer_to(context, builder, signature.args[2], args[2], args[3])
+            value = load(builder, read, kind)
             builder.store(value, builder.bitcast(written, kind.as_pointer())).align = 1
             return context.get_dummy_value()
 
@@ -212,7 +194,7 @@ def load_64(typing: Any, source: Any, at: Any) -> Any:
     """Return eight bytes."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        read = _pointer(context, builder, signature.args[0], args[0], args[1])
-        return _load(builder, read, ir.IntType(64))
+        read = pointer_to(context, builder, signature.args[0], args[0], args[1])
+        return load(builder, read, ir.IntType(64))
 
     return types.uint64(_BYTES, types.int64), code

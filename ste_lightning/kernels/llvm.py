@@ -1,0 +1,36 @@
+"""Emitting LLVM code over vectors: the words that the kernels' loops are written in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+__all__ = ["load", "pointer_to", "splat", "store"]
+
+
+def pointer_to(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
+    """Return a pointer to an element of an array of numba's type ``kind``."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [start])
+
+
+def load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
+    """Return the value of LLVM's type ``kind`` at a pointer aligned to ``align`` bytes."""
+    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    value.align = align
+    return value
+
+
+def store(builder: Any, value: Any, pointer: Any, align: int = 1) -> None:
+    """Write a value to a pointer aligned to ``align`` bytes."""
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = align
+
+
+def splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    """Return a vector with the scalar in every lane."""
+    index = ir.IntType(32)
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(index, 0))
+    return builder.shuffle_vector(
+        one, undefined, ir.Constant(ir.VectorType(index, lanes), [0] * lanes)
+    )
