@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
+from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct, one_bit_product
+from ste_lightning.functional.one_bit_operators import compiled_one_bit_product, fits_an_operator
+from ste_lightning.functional.surrogate import surrogate
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 pytest.importorskip("numba")
@@ -98,3 +102,26 @@ def test_rules_that_remember_their_input_compile_to_the_plain_composition() -> N
     x = torch.randn(4, 256)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.parametrize("convolution", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_operators_without_a_compiler_equal_the_product(
+    convolution: bool, scaled: bool
+) -> None:
+    torch.manual_seed(0)
+    geometry = ConvolutionGeometry((2, 1), (1, 0), (1, 1), 1, 1.0) if convolution else None
+    spec = OneBitProduct("sign", surrogate("clipped"), surrogate("clipped"), geometry)
+    size, shape = ((3, 40, 9, 8), (24, 40, 3, 3)) if convolution else ((5, 400), (24, 400))
+    scale = torch.rand(24, *[1] * (len(shape) - 1)) + 0.5 if scaled else None
+    given = [torch.randn(size), torch.randn(shape), torch.randn(24)]
+
+    def differentiated(product: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
+        x, weight, bias = leaves = [tensor.clone().requires_grad_() for tensor in given]
+        y = product(x, weight, scale, bias, spec)
+        return [y.detach(), *torch.autograd.grad(y.square().mean(), leaves)]
+
+    assert fits_an_operator(given[0], given[1], surrogate("clipped"), surrogate("clipped"))
+    ours, expected = differentiated(compiled_one_bit_product), differentiated(one_bit_product)
+    for found, other in zip(ours, expected, strict=True):
+        torch.testing.assert_close(found, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
