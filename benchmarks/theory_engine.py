@@ -77,6 +77,12 @@ class Student(nn.Module):
         return Step.apply(Z @ (self.scale * Sign.apply(self.latent))) @ self.v
 
 
+def law(n: int, m: int, samples: int, noise: float) -> ProblemLaw:
+    return ProblemLaw(
+        *(n, m, samples, "gaussian", "none", "normalized", noise, "ones", "teacher", 0.1), seed=0
+    )
+
+
 def ordinary(problem: Problem, steps: int) -> None:
     """Train the first trial: nn.Module, autograd, torch.optim.SGD, hits recorded."""
     Z, teacher, v = problem.inputs[0], problem.teacher[0], problem.v[0]
@@ -175,12 +181,8 @@ def spread(values: list[float]) -> str:
 
 
 def compare(n: int, samples: int, m: int, trials: int, rounds: int, steps: dict[str, int]) -> None:
-    problem = ProblemLaw(
-        n, m, samples, "gaussian", "none", 0.5, "ones", "teacher", 0.1, seed=0
-    ).draw(0, trials)
-    quiet = ProblemLaw(n, m, samples, "gaussian", "none", 0.0, "ones", "teacher", 0.1, seed=0).draw(
-        0, trials
-    )
+    problem = law(n, m, samples, 0.5).draw(0, trials)
+    quiet = law(n, m, samples, 0.0).draw(0, trials)
     # Noisy labels: every step does its full work, as no gradient is ever zero.
     contenders: dict[str, tuple[Callable[[], None], int]] = {
         "ordinary": (lambda: ordinary(quiet, steps["ordinary"]), steps["ordinary"]),
@@ -243,8 +245,7 @@ def accelerator(device: torch.device, rounds: int, trials: int, steps: int = 200
         return min(seconds(waited, time.perf_counter) for _ in range(rounds))
 
     n, samples, m = 32, 256, 4
-    law = ProblemLaw(n, m, samples, "gaussian", "none", 0.5, "ones", "teacher", 0.1, seed=0)
-    drawn = law.draw(0, trials)
+    drawn = law(n, m, samples, 0.5).draw(0, trials)
     there = Problem(*(t.to(device) for t in vars(drawn).values()))
     rules = SF.surrogate("relu"), SF.surrogate("identity")
 
@@ -255,7 +256,7 @@ def accelerator(device: torch.device, rounds: int, trials: int, steps: int = 200
         )
 
     rate = trials * steps / finished(run)
-    few = law.draw(0, 16)
+    few = law(n, m, samples, 0.5).draw(0, 16)
     cores = 2 * 16 * 1000 / finished(lambda: engine(few, 1000, False))
     numbers = there.inputs.numel()
     read = 4 * numbers / finished(lambda: there.inputs.sum())
@@ -271,9 +272,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     steps = {"ordinary": 300, "engine": 1000, "lazy": 2000}
-    engine(
-        ProblemLaw(8, 4, 64, "gaussian", "none", 0.0, "ones", "teacher", 0.1, 0).draw(0, 1), 1, True
-    )
+    engine(law(8, 4, 64, 0.0).draw(0, 1), 1, True)
     compare(32, 256, 4, 16, rounds, steps)
     compare(128, 2048, 4, 2, rounds, {"ordinary": 100, "engine": 500, "lazy": 2000})
     threads(rounds)
