@@ -20,7 +20,10 @@ from ste_lightning.functional.rules.windows import Clipped
 from ste_lightning.functional.surrogate import Surrogate, Window
 from ste_lightning.kernels.threads import share
 
-__all__ = ["clip_gradient", "mask_gradient", "pack", "signs", "signs_inside", "unpack"]
+__all__ = [
+    *("clip_gradient", "compiled_code", "mask_gradient", "pack", "signs", "signs_inside"),
+    *("unpack", "weight_signs"),
+]
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
@@ -36,7 +39,8 @@ def _compiler() -> ModuleType | None:
     return residuals
 
 
-def _native(x: Tensor) -> ModuleType | None:
+def compiled_code(x: Tensor) -> ModuleType | None:
+    """Return the compiled functions, or ``None`` where they cannot take ``x``."""
     return _compiler() if x.is_cpu and x.dtype is torch.float32 and x.is_contiguous() else None
 
 
@@ -51,7 +55,7 @@ def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor
     Returns:
         uint8 tensors of one bit per element.
     """
-    native = _native(x)
+    native = compiled_code(x)
     if native is not None:
         count, words = x.numel(), _words(x)
         bits = torch.empty(4 * words, dtype=torch.uint8)
@@ -95,13 +99,13 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
 
     ``grad`` must be the caller's own: it may be overwritten.
     """
-    native = _native(grad)
+    native = compiled_code(grad)
     if native is not None:
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
         share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
         return grad
     inside = unpack(mask, grad.shape, 0.0, grad.dtype)
-    return grad * (inside if outside == 0 else outside + (1 - outside) * inside)
+    return grad.mul_(inside if outside == 0 else outside + (1 - outside) * inside)
 
 
 def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
@@ -111,9 +115,9 @@ def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
         weight: real tensor.
         out: contiguous, of its shape and dtype; may be ``weight`` itself.
     """
-    native = _native(weight)
+    native = compiled_code(weight)
     if native is None:
-        return hard_sign(weight) if out is None else out.copy_(weight).sign_().add_(0.5).sign_()
+        return hard_sign(weight, out)
     out = torch.empty_like(weight) if out is None else out
     source, to, count = weight.data_ptr(), out.data_ptr(), weight.numel()
     if count < _LEAST:
@@ -133,12 +137,14 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
         out: contiguous if ``x`` is, of its shape and dtype.
         window: numbers low < x <= high.
     """
-    native = _native(x)
+    native = compiled_code(x)
     if native is None:
         x = x.detach()
         signs(x, out)
-        # a pass for narrower bounds would cost what it saves
-        return window.low == -math.inf and window.high == math.inf and not math.isnan(x.sum())
+        if x.numel() == 0:
+            return True
+        least, most = torch.aminmax(x)  # both are NaN if any element is
+        return bool((least > window.low) & (most <= window.high))
     low, high, _ = window
     source, to, count = x.data_ptr(), out.data_ptr(), x.numel()
     if count < _LEAST:
@@ -150,6 +156,17 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
 
     share(part, _words(x), _LEAST)
     return all(inside)
+
+
+def weight_signs(weight: Tensor, scale: Tensor | None, rule: Surrogate) -> tuple[Tensor, bool]:
+    """Return scale sign(weight), and whether the rule is known to be 1 for all weights."""
+    window = rule.window(weight.dtype)
+    if window is None:
+        values, inside = signs(weight), rule.remembers == "nothing"
+    else:
+        values = torch.empty_like(weight)
+        inside = signs_inside(weight, values, window)
+    return values if scale is None else values.mul_(scale), inside
 
 
 def clip_gradient(grad: Tensor, x: Tensor, rule: Surrogate) -> Tensor:

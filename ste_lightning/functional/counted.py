@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ste_lightning.functional.one_bit_specification import OneBitProduct
 from ste_lightning.kernels import (
     SIGNS,
     STEPS,
@@ -18,9 +18,6 @@ from ste_lightning.kernels import (
     linear,
 )
 from ste_lightning.kernels.threads import share
-
-if TYPE_CHECKING:
-    from ste_lightning.functional.one_bit import OneBitProduct
 
 __all__ = ["counted_product", "counting_pays", "counts"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 __all__ = ["is_plain_eager"]
 
@@ -18,7 +19,8 @@ _autocast = torch.is_autocast_enabled
 def is_plain_eager(x: Tensor) -> bool:
     """Return whether nothing is at work but autograd.
 
-    Compilation, tracing, export, vmap, autocast and tensor subclasses must see plain operations.
+    Compilation, tracing, export, vmap, forward-mode derivatives, autocast and tensor subclasses
+    must see plain operations.
 
     Args:
         x: the tensor that is about to be computed with.
@@ -29,5 +31,6 @@ def is_plain_eager(x: Tensor) -> bool:
         or _transforms()
         or _overrides(x)
         or _modes() > 0
+        or forward_ad._current_level >= 0
         or _autocast("cpu" if x.is_cpu else x.device.type)
     )

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.native_steps import Step, native_step
-from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
 
 __all__ = ["learned_product"]

@@ -6,17 +6,14 @@ They differ from float products by rounding: compiled graphs use them, which pro
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.kernels.threads import share
-
-if TYPE_CHECKING:
-    from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct
 
 __all__ = ["looked_up_gradients"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counted_product
 from ste_lightning.functional.looked_up import looked_up_gradients
-from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.surrogate import Surrogate, rule_class, surrogate
 
 __all__ = ["compiled_one_bit_product", "fits_an_operator"]
@@ -24,8 +24,11 @@ _LEAST_WEIGHTS = 1 << 13  # smaller layers are faster as part of the compiled gr
 _HALF = 2048  # integers up to this are exact in 16 bits
 
 
-def fits_an_operator(x: Tensor, weight: Tensor, rule: Surrogate, weight_rule: Surrogate) -> bool:
+def fits_an_operator(x: Tensor, weight: Tensor, spec: OneBitProduct) -> bool:
     """Return whether the operators can take the product, and are worth it."""
+    rule, weight_rule = spec.input_rule, spec.weight_rule
+    if rule is None:
+        return False
     values = (*rule.parameters().values(), *weight_rule.parameters().values())
     describable = all(isinstance(value, (int, float)) for value in values)
     one_bit = rule.remembers == "nothing" or type(rule).window is not Surrogate.window

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ste_lightning.functional.eager import is_plain_eager
 from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["straight_through"]
@@ -53,5 +54,7 @@ def straight_through(x: Tensor, forward_map: Callable[[Tensor], Tensor], rule: S
     Source: Bengio, Leonard and Courville 2013, arXiv 1308.3432; Yin et al. 2019,
     arXiv 1903.05662 (the "coarse gradient").
     """
+    if not (x.requires_grad and torch.is_grad_enabled()) and is_plain_eager(x):
+        return forward_map(x)  # a node for nothing would cost more than a small layer
     result: Tensor = _StraightThrough.apply(x, forward_map, rule)  # type: ignore[no-untyped-call]
     return result

@@ -15,10 +15,10 @@ from llvmlite import ir
 from numba import types
 
 from ste_lightning.kernels.addressed import FLAG, FLOAT, FLOATS, SIZE, WORDS, addressed, carray
-from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.compiling import emitted, inlined
 from ste_lightning.kernels.vectors import compare
 
-__all__ = ["mask_", "pack", "signs", "signs_inside", "unpack"]
+__all__ = ["mask_", "pack", "signs", "signs_inside", "signs_of_both", "unpack"]
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _VECTOR = ir.VectorType(ir.FloatType(), 32)
@@ -180,10 +180,8 @@ def signs(w_, out_, size, first, last):  # type: ignore[no-untyped-def]
                 out[i] = np.float32(-1) if w[i] < 0 else np.float32(1)
 
 
-@addressed(FLOATS, FLOATS, FLOAT, FLOAT, SIZE, SIZE, SIZE, returns=SIZE)
-def signs_inside(w_, out_, low, high, size, first, last):  # type: ignore[no-untyped-def]
-    """Write the signs like :func:`signs`; return 1 if low < w <= high holds everywhere, else 0."""
-    w, out = carray(w_, (size,)), carray(out_, (size,))
+@inlined
+def _signs_inside(w, out, low, high, size, first, last):  # type: ignore[no-untyped-def]
     everywhere = np.uint32(0xFFFFFFFF)
     for word in range(first, last):
         start = word * 32
@@ -196,3 +194,23 @@ def signs_inside(w_, out_, low, high, size, first, last):  # type: ignore[no-unt
                     everywhere = np.uint32(0)
                 out[i] = np.float32(-1) if w[i] < 0 else np.float32(1)
     return np.int64(everywhere == np.uint32(0xFFFFFFFF))
+
+
+@addressed(FLOATS, FLOATS, FLOAT, FLOAT, SIZE, SIZE, SIZE, returns=SIZE)
+def signs_inside(w_, out_, low, high, size, first, last):  # type: ignore[no-untyped-def]
+    """Write the signs like :func:`signs`; return 1 if low < w <= high holds everywhere, else 0."""
+    return _signs_inside(carray(w_, (size,)), carray(out_, (size,)), low, high, size, first, last)
+
+
+@addressed(FLOATS, FLOATS, SIZE, FLOATS, FLOATS, SIZE, FLOAT, FLOAT, returns=SIZE)
+def signs_of_both(x_, y_, inputs, w_, v_, weights, low, high):  # type: ignore[no-untyped-def]
+    """Write the signs of ``x`` to ``y`` and those of ``w`` to ``v``.
+
+    Returns:
+        1 if all of ``x`` are numbers above -inf, plus 2 if low < w <= high holds everywhere.
+    """
+    most = np.float32(np.inf)
+    x, y = carray(x_, (inputs,)), carray(y_, (inputs,))
+    numbers = _signs_inside(x, y, -most, most, inputs, 0, (inputs + 31) // 32)
+    w, v = carray(w_, (weights,)), carray(v_, (weights,))
+    return numbers + 2 * _signs_inside(w, v, low, high, weights, 0, (weights + 31) // 32)

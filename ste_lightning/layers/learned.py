@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ste_lightning import functional as SF
 from ste_lightning.functional.learned_product import learned_product
-from ste_lightning.functional.one_bit import ConvolutionGeometry
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.functional.rules import Identity
 from ste_lightning.layers.one_bit import is_observed
 from ste_lightning.quantizers import LSQ

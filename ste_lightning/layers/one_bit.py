@@ -6,22 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from ste_lightning.functional.one_bit import OneBitProduct
-from ste_lightning.functional.surrogate import Surrogate
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.quantizers import Sign, Step
 
 __all__ = ["compiles_one_bit", "is_observed", "one_bit_specification"]
 
-Inputs = tuple[str | None, Surrogate | None]
-
 
 def compiles_one_bit(x: Tensor) -> bool:
-    """Return whether ``torch.compile`` is at work, and may use operators of ours."""
-    return (
-        torch.compiler.is_compiling()
-        and not torch.compiler.is_exporting()
-        and not torch.is_autocast_enabled(x.device.type)
-    )
+    """Return whether ``torch.compile``, which is at work, may use operators of ours."""
+    return not (torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type))
 
 
 def is_observed(module: nn.Module) -> bool:
@@ -36,21 +29,25 @@ def is_observed(module: nn.Module) -> bool:
 
 
 def one_bit_specification(
-    weights: nn.Module | None, inputs: nn.Module | None, dtype: torch.dtype
-) -> tuple[Sign, Inputs] | None:
-    """Return the two quantizers as the one-bit product needs them, or ``None``.
+    weights: nn.Module | None,
+    inputs: nn.Module | None,
+    dtype: torch.dtype,
+    geometry: ConvolutionGeometry | None = None,
+) -> OneBitProduct | None:
+    """Return what the one-bit product needs to know of the two quantizers, or ``None``.
 
     Args:
         weights: the layer's weight quantizer.
         inputs: its input quantizer, or ``None`` for float inputs.
         dtype: the input's dtype.
+        geometry: of a convolution; ``None`` for a linear layer.
     """
     if type(weights) is not Sign or is_observed(weights) or "strength" in weights._buffers:
         return None
     if weights.scale != "none" and not weights.detach_scale:
         return None
     if inputs is None:
-        return weights, (None, None)
+        return OneBitProduct(None, None, weights.rule, geometry)
     if type(inputs) is Sign:
         if inputs.scale != "none":
             return None
@@ -62,4 +59,4 @@ def one_bit_specification(
     # a compiler cannot look for the window's exact bounds; it asks its operators
     if not torch.compiler.is_compiling() and not OneBitProduct.remembers_bits(rule, dtype):
         return None
-    return weights, (inputs.map_name, rule)
+    return OneBitProduct(inputs.map_name, rule, weights.rule, geometry)

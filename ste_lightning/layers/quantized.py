@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.functional.eager import is_plain_eager
-from ste_lightning.functional.one_bit import (
-    ConvolutionGeometry,
-    OneBitProduct,
-    one_bit_product,
-    path_of,
-)
+from ste_lightning.functional.one_bit import one_bit_product, path_of
 from ste_lightning.functional.one_bit_operators import (
     compiled_one_bit_product,
     fits_an_operator,
 )
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.layers.learned import learned_layer_product
 from ste_lightning.layers.one_bit import compiles_one_bit, one_bit_specification
-from ste_lightning.quantizers import QuantizerSpec, build, describe, mean_magnitude
+from ste_lightning.quantizers import QuantizerSpec, Sign, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
 
@@ -145,39 +142,35 @@ class QuantizedLayer(nn.Module):
         """
         if not (self.weight_quantization and self.input_quantization):
             return None
-        compiled = compiles_one_bit(x)
-        if not compiled and not is_plain_eager(x):
+        compiled = torch.compiler.is_compiling()
+        if not (compiles_one_bit(x) if compiled else is_plain_eager(x)):
             return None
         # nn.Module's own lookup of these costs as much as a small tensor operation
-        modules = self._modules
-        quantizers = modules.get("weight_quantizer"), modules.get("input_quantizer")
-        spec = one_bit_specification(*quantizers, x.dtype)
-        weight: Tensor | None = self._parameters.get("weight")
+        modules, parameters = self._modules, self._parameters
+        weights, inputs = modules.get("weight_quantizer"), modules.get("input_quantizer")
+        weight: Tensor | None = parameters.get("weight")
         if weight is None:  # parametrized or pruned
             weight = self.weight
         if weight.dtype is not x.dtype:
             return None
-        bias = self.bias
-        assert bias is None or isinstance(bias, Tensor)
+        bias: Tensor | None = parameters.get("bias")
+        if bias is None:
+            bias = self.bias  # type: ignore[assignment]
+        spec = one_bit_specification(weights, inputs, x.dtype, geometry)
         if spec is None:
             if compiled:
                 return None
-            return learned_layer_product(x, weight, bias, *quantizers, geometry)
-        weights, (input_map, input_rule) = spec
-        weight_rule = weights.rule
-        if compiled and (
-            input_rule is None or not fits_an_operator(x, weight, input_rule, weight_rule)
-        ):
-            return None
+            return learned_layer_product(x, weight, bias, weights, inputs, geometry)
+        assert isinstance(weights, Sign)
         scale = None
         if weights.scale != "none":
             scale = mean_magnitude(weight.detach(), weights.scale, weights.channel_dim)
-        product = OneBitProduct(input_map, input_rule, weight_rule, geometry)
         if compiled:
-            return compiled_one_bit_product(x, weight, scale, bias, product)
+            fits = fits_an_operator(x, weight, spec)
+            return compiled_one_bit_product(x, weight, scale, bias, spec) if fits else None
         if _logger.isEnabledFor(logging.DEBUG):
-            _logger.debug("%r: %s", self, path_of(x, weight, scale, product))
-        return one_bit_product(x, weight, scale, bias, product)
+            _logger.debug("%r: %s", self, path_of(x, weight, scale, spec))
+        return one_bit_product(x, weight, scale, bias, spec)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line and the two quantizers."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ste_lightning.functional import bits, looked_up
-from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.surrogate import surrogate
 
 pytest.importorskip("numba")

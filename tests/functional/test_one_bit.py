@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,22 +10,20 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from ste_lightning import functional as SF
-from ste_lightning.functional import bits, counted, one_bit
+from ste_lightning.functional import bits, counted, int8_product, small_linear
 from ste_lightning.functional.maps import sign_with, step_with
-from ste_lightning.functional.one_bit import (
-    ConvolutionGeometry,
-    OneBitProduct,
-    one_bit_product,
-)
+from ste_lightning.functional.one_bit import one_bit_product
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 
 
 @pytest.fixture(autouse=True, params=["whole", "bits"])
 def _small_layers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs as small layers do, and as others do."""
     if request.param == "bits":
-        monkeypatch.setattr(one_bit, "SMALL_INPUT", -1)
+        monkeypatch.setattr(small_linear, "SMALL_INPUT", -1)
 
 
 RULES = {
@@ -310,3 +309,42 @@ def test_a_second_derivative_is_refused() -> None:
     (grad,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("map", ["sign", "step"])
+def test_products_of_int8_equal_products_of_floats(map: str, dtype: Any) -> None:
+    rule = SF.surrogate("clipped")
+    spec = OneBitProduct(map, rule, rule)
+    x, weight, bias = (torch.randn(*s).to(dtype) for s in ((4, 16, 257), (513, 257), (513,)))
+    packed_x, _ = bits.pack(x, map == "step", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_product, "_multiplies_int8", lambda: False)
+        assert int8_product.int8_product(packed_x, x.shape, weight, bias, spec) is None
+        patch.setattr(int8_product, "_multiplies_int8", lambda: True)
+        y = int8_product.int8_product(packed_x, x.shape, weight, None, spec)
+        assert y is not None
+        assert y.dtype == dtype
+        assert torch.equal(y, spec.quantized(x) @ SF.hard_sign(weight).t())
+        shifted = int8_product.int8_product(packed_x, x.shape, weight, bias, spec)
+        assert shifted is not None
+        assert torch.equal(shifted, y + bias)
+        few, _ = bits.pack(x[:1, :2], map == "step", None)
+        assert int8_product.int8_product(few, x[:1, :2].shape, weight, None, spec) is None
+        patch.setattr(counted, "default_format", lambda: "torch")
+        leaf = x.clone().requires_grad_()
+        assert torch.equal(one_bit_product(leaf, weight, None, bias, spec), shifted)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_small_layers_without_gradients_and_forward_mode(learns: bool) -> None:
+    rule = SF.surrogate("clipped")
+    x, weight = torch.randn(5, 9), torch.nn.Parameter(torch.randn(3, 9))
+    x[0, 0], x[0, 1] = math.nan, -0.0
+    expected = SF.hard_sign(x) @ SF.hard_sign(weight.detach()).t()
+    with torch.set_grad_enabled(learns):
+        y = one_bit_product(x, weight, None, None, OneBitProduct("sign", rule, rule))
+    assert torch.equal(y, expected)
+    assert y.requires_grad is learns
+    with forward_ad.dual_level(), pytest.raises((NotImplementedError, RuntimeError)):
+        SF.sign(forward_ad.make_dual(x, torch.ones_like(x)))  # never a tangent of zeros

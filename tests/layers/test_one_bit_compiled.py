@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from ste_lightning.functional.one_bit import ConvolutionGeometry, OneBitProduct, one_bit_product
+from ste_lightning.functional.one_bit import one_bit_product
 from ste_lightning.functional.one_bit_operators import compiled_one_bit_product, fits_an_operator
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.surrogate import surrogate
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
@@ -121,7 +122,7 @@ def test_the_operators_without_a_compiler_equal_the_product(
         y = product(x, weight, scale, bias, spec)
         return [y.detach(), *torch.autograd.grad(y.square().mean(), leaves)]
 
-    assert fits_an_operator(given[0], given[1], surrogate("clipped"), surrogate("clipped"))
+    assert fits_an_operator(given[0], given[1], spec)
     ours, expected = differentiated(compiled_one_bit_product), differentiated(one_bit_product)
     for found, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(found, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))

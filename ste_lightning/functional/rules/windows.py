@@ -33,6 +33,11 @@ def _centered(width: float | Tensor, outside: float, dtype: torch.dtype) -> Wind
     """|x| <= width as a half-open window."""
     if isinstance(width, Tensor) or isinstance(outside, Tensor):
         return None
+    return _window(width, outside, dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _window(width: float, outside: float, dtype: torch.dtype) -> Window:
     return Window(-_next(width, math.inf, dtype), width, outside)
 
 

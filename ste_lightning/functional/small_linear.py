@@ -1,0 +1,101 @@
+"""Linear layers too small for bits: torch's own nodes, with as few calls as possible around them.
+
+At these sizes a call costs as much as the arithmetic in it. Nodes of torch's functions are
+borrowed (see :mod:`.native_nodes`); one compiled call writes the signs of both operands.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Parameter
+
+from ste_lightning.functional import bits as packed
+from ste_lightning.functional.hard_maps import hard_sign
+from ste_lightning.functional.maps import sign_with, step_with
+from ste_lightning.functional.native_nodes import SMALL_INPUT
+from ste_lightning.functional.one_bit_specification import OneBitProduct
+from ste_lightning.functional.straight_through import straight_through
+from ste_lightning.functional.surrogate import Surrogate, Window
+
+__all__ = ["is_small", "small_linear"]
+
+# Up to this many weights a linear layer with a small input is computed by torch's own nodes: the
+# calls that make and read bits would take a noticeable part of its time.
+SMALL_WEIGHT = 1 << 16
+
+_COPIED = 1 << 14  # weights up to which copying them takes less time than calls that make a view
+_NOTHING = Window(math.inf, -math.inf)
+
+
+def is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:
+    """Return whether torch's own nodes are faster, and keep hardly more, than bits."""
+    if spec.geometry is not None or scale is not None:
+        return False
+    if spec.input_map is None and not x.requires_grad:
+        return True  # then the signs of the weights are not kept
+    return weight.numel() <= SMALL_WEIGHT and x.numel() <= SMALL_INPUT
+
+
+def small_linear(x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitProduct) -> Tensor:
+    """Return ``q_x(x) sign(W)^T + bias``, differentiable by the rules of ``spec``.
+
+    Args:
+        x, weight, bias, spec: as of
+            :func:`~ste_lightning.functional.one_bit.one_bit_product`, and :func:`is_small`.
+    """
+    rule, size, native = spec.weight_rule, weight.numel(), None
+    if type(weight) is Parameter and size <= SMALL_WEIGHT:
+        native = packed.compiled_code(weight)
+    if native is None:
+        return F.linear(_quantized(x, spec), _sign_node(weight, rule), bias)
+    node, learns = None, torch.is_grad_enabled()
+    if spec.input_map == "sign" and packed.compiled_code(x) is native:
+        assert spec.input_rule is not None
+        differs = learns and x.requires_grad
+        node = spec.input_rule.node(x) if differs else torch.empty_like(x)
+    values = _quantized(x, spec) if node is None else node
+    learns = learns and weight.requires_grad
+    copies = learns and size <= _COPIED  # a copy passes gradients unchanged, as a view does
+    signs = weight.clone() if copies else torch.empty_like(weight, requires_grad=False)
+    low, high, _ = rule.window(weight.dtype) or _NOTHING
+    found = native.signs_of_both(
+        *(x.data_ptr(), values.data_ptr(), 0 if node is None else x.numel()),
+        *(weight.data_ptr(), signs.data_ptr(), size, low, high),
+    )
+    if not found & 1:  # NaN, which some of torch's kernels pass
+        values = _quantized(x, spec)
+    inside = bool(found & 2) or rule.remembers == "nothing"
+    if learns and not (inside and copies):
+        signs = _with_values(weight, signs.detach(), rule, inside)
+    return F.linear(values, signs, bias)
+
+
+def _quantized(x: Tensor, spec: OneBitProduct) -> Tensor:
+    if spec.input_rule is None:
+        return x
+    return (sign_with if spec.input_map == "sign" else step_with)(x, spec.input_rule)
+
+
+def _sign_node(weight: Tensor, rule: Surrogate) -> Tensor:
+    """Return sign(weight) with the rule's gradient, at the cost of one pass where that is 1."""
+    wide = weight.dtype is torch.float32 or weight.dtype is torch.float64
+    if not (wide and weight.requires_grad and torch.is_grad_enabled()):
+        return sign_with(weight, rule)
+    signs, inside = packed.weight_signs(weight.detach(), None, rule)
+    return _with_values(weight, signs, rule, inside)
+
+
+def _with_values(weight: Tensor, signs: Tensor, rule: Surrogate, inside: bool) -> Tensor:
+    """Return a node with the rule's gradient in ``weight`` and these values.
+
+    A view passes gradients unchanged; values are replaced outside of autograd's sight.
+    """
+    y = weight.view_as(weight) if inside else rule.node(weight)
+    if y is None:
+        return straight_through(weight, hard_sign, rule)
+    y.data = signs
+    return y
