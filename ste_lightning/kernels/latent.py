@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.kernels import affine
+from ste_lightning.kernels.addressed import BYTES, FLOATS, INTEGERS, SIZE, addressed, carray
 from ste_lightning.kernels.affine import SIGNS, Codes
-from ste_lightning.kernels.compiling import compiled, emitted
+from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.vectors import compare
@@ -40,12 +42,15 @@ def _popcount(typing: Any, word: Any) -> Any:
     return types.int64(types.uint32), code
 
 
-@compiled
+@addressed(FLOATS, *[SIZE] * 6, INTEGERS, BYTES, SIZE, INTEGERS, SIZE, SIZE, SIZE)
 def lay_out_signs(  # type: ignore[no-untyped-def]
-    w, outputs, taps, channels, units, width, unit, lanes, out, start, sums, at, first, last
+    w_, outputs, taps, channels, units, width, unit, lanes_, out_, start, sums_, at, first, last
 ):
     """Write the signs of outputs ``first`` to ``last`` of one group to their panels' lanes."""
+    w = carray(w_, ((at + outputs) * taps * channels,))
+    sums, lanes = carray(sums_, ((at + outputs) * taps,)), carray(lanes_, (width,))
     stride = width * unit
+    out = carray(out_, (start + (outputs + width - 1) // width * units * taps * stride,))
     whole = channels // 32 * 32
     for o in range(first, last):
         place = start + o // width * units * taps * stride + lanes[o % width] * unit
@@ -74,10 +79,34 @@ def lay_out_signs(  # type: ignore[no-untyped-def]
             sums[(at + o) * taps + t] = total
 
 
+class _Rooms(threading.local):
+    """Prepared weights of each thread, whose panels are written anew at every call."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[Any, tuple[Prepared, NDArray[np.int64]]] = {}
+
+    def of(self, *shape: Any) -> tuple[Prepared, NDArray[np.int64]]:
+        """Return weights of a shape, all panels zero at first, and room for the taps' sums."""
+        found = self.rooms.get(shape)
+        if found is None:
+            if len(self.rooms) >= _ROOMS:
+                self.rooms.clear()
+            empty = _empty(*shape)
+            room = replace(empty, panels=aligned(len(empty.panels)), cache={})
+            found = self.rooms[shape] = room, np.empty(room.padding.size, np.int64)
+        return found
+
+
+_ROOMS = 64  # shapes of layers that a thread keeps room for: bits, a 32nd of their weights
+_rooms = _Rooms()
+
+
 def prepare_signs(
     weight: Tensor, inputs: Codes, *, groups: int = 1, pad_value: float | None = None, format: str
 ) -> Prepared:
     """Return what :func:`~ste_lightning.kernels.prepare` makes of sign(weight), much faster.
+
+    What it returns lasts until this thread calls it again for weights of this shape.
 
     Args:
         weight: latent weights (outputs, channels per group, *kernel), float32, on the CPU.
@@ -88,30 +117,34 @@ def prepare_signs(
     all_outputs, channels = weight.shape[:2]
     outputs = all_outputs // groups
     taps = weight[0, 0].numel() if weight.dim() > 2 and weight.numel() else 1
-    empty = _empty(format, inputs, groups, outputs, taps, channels)
-    units, size = empty.units // taps, len(empty.panels) // groups
+    room, sums = _rooms.of(format, inputs, groups, outputs, taps, channels)
+    units, size, layout = room.units // taps, len(room.panels) // groups, room.layout
     rows = weight.detach()
     if weight.dim() > 2:
         rows = rows.flatten(2).movedim(1, 2)
-    flat = rows.contiguous().view(-1).numpy()
-    panels = aligned(groups * size)
-    sums = np.empty(all_outputs * taps, np.int64)
-    where = (outputs, taps, channels, units, empty.layout.width, empty.layout.unit, _lanes(format))
+    rows = rows.contiguous()
+    lanes = _lanes(format)
+    where = (outputs, taps, channels, units, layout.width, layout.unit, lanes.ctypes.data)
+    source, panels, totals = rows.data_ptr(), room.panels.ctypes.data, sums.ctypes.data
     least = 1 + (1 << 18) // max(taps * channels, 1)
     for group in range(groups):
-        target = (panels, group * size, sums, group * outputs)
-        share(functools.partial(lay_out_signs, flat, *where, *target), outputs, least)
+
+        def part(first: int, last: int, group: int = group) -> None:
+            target = (panels, group * size, totals, group * outputs)
+            lay_out_signs(source, *where, *target, first, last)
+
+        share(part, outputs, least)
     if inputs == SIGNS and pad_value is None:
-        return replace(empty, panels=panels)  # the constant of the sums cancels
+        return room  # the constant of the sums cancels
     tap_sums = sums.reshape(all_outputs, taps)
-    padding = empty.padding
+    padding = room.padding
     if pad_value is not None and pad_value != inputs.offset:
         values = 2 * tap_sums - channels
         padding = ((pad_value - inputs.offset) * values.T).astype(np.float32)
-    fixed = empty.coefficients
+    fixed = room.coefficients
     if inputs != SIGNS:
         fixed = affine.coefficients(inputs, SIGNS, taps * channels, tap_sums.sum(axis=1))
-    return replace(empty, panels=panels, coefficients=fixed, padding=padding, cache={})
+    return replace(room, coefficients=fixed, padding=padding, cache={})
 
 
 @functools.lru_cache(maxsize=64)
@@ -130,7 +163,7 @@ def _empty(
         outputs,
         taps,
         channels,
-        aligned(groups * size),
+        np.empty(groups * size, np.uint8),
         affine.coefficients(inputs, SIGNS, taps * channels, no_sums),
         np.zeros((taps, all_outputs), np.float32),
         np.ones(all_outputs, np.float32),
