@@ -141,8 +141,8 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
     if native is None:
         x = x.detach()
         signs(x, out)
-        if x.numel() == 0:
-            return True
+        if x.numel() < _LEAST:  # more calls than they save
+            return False
         least, most = torch.aminmax(x)  # both are NaN if any element is
         return bool((least > window.low) & (most <= window.high))
     low, high, _ = window
@@ -158,13 +158,22 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
     return all(inside)
 
 
-def weight_signs(weight: Tensor, scale: Tensor | None, rule: Surrogate) -> tuple[Tensor, bool]:
-    """Return scale sign(weight), and whether the rule is known to be 1 for all weights."""
-    window = rule.window(weight.dtype)
+def weight_signs(
+    weight: Tensor, scale: Tensor | None, rule: Surrogate, out: Tensor | None = None
+) -> tuple[Tensor, bool]:
+    """Return scale sign(weight), and whether the rule is known to be 1 for all weights.
+
+    Args:
+        weight: latent weights.
+        scale: broadcastable, or ``None`` for 1.
+        rule: their backward rule.
+        out: contiguous, of the weights' shape and dtype; default a new tensor.
+    """
+    window, values = rule.window(weight.dtype), torch.empty_like(weight) if out is None else out
     if window is None:
-        values, inside = signs(weight), rule.remembers == "nothing"
+        inside = rule.remembers == "nothing"
+        signs(weight, values)
     else:
-        values = torch.empty_like(weight)
         inside = signs_inside(weight, values, window)
     return values if scale is None else values.mul_(scale), inside
 

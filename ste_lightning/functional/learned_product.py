@@ -17,6 +17,7 @@ from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.native_steps import Step, native_step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
+from ste_lightning.functional.scratch import scratch_like
 
 __all__ = ["learned_product"]
 
@@ -39,7 +40,7 @@ class _Learned(torch.autograd.Function):
         ctx.product, ctx.steps = product, (input_step, weight_step)
         ctx.save_for_backward(x, weight, input_scale, weight_scale)
         values = x if input_step is None else input_step.quantize(x)
-        return product.multiply(values, weight_step.quantize(weight), bias)
+        return product.multiply(values, weight_step.quantize(weight, scratch_like(weight)), bias)
 
     @staticmethod
     @once_differentiable
@@ -49,9 +50,9 @@ class _Learned(torch.autograd.Function):
         needs = ctx.needs_input_grad
         wanted = (needs[0] or needs[2], needs[1] or needs[3], needs[4])
         values = x if input_step is None else input_step.quantize(x)
-        in_x, in_weight, in_bias = ctx.product.differentiate(
-            grad, values, weight_step.quantize(weight), wanted
-        )
+        # the gradient's memory; without a gradient in the input nobody reads these weights
+        quantized = weight_step.quantize(weight) if wanted[0] else torch.empty_like(weight)
+        in_x, in_weight, in_bias = ctx.product.differentiate(grad, values, quantized, wanted)
         in_input_scale = in_weight_scale = None
         if in_x is not None and input_step is not None:
             # the quantized input has done its work
@@ -59,7 +60,7 @@ class _Learned(torch.autograd.Function):
             in_input_scale = by_step.sum_to_size(input_scale.shape)
         if in_weight is not None:
             in_weight = in_weight.contiguous()
-            room = torch.empty_like(in_weight)
+            room = scratch_like(in_weight)
             in_weight, by_step = weight_step.differentiate(in_weight, weight, room)
             in_weight_scale = by_step.sum_to_size(weight_scale.shape)
         return in_x, in_weight, in_input_scale, in_weight_scale, in_bias, None, None, None
@@ -91,11 +92,10 @@ def learned_product(
     """
     input_step = None
     if input_scale is not None:
-        zero = torch.zeros(())
-        input_step = native_step(x, input_scale, zero, *input_levels, SMALLEST)
+        input_step = native_step(x, input_scale, None, *input_levels, SMALLEST)
         if input_step is None:
             return None
-    weight_step = native_step(weight, weight_scale, torch.zeros(()), *weight_levels, SMALLEST)
+    weight_step = native_step(weight, weight_scale, None, *weight_levels, SMALLEST)
     if weight_step is None:
         return None
     product = OneBitProduct(None, None, Identity(), geometry)

@@ -33,11 +33,11 @@ class Step:
     def __init__(self, step: float, start: float, low: float, high: float) -> None:
         self.numbers = tuple(np.float32(value) for value in (step, start, low, high))
 
-    def quantize(self, x: Tensor) -> Tensor:
-        """Return the nearest grid values."""
+    def quantize(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the nearest grid values, in ``out`` (contiguous, like ``x``) if given."""
         kernels = _kernels()
         assert kernels is not None
-        y = torch.empty(x.shape)
+        y = torch.empty(x.shape) if out is None else out
         source, target = _flat(x), _flat(y)
         share(lambda a, b: kernels.quantize(source, *self.numbers, target, a, b), x.numel(), _LEAST)
         return y
@@ -64,19 +64,24 @@ def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 def native_step(
-    x: Tensor, scale: Tensor, offset: Tensor, low: float, high: float, smallest: float
+    x: Tensor, scale: Tensor, offset: Tensor | None, low: float, high: float, smallest: float
 ) -> Step | None:
     """Return the step if compiled code can take it; ``None`` inside every transform of torch.
 
-    Args: as of ``learned_scale_quantize``; a scale below ``smallest`` is used as that.
+    Args: as of ``learned_scale_quantize``, ``offset`` ``None`` for 0; a scale below ``smallest``
+    is used as that.
     """
     if type(x) not in (Tensor, torch.nn.Parameter) or not is_plain_eager(x):
         return None
-    same = x.dtype == scale.dtype == offset.dtype == torch.float32
-    if not same or x.device.type != "cpu" or not x.is_contiguous() or _kernels() is None:
+    same = x.dtype == scale.dtype == torch.float32 and scale.numel() == 1
+    if not same or not x.is_cpu or not x.is_contiguous() or _kernels() is None:
         return None
-    if scale.numel() != 1 or offset.numel() != 1 or scale.dim() > x.dim():
+    if scale.dim() > x.dim():
         return None
-    s = scale.detach().clamp_min(smallest)
-    start = (offset.detach() / s).round() * s
+    s, start = np.maximum(np.float32(scale.item()), np.float32(smallest)), np.float32(0)
+    if offset is not None:
+        if offset.dtype != torch.float32 or offset.numel() != 1:
+            return None
+        with np.errstate(all="ignore"):
+            start = np.rint(np.float32(offset.item()) / s) * s
     return Step(float(s), float(start), low, high)

@@ -21,6 +21,7 @@ from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counted_product, counts
 from ste_lightning.functional.int8_product import int8_product
 from ste_lightning.functional.one_bit_specification import OneBitProduct
+from ste_lightning.functional.scratch import scratch_like
 from ste_lightning.functional.small_linear import is_small, small_linear
 
 __all__ = ["one_bit_product", "path_of"]
@@ -51,7 +52,8 @@ class _OneBit(torch.autograd.Function):
             y = int8_product(bits, x.shape, weight, bias, spec)
         if y is None:
             values = spec.quantized(x) if bits is None else spec.unpacked(bits, x.shape, x.dtype)
-            quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule)
+            room = scratch_like(weight) if weight.is_contiguous() else None
+            quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule, room)
             y = spec.multiply(values, quantized, bias)
         return y
 
