@@ -7,6 +7,8 @@ PYTHON ?= python3
 DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# compiled anew at every run of the tests, which then see the code that makes it at work
+test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
 .PHONY: demo test test-slow studies-small lint types build clean
 
@@ -15,6 +17,7 @@ demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=digits_mlp
 
 test: .venv-test/ready lint types
+	rm -rf $(NUMBA_CACHE_DIR)
 	OMP_NUM_THREADS=1 $(TEST) -m pytest -n auto --cov --cov-report=term --cov-fail-under=95
 	$(MAKE) build
 
@@ -48,4 +51,4 @@ build: .venv-test/ready
 	touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test dist .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv-demo .venv-test .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -33,5 +33,6 @@ def scratch_like(x: Tensor) -> Tensor:
     if not x.is_cpu or size > _MOST:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
     if len(_room.octets) < size:
-        _room.octets = torch.empty(size, dtype=torch.uint8)
+        with torch.inference_mode(False):  # else nobody could write to it in training
+            _room.octets = torch.empty(size, dtype=torch.uint8)
     return _room.octets[:size].view(x.dtype).view(x.shape)
