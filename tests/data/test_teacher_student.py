@@ -111,6 +111,7 @@ def test_a_teacher_may_see_raw_inputs(noise: float) -> None:
     torch.testing.assert_close(test_y, plain_y)
 
 
+@pytest.mark.filterwarnings("ignore:.* trials are dead:UserWarning")
 def test_standardizing_rescues_training_on_exponential_inputs() -> None:
     recovered = {}
     for normalize in ("none", "standardize"):

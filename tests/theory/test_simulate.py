@@ -250,6 +250,15 @@ def test_dead_runs_are_seen_and_repaired_by_normalization():
     assert repaired.last_recovery.float().mean() >= 0.95
 
 
+def test_a_weight_rule_that_has_shut_is_dead_too():
+    settings = {"n": 8, "m": 2, "samples": 40, "trials": 8, "noise": 0.5, "v": "gaussian"}
+    result = simulate(**settings, steps=300, lr=8.0, init_scale=0.3, weight_rule="clipped")
+    shut = (result.latent.abs() > 1).all(1)
+    assert 0 < shut.sum() < 8
+    assert torch.equal(result.dead, shut)
+    assert torch.equal(result.hamming[shut, -1], result.hamming[shut, -100])
+
+
 def test_label_noise_recurs_as_predicted():
     result = simulate(
         n=16, m=4, samples=2048, trials=24, steps=3000, noise=0.5, burn_in=500, every=3000

@@ -27,7 +27,7 @@ _COUNTS = (
 )
 
 
-def _scratch(size: int) -> NDArray[np.float32]:
+def aligned(size: int) -> NDArray[np.float32]:
     """Return room for ``size`` floats that starts at a cache line."""
     room = np.empty(size + 16, np.float32)
     start = -room.ctypes.data % 64 // 4
@@ -74,7 +74,7 @@ def run(
         record.v.numpy(),
         record.latent.numpy(),
         width,
-        _scratch(units * width * m * n),
+        aligned(units * width * m * n),
         steps,
         np.float32(lr),
         *rule,

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from ste_lightning.errors import ConfigurationError, require, unknown
-from ste_lightning.theory.simulate import cores
+from ste_lightning.theory.engine.chunks import cores
 from ste_lightning.theory.studies import store
 from ste_lightning.theory.studies.cells import Cell
 from ste_lightning.theory.studies.measure import measure
