@@ -245,9 +245,9 @@ class BinaryTwoLayer(L.LightningModule):
         if dead:
             some = ", ".join(map(str, dead[:10])) + (", ..." if len(dead) > 10 else "")
             rank_zero_warn(
-                f"{len(dead)} of {self.trials} trials are dead (trial {some}): their coarse gradient "
-                "is exactly zero at positive loss, so plain full-batch descent can never go on. "
-                "Inputs with a mean do that: centre or standardize them."
+                f"{len(dead)} of {self.trials} trials are dead (trial {some}): their coarse "
+                "gradient is exactly zero at positive loss, so plain full-batch descent can never "
+                "go on. Inputs with a mean do that: centre or standardize them."
             )
 
     def on_train_epoch_end(self) -> None:
