@@ -11,7 +11,16 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 
-__all__ = ["Estimate", "correlation", "crossing", "half_point", "logistic", "power_law", "wilson"]
+__all__ = [
+    "Estimate",
+    "correlation",
+    "crossing",
+    "half_point",
+    "logistic",
+    "power_law",
+    "quotient",
+    "wilson",
+]
 
 _Z95 = 1.959963984540054
 
@@ -144,6 +153,23 @@ def crossing(
     part = ((0.5 - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
     found = (x[place - 1] + part * (x[place] - x[place - 1])).exp()
     return _within(found, float(x.min().exp()), float(x.max().exp()))
+
+
+def quotient(above: Estimate, below: Estimate) -> Estimate:
+    """Return the ratio of two values with its interval, open where theirs are.
+
+    Args:
+        above: the numerator.
+        below: the denominator, with replicates of the same seeds, so that what both share of
+            the sampling error drops out.
+    """
+    known = not (math.isnan(above.value) or math.isnan(below.value))
+    require(known, "above, below", (above.value, below.value), "leave out what is only bounded")
+    replicates = above.replicates / below.replicates
+    low, high = (float(replicates.quantile(q)) for q in (0.025, 0.975))
+    low = 0.0 if above.low == 0 or math.isinf(below.high) else low
+    high = math.inf if math.isinf(above.high) or below.low == 0 else high
+    return Estimate(above.value / below.value, low, high, replicates)
 
 
 def correlation(x: Tensor, y: Tensor, replicates: int = 400, seed: int = 0) -> Estimate:

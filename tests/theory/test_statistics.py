@@ -1,5 +1,6 @@
 """Intervals and fits against known values and simulated data."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from ste_lightning.theory.statistics import (
     crossing,
     half_point,
     power_law,
+    quotient,
     wilson,
 )
 
@@ -145,3 +147,15 @@ def test_correlation_with_its_interval():
     assert correlation(holes, torch.cat([y, y[:2]])).value == pytest.approx(found.value)
     for few in (x[:2], torch.ones(5)):
         assert math.isnan(correlation(few, y[: len(few)]).value)
+
+
+def test_a_quotient_keeps_pairs_together_and_open_ends_open():
+    both = torch.linspace(1, 2, 400, dtype=torch.float64)
+    above, below = Estimate(3.0, 2.1, 3.9, 2 * both), Estimate(1.5, 1.05, 1.95, both)
+    ratio = quotient(above, below)
+    assert (ratio.value, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
+    unbounded = dataclasses.replace(above, high=math.inf)
+    assert str(quotient(unbounded, below)) == "2 [2, ∞)"
+    assert str(quotient(above, dataclasses.replace(below, high=math.inf))) == "2 (0, 2]"
+    with pytest.raises(ConfigurationError, match="only bounded"):
+        quotient(above, Estimate(math.nan, 3.0, math.inf, both))

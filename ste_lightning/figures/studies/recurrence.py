@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, COLORS, GREY, clean
+from ste_lightning.figures.studies.style import AVERAGED, COLORS, GREY, clean, shared_settings
 from ste_lightning.theory.statistics import correlation
 from ste_lightning.theory.studies.recurrence import quantities, same_data
 
@@ -27,9 +27,10 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     Args:
         results: cells over noise and samples, and for some of them over step sizes.
     """
+    shared = shared_settings(results)
     runs = same_data(results)
     results = [first for first, *_ in runs]
-    figure = Figure(figsize=(14, 8.4), layout="constrained")
+    figure = Figure(figsize=(14, 8.7), layout="constrained")
     upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
     grid = upper.add_gridspec(3, 3)
     by_noise = sorted(results, key=lambda r: (-r.settings["samples"], r.settings["noise"]))
@@ -95,6 +96,10 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     right.legend(frameon=False, fontsize=8)
     for axes in (middle, right):
         clean(axes)
+    figure.suptitle(
+        f"{shared} a cell, each with its own data set; bars: 95 % of the mean over data sets",
+        fontsize=11,
+    )
     panels = lower.subplots(1, 4)
     for which, axes in enumerate(panels[:3]):
         _scatter(axes, most, which)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ste_lightning.theory.population import can_descend
-from ste_lightning.theory.statistics import Estimate, half_point, power_law
+from ste_lightning.theory.statistics import Estimate, half_point, power_law, quotient
 from ste_lightning.theory.studies.cells import label, rule_of
 from ste_lightning.theory.studies.runner import Result
 
@@ -51,6 +51,14 @@ class Threshold:
     ergodic: list[float]
     n50_last: Estimate
     n50_ergodic: Estimate
+
+    @property
+    def ratio(self) -> Estimate | None:
+        """N50 last / averaged; None where one of them is only bounded."""
+        last, averaged = self.n50_last, self.n50_ergodic
+        if math.isnan(last.value) or math.isnan(averaged.value):
+            return None
+        return quotient(last, averaged)
 
 
 def varied(results: Sequence[Result]) -> list[str]:
@@ -144,8 +152,7 @@ def gap_rows(results: Sequence[Result]) -> list[Row]:
         for before, t in zip([None, *members[:-1]], members, strict=True):
             row: Row = {**t.group, "n": t.n}
             row |= {"N50 last": str(t.n50_last), "N50 averaged": str(t.n50_ergodic)}
-            ratio = t.n50_last.value / t.n50_ergodic.value
-            row["ratio"] = "" if math.isnan(ratio) else f"{ratio:.2f}"
+            row["ratio"] = "" if t.ratio is None else str(t.ratio)
             for which in ("last", "ergodic"):
                 name = "exponent last" if which == "last" else "exponent averaged"
                 pair = [getattr(u, f"n50_{which}") for u in (before, t) if u is not None]
@@ -214,9 +221,6 @@ def _against(estimate: Estimate, best: Estimate | None) -> tuple[str, str]:
         return f"< {estimate.high / best.value:.2f}", (
             "better" if estimate.high < best.low else "unknown"
         )
-    factors = estimate.replicates / best.replicates
-    low, high = (float(factors.quantile(q)) for q in (0.025, 0.975))
-    high = math.inf if math.isinf(estimate.high) or best.low == 0 else high
-    times = f"{estimate.value / best.value:.2f} [{low:.2f}, "
-    times += "∞)" if math.isinf(high) else f"{high:.2f}]"
-    return times, "best" if estimate is best else "as good" if low <= 1 else "worse"
+    factor = quotient(estimate, best)
+    verdict = "best" if estimate is best else "as good" if factor.low <= 1 else "worse"
+    return str(factor), verdict
