@@ -1,9 +1,12 @@
 """Studies: the grid, what is stored and reused, tables, figures, and the command."""
 
 import dataclasses
+import json
 import math
+import platform
 import sys
 import types
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -100,7 +103,15 @@ def test_a_cell_holds_what_simulate_returns():
     assert columns["escapes"] == result.escapes.tolist()
     assert columns["hamming"] == result.hamming.tolist()
     assert provenance["settings"] == settings
-    assert "numba" in provenance["versions"]
+    assert provenance["versions"]["torch"] == version("torch")
+    assert provenance["machine"]["platform"] == platform.platform()
+    # Settings and defaults together say everything that decides the numbers.
+    everything = {**provenance["defaults"], **settings}
+    assert everything["seed"] == 0
+    assert everything["rule"] == "relu"
+    repeated = simulate(**everything, backend="numba")
+    assert repeated.latent.equal(result.latent)
+    json.dumps(provenance)
 
 
 def test_done_cells_are_kept_and_missing_ones_made(tmp_path, monkeypatch):
