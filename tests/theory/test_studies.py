@@ -397,7 +397,9 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     assert study.main(small) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
-    capsys.readouterr()
+    printed = capsys.readouterr().out
+    assert "standardize_layer_norm" in printed  # not squeezed to the width of some terminal
+    assert "…" not in printed
     assert study.main(["+recipe=phase_diagrm"]) == 1
     assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
     assert study.main([]) == 1

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ste_lightning.figures.studies.style import COLORS, clean, grid, shared_settings
+from ste_lightning.figures.studies.style import clean, grid, palette, shared_settings
 from ste_lightning.theory.statistics import wilson
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     """
     sizes = sorted({r.settings["samples"] for r in results})
     most = [r for r in results if r.settings["samples"] == sizes[-1]]
-    colors = {_name(r): color for r, color in zip(most, COLORS, strict=False)}
+    colors = {_name(r): color for r, color in zip(most, palette(), strict=False)}
     figure = Figure(figsize=(14, 4.6), layout="constrained")
     parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(2, 1))[0]
     left, middle = parts[0].subplots(1, 2)

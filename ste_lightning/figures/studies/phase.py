@@ -12,13 +12,13 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from ste_lightning.figures.studies.style import (
-    COLORS,
     LAST,
     bounds,
     clean,
     grid,
     intervals,
     legend,
+    palette,
     shared_settings,
 )
 from ste_lightning.theory.statistics import Estimate
@@ -58,7 +58,7 @@ def phase_figure(results: Sequence[Result], smallest: int = 64) -> Figure:
     upper.colorbar(mesh, ax=heat, label="recovery of the last iterate", shrink=0.8)
     axes, gap = lower.subplots(1, 2, width_ratios=(1.6, 1))
     fits = {(_name(group), which): fit for group, which, fit in tables.exponents(found, smallest)}
-    for (name, members), color in zip(groups.items(), COLORS, strict=False):
+    for (name, members), color in zip(groups.items(), palette(), strict=False):
         for which in ("last", "ergodic"):
             _curve(axes, members, which, color, name, fits.get((name, which)))
         known = [(t.n, t.ratio) for t in members if t.ratio is not None]

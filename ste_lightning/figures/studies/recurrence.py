@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, COLORS, GREY, clean, shared_settings
+from ste_lightning.figures.studies.style import AVERAGED, GREY, clean, palette, shared_settings
 from ste_lightning.theory.statistics import correlation
 from ste_lightning.theory.studies.recurrence import quantities, same_data
 
@@ -56,7 +56,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     axes.set_xlabel("step")
     middle, right = upper.add_subplot(grid[:, 1]), upper.add_subplot(grid[:, 2])
     sizes = sorted({r.settings["samples"] for r in results})
-    for size, color in zip(sizes, COLORS, strict=False):
+    for size, color in zip(sizes, palette(), strict=False):
         members = sorted(
             (r for r in results if r.settings["samples"] == size), key=lambda r: r.settings["noise"]
         )
@@ -81,7 +81,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     middle.set(xlabel="standard deviation of the label noise", ylabel="share of steps at w*")
     middle.set_title("time at w*: dots seen, lines predicted", fontsize=10)
     middle.legend(frameon=False, fontsize=8)
-    for r, color in zip(chosen, COLORS, strict=False):
+    for r, color in zip(chosen, palette(), strict=False):
         counts = np.sum(r.columns["return_histogram"], axis=0)
         if counts.sum():
             left = 1 - np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
@@ -114,7 +114,7 @@ def _scatter(axes: Axes, results: Sequence[Result], which: int) -> None:
     In grey, behind, the prediction that leaves out the coordinates' coupling.
     """
     coupled, correlations = [], []
-    for r, color in zip(results, COLORS, strict=False):
+    for r, color in zip(results, palette(), strict=False):
         seen, predicted, decoupled = (
             quantities(r, source)[which] for source in ("", "predicted", "decoupled")
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGED",
-    "COLORS",
     "GREY",
     "LAST",
     "bounds",
@@ -26,12 +26,18 @@ __all__ = [
     "grid",
     "intervals",
     "legend",
+    "palette",
     "shared_settings",
 ]
 
 LAST, AVERAGED, GREY = "#d9730d", "#1f5fa8", "#8a8a8a"
 _SLOPES = {1: "slope $n$", 2: "$n^2$: proved, averaged", 4: "$n^4$: proved, last"}
-COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b"]
+_COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b", "#17a2b8", "#444444"]
+
+
+def palette() -> Iterator[str]:
+    """Return colours without end, to be zipped with what is drawn: eight, then again."""
+    return itertools.cycle(_COLORS)
 
 
 def clean(axes: Axes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import COLORS, grid, intervals, legend, shared_settings
+from ste_lightning.figures.studies.style import grid, intervals, legend, palette, shared_settings
 from ste_lightning.theory.studies import tables
 from ste_lightning.theory.studies.cells import label
 
@@ -30,7 +30,7 @@ def window_figure(results: Sequence[Result]) -> Figure:
     figure = Figure(figsize=(6.6, 4.2), layout="constrained")
     axes = figure.subplots()
     found = tables.thresholds(results)
-    for n, color in zip(sorted({t.n for t in found}), COLORS, strict=False):
+    for n, color in zip(sorted({t.n for t in found}), palette(), strict=False):
         everything = [
             (widths[t.group.get("rule", next(iter(widths)))], t.n50_last) for t in found if t.n == n
         ]
