@@ -89,7 +89,8 @@ def print_rows(title: str, rows: Sequence[Mapping[str, object]], notes: Sequence
     columns = list(dict.fromkeys(key for row in rows for key in row))
     last = [column.rpartition(".")[2] for column in columns]
     for column, part in zip(columns, last, strict=True):
-        table.add_column(part if last.count(part) == 1 else column, justify="right", overflow="fold")
+        heading = part if last.count(part) == 1 else column
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         table.add_row(*(short(row.get(column, "")) for column in columns))
     console = Console()
