@@ -6,6 +6,9 @@ One thread, interleaved: each round times every contender once, ratios are taken
 and the median [quartiles] over rounds is printed. Time is CPU time of the process, except for
 the two threads, which need wall time. Times are of training alone; the data are made before.
 
+Two threads stand beside what two threads of loops that only read or only multiply reach in the
+same rounds: the machine's own scaling.
+
 The ceilings are what reading the data must cost: once per step from the cache level that holds
 them, and once more, unit by unit, from the first level, one after the other; or, stricter, both at
 once, when the slower of the two is all. The bandwidths are those of the fastest of two loops that
@@ -191,7 +194,8 @@ def threads(rounds: int) -> None:
     print("\ntwo threads x one (wall time)")
     for name, ratios in found.items():
         share = [ours / theirs for ours, theirs in zip(found["simulate"], ratios, strict=True)]
-        print(f"  {name:34s} {spread(ratios):26s} simulate reaches {spread(share)} of it")
+        reached = "" if name == "simulate" else f"simulate reaches {spread(share)} of it"
+        print(f"  {name:34s} {spread(ratios):26s} {reached}")
 
 
 def accelerator(device: torch.device, rounds: int, trials: int, steps: int = 200) -> None:
