@@ -15,6 +15,7 @@ __all__ = [
     "Estimate",
     "correlation",
     "crossing",
+    "difference",
     "half_point",
     "logistic",
     "power_law",
@@ -170,6 +171,23 @@ def quotient(above: Estimate, below: Estimate) -> Estimate:
     low = 0.0 if above.low == 0 or math.isinf(below.high) else low
     high = math.inf if math.isinf(above.high) or below.low == 0 else high
     return Estimate(above.value / below.value, low, high, replicates)
+
+
+def difference(later: Estimate, earlier: Estimate) -> Estimate:
+    """Return ``later - earlier`` with its interval, open where theirs are.
+
+    Args:
+        later: an exponent, say.
+        earlier: another one, with replicates of the same seeds: what they have in common (the N50
+            between them) counts as it does, not as two independent errors.
+    """
+    known = not (math.isnan(later.value) or math.isnan(earlier.value))
+    require(known, "later, earlier", (later.value, earlier.value), "leave out what is only bounded")
+    replicates = later.replicates - earlier.replicates
+    low, high = (float(replicates.quantile(q)) for q in (0.025, 0.975))
+    low = -math.inf if math.isinf(later.low) or math.isinf(earlier.high) else low
+    high = math.inf if math.isinf(later.high) or math.isinf(earlier.low) else high
+    return Estimate(later.value - earlier.value, low, high, replicates)
 
 
 def correlation(x: Tensor, y: Tensor, replicates: int = 400, seed: int = 0) -> Estimate:

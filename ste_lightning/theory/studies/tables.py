@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ste_lightning.theory.population import can_descend
-from ste_lightning.theory.statistics import Estimate, half_point, power_law, quotient
+from ste_lightning.theory.statistics import Estimate, difference, half_point, power_law, quotient
 from ste_lightning.theory.studies.cells import label, rule_of
 from ste_lightning.theory.studies.runner import Result
 
@@ -141,7 +141,8 @@ def phase_rows(results: Sequence[Result], smallest: int = 64) -> list[Row]:
 def gap_rows(results: Sequence[Result]) -> list[Row]:
     """Return a row per n: N50 of both iterates, their ratio, and the exponents since the last n.
 
-    An exponent is log(N50 ratio) / log(n ratio) of neighbouring n, with its bootstrap interval.
+    An exponent is log(N50 ratio) / log(n ratio) of neighbouring n, with its bootstrap interval;
+    ``rise`` says by how much the last iterate's exceeds the one before.
     """
     groups: dict[str, list[Threshold]] = {}
     for t in thresholds(results):
@@ -149,18 +150,26 @@ def gap_rows(results: Sequence[Result]) -> list[Row]:
     rows = []
     for members in groups.values():
         members.sort(key=lambda t: t.n)
+        exponent: Estimate | None = None
         for before, t in zip([None, *members[:-1]], members, strict=True):
+            earlier, exponent = exponent, _local_exponent(before, t, "n50_last")
+            averaged = _local_exponent(before, t, "n50_ergodic")
             row: Row = {**t.group, "n": t.n}
             row |= {"N50 last": str(t.n50_last), "N50 averaged": str(t.n50_ergodic)}
-            row["ratio"] = "" if t.ratio is None else str(t.ratio)
-            for which in ("last", "ergodic"):
-                name = "exponent last" if which == "last" else "exponent averaged"
-                pair = [getattr(u, f"n50_{which}") for u in (before, t) if u is not None]
-                known = len(pair) == 2 and not any(math.isnan(e.value) for e in pair)
-                sizes = [before.n, t.n] if before is not None else []
-                row[name] = str(power_law(sizes, pair)) if known else ""
+            row |= {"ratio": str(t.ratio or ""), "exponent last": str(exponent or "")}
+            row["rise"] = str(difference(exponent, earlier)) if exponent and earlier else ""
+            row["exponent averaged"] = str(averaged or "")
             rows.append(row)
     return rows
+
+
+def _local_exponent(before: Threshold | None, t: Threshold, which: str) -> Estimate | None:
+    """Return the exponent of N50 from one n to the next; None where either is only bounded."""
+    if before is None:
+        return None
+    pair: list[Estimate] = [getattr(before, which), getattr(t, which)]
+    known = not any(math.isnan(e.value) for e in pair)
+    return power_law([before.n, t.n], pair) if known else None
 
 
 def rule_rows(results: Sequence[Result]) -> list[Row]:
