@@ -55,9 +55,8 @@ def gap_figure(results: Sequence[Result]) -> Figure:
     shared = shared_settings(results)
     if results[0].settings.get("experiment") == "large":
         shared = f"m = 1, identity, {shared}"
-    figure.suptitle(
-        f"The price of the last iterate ({shared}, no label noise; 95 % intervals)", fontsize=12
-    )
+    title = f"The price of the last iterate ({shared}, no label noise; 95 % intervals)"
+    figure.suptitle(title if len(shown) > 1 else title.replace(" (", "\n("), fontsize=12)
     return figure
 
 
