@@ -8,16 +8,8 @@ import pytest
 import torch
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.theory.statistics import (
-    Estimate,
-    correlation,
-    crossing,
-    difference,
-    half_point,
-    power_law,
-    quotient,
-    wilson,
-)
+from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
+from ste_lightning.theory.statistics import correlation, crossing, half_point, wilson
 
 
 def outcomes(samples, n50, slope, seeds, seed=0):

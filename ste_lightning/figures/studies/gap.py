@@ -22,7 +22,8 @@ from ste_lightning.figures.studies.style import (
     legend,
     shared_settings,
 )
-from ste_lightning.theory.statistics import power_law, wilson
+from ste_lightning.theory.estimates import power_law
+from ste_lightning.theory.statistics import wilson
 from ste_lightning.theory.studies import tables
 
 if TYPE_CHECKING:

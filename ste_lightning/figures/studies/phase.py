@@ -21,7 +21,7 @@ from ste_lightning.figures.studies.style import (
     palette,
     shared_settings,
 )
-from ste_lightning.theory.statistics import Estimate
+from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.studies import tables
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from ste_lightning.theory.statistics import Estimate
+from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.studies.cells import EXPERIMENTS, label
 
 if TYPE_CHECKING:

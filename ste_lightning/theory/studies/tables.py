@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
 from ste_lightning.theory.population import can_descend
-from ste_lightning.theory.statistics import Estimate, difference, half_point, power_law, quotient
+from ste_lightning.theory.statistics import half_point
 from ste_lightning.theory.studies.cells import label, rule_of
 from ste_lightning.theory.studies.runner import Result
 
