@@ -46,13 +46,14 @@ def gap_figure(results: Sequence[Result]) -> Figure:
     found = sorted(tables.thresholds(results), key=lambda t: t.n)
     trials = {r.settings["n"]: len(r.columns["last"]) for r in results}
     shown = found[-3:]
-    figure = Figure(figsize=(5.0 + 3.0 * len(shown), 3.9), layout="constrained")
+    figure = Figure(figsize=(5.0 + 3.0 * len(shown), 4.2), layout="constrained")
     axes = figure.subplots(1, len(shown) + 1, width_ratios=[1.0] * len(shown) + [1.5])
     for panel, t in zip(axes, shown, strict=False):
         _recovery(panel, t, trials[t.n])
     axes[0].set_ylabel("trials that recover w*")
-    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     _growth(axes[-1], found)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     shared = shared_settings(results)
     if results[0].settings.get("experiment") == "large":
         shared = f"m = 1, identity, {shared}"
@@ -96,14 +97,14 @@ def _recovery(axes: Axes, t: tables.Threshold, trials: int) -> None:
 
 
 def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
-    for which, name, color, marker in _ITERATES:
+    for which, _, color, marker in _ITERATES:
         known = [(t.n, getattr(t, f"n50_{which}")) for t in found]
         known = [(n, e) for n, e in known if not math.isnan(e.value)]
         if not known:
             continue
         n = [size for size, _ in known]
         value = np.array([e.value for _, e in known])
-        intervals(axes, n, [e for _, e in known], color=color, marker=marker, label=name)
+        intervals(axes, n, [e for _, e in known], color=color, marker=marker)
         slope = ""
         if len(known) > 1:  # between the two largest n
             p = power_law(n[-2:], [e for _, e in known[-2:]])
