@@ -6,6 +6,9 @@ One thread, interleaved: each round times every contender once, ratios are taken
 and the median [quartiles] over rounds is printed. Time is CPU time of the process, except for
 the two threads, which need wall time. Times are of training alone; the data are made before.
 
+Two threads stand beside what two threads of loops that only read or only multiply reach in the
+same rounds: the machine's own scaling.
+
 The ceilings are what reading the data must cost: once per step from the cache level that holds
 them, and once more, unit by unit, from the first level, one after the other; or, stricter, both at
 once, when the slower of the two is all. The bandwidths are those of the fastest of two loops that
@@ -20,19 +23,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from machine_loops import bandwidth, compute, floats, read, seconds
 from torch import Tensor, nn
 
 from ste_lightning import functional as SF
-from ste_lightning.kernels.compiling import compiled, emitted
 from ste_lightning.theory.engine import batched, cpu
 from ste_lightning.theory.engine.families import family_of
-from ste_lightning.theory.engine.llvm import INDEX, LANES, VECTOR, cell_of, load
 from ste_lightning.theory.engine.problem import Problem, ProblemLaw
 from ste_lightning.theory.engine.record import Record
 from ste_lightning.theory.simulate import simulate
@@ -110,71 +110,6 @@ def engine(problem: Problem, steps: int, lazy: bool) -> None:
     )
 
 
-_STEP = 8 * LANES  # floats that the read loops take at once, in sums of their own
-_AHEAD = 256  # floats that one of them prefetches ahead
-
-
-def reading(ahead: int) -> Callable[..., object]:
-    """Return the loop that adds up ``count * _STEP`` floats, prefetching ``ahead`` if not 0."""
-
-    def add(typing, data, count):
-        def code(context, builder, signature, args):
-            first = context.make_array(signature.args[0])(context, builder, args[0]).data
-            sums = [cell_of(builder) for _ in range(_STEP // LANES)]
-            for cell in sums:
-                builder.store(ir.Constant(VECTOR, None), cell)
-            byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-            fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            hints = [ir.Constant(flag, hint) for hint in (0, 3, 1)]  # read, first level, data
-            with cgutils.for_range(builder, args[1]) as loop:
-                place = builder.gep(first, [builder.mul(loop.index, ir.Constant(INDEX, _STEP))])
-                for line in range(0, _STEP if ahead else 0, 16):
-                    later = builder.gep(place, [ir.Constant(INDEX, ahead + line)])
-                    builder.call(fetch, [builder.bitcast(later, byte), *hints])
-                for i, cell in enumerate(sums):
-                    builder.store(builder.fadd(builder.load(cell), load(builder, place, i)), cell)
-            total = ir.Constant(VECTOR, None)
-            for cell in sums:
-                total = builder.fadd(total, builder.load(cell))
-            return builder.extract_element(total, ir.Constant(flag, 0))
-
-        return types.float32(types.Array(types.float32, 1, "C"), types.int64), code
-
-    return emitted(add)
-
-
-_plain, _prefetching = reading(0), reading(_AHEAD)
-
-
-@compiled
-def read(data, repeats, prefetch):
-    total = np.float32(0)
-    for _ in range(repeats):
-        if prefetch:
-            total += _prefetching(data, len(data) // _STEP)
-        else:
-            total += _plain(data, len(data) // _STEP)
-    return total
-
-
-def bandwidth(size: int) -> float:
-    """Return bytes per second when ``size`` bytes are read again and again, by the better loop."""
-    data = cpu._scratch(max(_STEP, size // 4 // _STEP * _STEP))
-    data[:] = 1
-    repeats = max(2, 2**31 // data.nbytes)
-    read(data, 1, True)
-    plain = seconds(lambda: read(data, repeats, False))
-    prefetching = seconds(lambda: read(data, repeats, True))
-    return data.nbytes * repeats / min(plain, prefetching)
-
-
-def seconds(run: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    start = clock()
-    run()
-    return clock() - start
-
-
 def spread(values: list[float]) -> str:
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle:.4g} [{low:.4g}, {high:.4g}]"
@@ -216,17 +151,51 @@ def compare(n: int, samples: int, m: int, trials: int, rounds: int, steps: dict[
         print(f"  {name:20s} trial-steps/s {spread(ceiling):34s} reached {spread(share)}")
 
 
-def threads(rounds: int) -> None:
-    def run(count: int) -> Callable[[], object]:
-        return lambda: simulate(
-            n=32, m=4, samples=256, trials=64, steps=10_000, noise=0.5, lazy=False, threads=count
-        )
+def side_by_side(work: Callable[[int], object]) -> float:
+    """Return how many times one thread's rate two threads reach, each with equal work."""
 
-    ratios = [
-        seconds(run(1), time.perf_counter) / seconds(run(2), time.perf_counter)
-        for _ in range(rounds)
-    ]
-    print(f"\ntwo threads x one (wall time, with the making of the data): {spread(ratios)}")
+    def together() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(work, range(2)))
+
+    alone = seconds(lambda: [work(i) for i in range(2)], time.perf_counter)
+    return alone / seconds(together, time.perf_counter)
+
+
+def threads(rounds: int) -> None:
+    """Print what a second thread adds: to the engine, and to loops that this machine limits.
+
+    Wall time. `simulate` includes the making of the data and whatever it cannot share out; the
+    kernel alone does the same trials twice. Where the two processors are two threads of one core,
+    a loop that keeps its registers busy gains next to nothing from the second.
+    """
+    n, m, samples = 32, 4, 256
+    size = 4 * n * m * samples
+    problem = law(n, m, samples, 0.5).draw(0, 16)
+    data = [floats(size) for _ in range(2)]
+    compute(np.float32(0.5), 1)  # compiled before it is timed
+
+    def simulated(count: int) -> float:
+        common = {"n": n, "m": m, "samples": samples, "noise": 0.5, "lazy": False}
+        start = time.perf_counter()
+        simulate(**common, trials=128, steps=2500, every=2500, threads=count)
+        return time.perf_counter() - start
+
+    loops: dict[str, Callable[[int], object]] = {
+        "the kernel alone": lambda _: engine(problem, 8000, False),
+        f"a loop that reads {size // 1024} KiB": lambda i: read(data[i], 120_000, True),
+        "a loop that multiplies registers": lambda _: compute(np.float32(0.5), 40_000_000),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ("simulate", *loops)}
+    for _ in range(rounds):
+        found["simulate"].append(simulated(1) / simulated(2))
+        for name, work in loops.items():
+            found[name].append(side_by_side(work))
+    print("\ntwo threads x one (wall time)")
+    for name, ratios in found.items():
+        share = [ours / theirs for ours, theirs in zip(found["simulate"], ratios, strict=True)]
+        reached = "" if name == "simulate" else f"simulate reaches {spread(share)} of it"
+        print(f"  {name:34s} {spread(ratios):26s} {reached}")
 
 
 def accelerator(device: torch.device, rounds: int, trials: int, steps: int = 200) -> None:

@@ -24,7 +24,8 @@ def _standardize(Z: Tensor) -> Normalizer:
     features = Z.flatten(1, 2)
     mean = features.mean(1)[:, None, None]
     std = features.std(1, correction=0)[:, None, None]
-    return lambda z: (z - mean) / torch.where(std > 0, std, 1.0)
+    divisor = torch.where(std > 0, std, 1.0)
+    return lambda z: (z - mean).div_(divisor)
 
 
 def _center(Z: Tensor) -> Normalizer:

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -237,6 +238,17 @@ class BinaryTwoLayer(L.LightningModule):
             self.flip_ratio.update(positive)
             if self.weight.grad is not None:
                 torch.logical_and(~self.weight.grad.any(1), self.loss > 0, out=self.dead)
+
+    def on_train_end(self) -> None:
+        """Name the trials that are dead."""
+        dead = self.dead.nonzero().flatten().tolist()
+        if dead:
+            some = ", ".join(map(str, dead[:10])) + (", ..." if len(dead) > 10 else "")
+            rank_zero_warn(
+                f"{len(dead)} of {self.trials} trials are dead (trial {some}): their coarse "
+                "gradient is exactly zero at positive loss, so plain full-batch descent can never "
+                "go on. Inputs with a mean do that: centre or standardize them."
+            )
 
     def on_train_epoch_end(self) -> None:
         """Log where training stands at the end."""

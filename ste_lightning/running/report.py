@@ -81,15 +81,22 @@ def print_line(
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> None:
-    """Print a sweep's combined table, one line per setting."""
+    """Print a sweep's combined table, one line per setting.
+
+    In a terminal cells that do not fit are folded; a file or a pipe gets lines as long as needed.
+    """
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     last = [column.rpartition(".")[2] for column in columns]
     for column, part in zip(columns, last, strict=True):
-        table.add_column(part if last.count(part) == 1 else column, justify="right")
+        heading = part if last.count(part) == 1 else column
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         table.add_row(*(short(row.get(column, "")) for column in columns))
     console = Console()
+    if not console.is_terminal:
+        unlimited = console.options.update(max_width=100_000)
+        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print()
     console.print(table)
     for note in notes:

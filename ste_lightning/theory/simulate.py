@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -13,12 +11,16 @@ from torch import Tensor
 from ste_lightning import functional as SF
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.theory.engine import batched, cpu
+from ste_lightning.theory.engine.chunks import Chunk, cores, plan, work_through
 from ste_lightning.theory.engine.families import family_of
 from ste_lightning.theory.engine.problem import Problem, ProblemLaw
 from ste_lightning.theory.engine.record import Record
 from ste_lightning.theory.simulation import Simulation
 
-__all__ = ["cores", "simulate"]
+__all__ = ["simulate"]
+
+# Of a trial's data, while it is in work: drawn, normalized, packed; whitening counts in float64.
+_COPIES, _WHITENING_COPIES = 4, 6
 
 
 def simulate(
@@ -99,7 +101,9 @@ def simulate(
             usual rules), ``torch`` (everything), or ``auto``: numba where it can.
         device: where the torch backend computes.
         threads: of the CPU backends; default: the cores this process may use.
-        memory: GiB that the data of all chunks in work may take together; default 1.
+        memory: GiB that the data of all trials in work may take together; default 1. Fewer
+            threads work where it is too small for a trial each. The result comes on top: mostly
+            the traces, 8 trials (steps / every) bytes.
 
     Returns:
         A :class:`Simulation`: per-trial tensors.
@@ -139,7 +143,7 @@ def simulate(
         raise ConfigurationError(f"backend='numba' cannot run {obstacle}: use backend='torch'.")
     compiled = backend != "torch" and not obstacle
 
-    def work(chunk: tuple[int, int]) -> tuple[Record, Tensor]:
+    def work(chunk: Chunk) -> tuple[Record, Tensor]:
         problem = law.draw(*chunk)
         if not compiled:
             problem = Problem(*(t.to(device) for t in vars(problem).values()))
@@ -163,17 +167,22 @@ def simulate(
             )
         return record, problem.teacher
 
-    workers = 1 if device.type != "cpu" else threads or cores()
-    size = _chunk(trials, samples * m * n, workers, memory, small=compiled)
-    chunks = [(first, min(size, trials - first)) for first in range(0, trials, size)]
-    if workers == 1 or len(chunks) == 1:
-        parts = [work(chunk) for chunk in chunks]
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(work, chunks))
-    record = Record.joined([part for part, _ in parts])
-    teacher = torch.cat([signs.cpu() for _, signs in parts])
-    return Simulation.from_record(record, teacher, steps, every, burn_in)
+    copies = _WHITENING_COPIES if normalize == "whitening" else _COPIES
+    workers, chunks = plan(
+        trials,
+        copies * 4 * samples * m * n,
+        threads or cores() if device.type == "cpu" else 1,
+        memory,
+        pieces=4 if compiled else 1,
+    )
+    record = Record.empty(torch.empty(trials, n), torch.empty(trials, m), steps, every, return_bins)
+    teacher = torch.empty(trials, n)
+    for (first, count), (part, signs) in work_through(work, chunks, workers):
+        record.take(first, part)
+        teacher[first : first + count] = signs
+    return Simulation.from_record(
+        record, teacher, sign_rule, steps=steps, every=every, burn_in=burn_in
+    )
 
 
 def _obstacle(
@@ -195,16 +204,3 @@ def _obstacle(
         f"momentum={momentum}": momentum != 0,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _chunk(trials: int, floats: int, workers: int, memory: float, small: bool) -> int:
-    """Return the trials of a chunk: within memory, and several chunks per worker."""
-    # Data, a copy by the normalization, and the packed block of the kernel.
-    fitting = int(memory * 2**30 / workers / (3 * 4 * floats))
-    share = -(-trials // (4 * workers)) if small else -(-trials // workers)
-    return max(1, min(fitting, share))

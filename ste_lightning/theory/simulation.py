@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from ste_lightning.functional import Surrogate
 from ste_lightning.theory.engine.record import Record
 
 __all__ = ["Simulation"]
@@ -34,7 +35,8 @@ class Simulation:
         loss: 1/(2N) sum_i r_i^2 at ``times``, (B, K).
         final_loss: loss of w_T.
         times: t of the traces' columns: 0, every, 2 every, ..., (K,).
-        dead: the coarse gradient is exactly zero at positive loss: training can never go on.
+        dead: no latent weight is given a gradient any more, at positive loss: plain descent can
+            never go on. All hidden units are silent, or the weights' rule has shut.
         evaluations: coarse gradients computed; less than T where they were reused.
         latent: x_T, (B, n).
         v: second layer at the end, (B, m).
@@ -79,10 +81,18 @@ class Simulation:
 
     @classmethod
     def from_record(
-        cls, record: Record, teacher: Tensor, steps: int, every: int, burn_in: int
+        cls,
+        record: Record,
+        teacher: Tensor,
+        weight_rule: Surrogate,
+        *,
+        steps: int,
+        every: int,
+        burn_in: int,
     ) -> Simulation:
-        """Return the statistics of a joined record."""
+        """Return the statistics of a record of all trials."""
         positive = teacher > 0
+        pull = record.gradient * weight_rule.derivative(record.latent)
         wrong = ((record.latent >= 0) != positive).any(1)
         return cls(
             last_recovery=~wrong,
@@ -99,7 +109,7 @@ class Simulation:
             loss=record.loss,
             final_loss=record.final_loss,
             times=torch.arange(0, steps + 1, every),
-            dead=~record.gradient.any(1) & (record.final_loss > 0),
+            dead=~pull.any(1) & (record.final_loss > 0),
             evaluations=record.evaluations,
             latent=record.latent,
             v=record.v,

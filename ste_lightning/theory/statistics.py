@@ -1,8 +1,7 @@
-"""How sure a measured rate, threshold or exponent is."""
+"""How sure a measured rate, threshold or correlation is."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -10,32 +9,11 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
+from ste_lightning.theory.estimates import Estimate
 
-__all__ = ["Estimate", "correlation", "crossing", "half_point", "logistic", "power_law", "wilson"]
+__all__ = ["correlation", "crossing", "half_point", "logistic", "wilson"]
 
 _Z95 = 1.959963984540054
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval, and the bootstrap's replicates behind it.
-
-    ``value`` is NaN where the data only bound it: then ``low`` and ``high`` are the bounds. An
-    interval's end that the data do not reach is infinite (``high``), or 0 or -infinite (``low``).
-    """
-
-    value: float
-    low: float
-    high: float
-    replicates: Tensor = dataclasses.field(repr=False, compare=False)
-
-    def __str__(self) -> str:
-        """Return ``value [low, high]``, with "(" and ")" at an open end, or the bound alone."""
-        if not math.isnan(self.value):
-            low = f"({self.low:.4g}" if self.low in (0, -math.inf) else f"[{self.low:.4g}"
-            high = "∞)" if math.isinf(self.high) else f"{self.high:.4g}]"
-            return f"{self.value:.4g} {low.replace('inf', '∞')}, {high}"
-        return f"> {self.low:.4g}" if math.isinf(self.high) else f"< {self.high:.4g}"
 
 
 def wilson(successes: Tensor | int, trials: Tensor | int) -> tuple[Tensor, Tensor]:
@@ -218,35 +196,3 @@ def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:
     span = x.max() - x.min()
     crossing = crossing.clamp(x.min() - span, x.max() + span)
     return crossing, (scale / beta[:, 1]).clamp(-span, span)
-
-
-def power_law(n: Sequence[int] | Tensor, values: Sequence[Estimate]) -> Estimate:
-    r"""Return the exponent p of :math:`\text{value} \propto n^p`, with its interval.
-
-    Weighted least squares of log value on log n, weights from the replicates' variances; the
-    interval is that of the replicates' own exponents, so it holds the sampling error only. Where
-    a value's interval is open, so is the exponent's, on the side that this value moves it to.
-
-    Args:
-        n: sizes, at least two.
-        values: a bootstrapped estimate for each of them, none NaN.
-    """
-    x = torch.as_tensor(n, dtype=torch.float64).log()
-    require(len(x) == len(values) and len(x) > 1, "n", n, "give two or more sizes with values")
-    known = all(not math.isnan(value.value) for value in values)
-    require(known, "values", values, "leave out sizes whose value is only bounded")
-    y = torch.tensor([value.value for value in values], dtype=torch.float64).log()
-    sampled = torch.stack([value.replicates.log() for value in values])
-    weight = 1 / sampled.var(1).clamp(min=1e-8)
-    mean = (weight * x).sum() / weight.sum()
-    slope = weight * (x - mean)
-    slope = slope / (slope * (x - mean)).sum()
-    exponents = slope @ sampled
-    low, high = (float(exponents.quantile(q)) for q in (0.025, 0.975))
-    for weighed, value in zip(slope.tolist(), values, strict=True):
-        above, below = math.isinf(value.high), value.low == 0
-        if above if weighed > 0 else below:
-            high = math.inf
-        if below if weighed > 0 else above:
-            low = -math.inf
-    return Estimate(float(slope @ y), low, high, exponents)

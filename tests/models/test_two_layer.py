@@ -187,16 +187,20 @@ def test_a_trial_is_the_same_whatever_runs_beside_it() -> None:
     torch.testing.assert_close(latents[0], latents[1], atol=1e-6, rtol=0)
 
 
-def test_units_that_all_died_are_reported() -> None:
+def test_trials_that_died_are_named() -> None:
     data = problem(n=16, m=2, samples=200, inputs={"name": "gaussian", "mean": 5.0})
     model = BinaryTwoLayer(16, 2, trials=5)
     with torch.no_grad():
         model.weight.copy_(-model.weight.abs())  # every pre-activation is negative
     seen = Latents()
     run = trainer(callbacks=[seen], log_every_n_steps=1)
-    run.fit(model, data)
+    with pytest.warns(UserWarning, match=r"of 5 trials are dead \(trial \d") as warned:
+        run.fit(model, data)
     result = model.result()
-    assert result["dead"].any()
+    dead = result["dead"].nonzero().flatten().tolist()
+    assert dead
+    named = [str(w.message) for w in warned if "are dead" in str(w.message)]
+    assert f"{len(dead)} of 5 trials are dead (trial {', '.join(map(str, dead))})" in named[0]
     assert (result["loss"][result["dead"]] > 0).all()
     assert torch.equal(seen.weights[0][result["dead"]], seen.weights[-1][result["dead"]])
     assert run.callback_metrics["dead"] == result["dead"].float().mean()

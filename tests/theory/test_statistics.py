@@ -1,5 +1,6 @@
 """Intervals and fits against known values and simulated data."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,14 +8,8 @@ import pytest
 import torch
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.theory.statistics import (
-    Estimate,
-    correlation,
-    crossing,
-    half_point,
-    power_law,
-    wilson,
-)
+from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
+from ste_lightning.theory.statistics import correlation, crossing, half_point, wilson
 
 
 def outcomes(samples, n50, slope, seeds, seed=0):
@@ -145,3 +140,33 @@ def test_correlation_with_its_interval():
     assert correlation(holes, torch.cat([y, y[:2]])).value == pytest.approx(found.value)
     for few in (x[:2], torch.ones(5)):
         assert math.isnan(correlation(few, y[: len(few)]).value)
+
+
+def test_a_quotient_keeps_pairs_together_and_open_ends_open():
+    both = torch.linspace(1, 2, 400, dtype=torch.float64)
+    above, below = Estimate(3.0, 2.1, 3.9, 2 * both), Estimate(1.5, 1.05, 1.95, both)
+    ratio = quotient(above, below)
+    assert (ratio.value, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
+    unbounded = dataclasses.replace(above, high=math.inf)
+    assert str(quotient(unbounded, below)) == "2 [2, ∞)"
+    assert str(quotient(above, dataclasses.replace(below, high=math.inf))) == "2 (0, 2]"
+    with pytest.raises(ConfigurationError, match="only bounded"):
+        quotient(above, Estimate(math.nan, 3.0, math.inf, both))
+
+
+def test_a_difference_of_exponents_counts_their_common_n50_once():
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.05 * torch.randn(3, 4000, generator=generator, dtype=torch.float64)
+    n50 = [
+        Estimate(value, 0.5 * value, 2 * value, value * error.exp())
+        for value, error in zip((100.0, 400.0, 2000.0), noise, strict=True)
+    ]
+    first, second = power_law([64, 128], n50[:2]), power_law([128, 256], n50[1:])
+    rise = difference(second, first)
+    assert rise.value == pytest.approx(math.log2(1.25))
+    # Var(a - 2 b + c) is 6 variances, not the 4 of independent exponents.
+    assert float(rise.replicates.std()) == pytest.approx(0.05 * 6**0.5 / math.log(2), rel=0.05)
+    assert math.isinf(difference(dataclasses.replace(second, high=math.inf), first).high)
+    assert math.isinf(difference(second, dataclasses.replace(first, high=math.inf)).low)
+    with pytest.raises(ConfigurationError, match="only bounded"):
+        difference(second, Estimate(math.nan, 3.0, math.inf, n50[0].replicates))

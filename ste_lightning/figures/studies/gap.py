@@ -12,8 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
-from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, bounds, grid, intervals
-from ste_lightning.theory.statistics import Estimate, wilson
+from ste_lightning.figures.studies.style import (
+    AVERAGED,
+    GREY,
+    LAST,
+    bounds,
+    grid,
+    intervals,
+    legend,
+    shared_settings,
+)
+from ste_lightning.theory.estimates import power_law
+from ste_lightning.theory.statistics import wilson
 from ste_lightning.theory.studies import tables
 
 if TYPE_CHECKING:
@@ -36,22 +46,19 @@ def gap_figure(results: Sequence[Result]) -> Figure:
     found = sorted(tables.thresholds(results), key=lambda t: t.n)
     trials = {r.settings["n"]: len(r.columns["last"]) for r in results}
     shown = found[-3:]
-    figure = Figure(figsize=(4.3 + 3.0 * len(shown), 3.9), layout="constrained")
-    axes = figure.subplots(1, len(shown) + 1, width_ratios=[1.0] * len(shown) + [1.25])
+    figure = Figure(figsize=(5.0 + 3.0 * len(shown), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(shown) + 1, width_ratios=[1.0] * len(shown) + [1.5])
     for panel, t in zip(axes, shown, strict=False):
         _recovery(panel, t, trials[t.n])
     axes[0].set_ylabel("trials that recover w*")
-    axes[0].legend(frameon=False, fontsize=9, loc="lower right")
     _growth(axes[-1], found)
-    settings = {"m": 4, "rule": "relu", "steps": 2000}
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    shared = shared_settings(results)
     if results[0].settings.get("experiment") == "large":
-        settings |= {"m": 1, "rule": "identity"}
-    settings |= results[0].settings
-    figure.suptitle(
-        f"The price of the last iterate (m = {settings['m']}, "
-        f"{settings['rule']}, T = {settings['steps']}, no label noise)",
-        fontsize=12,
-    )
+        shared = f"m = 1, identity, {shared}"
+    title = f"The price of the last iterate ({shared}, no label noise; 95 % intervals)"
+    figure.suptitle(title if len(shown) > 1 else title.replace(" (", "\n("), fontsize=12)
     return figure
 
 
@@ -90,15 +97,18 @@ def _recovery(axes: Axes, t: tables.Threshold, trials: int) -> None:
 
 
 def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
-    for which, name, color, marker in _ITERATES:
+    for which, _, color, marker in _ITERATES:
         known = [(t.n, getattr(t, f"n50_{which}")) for t in found]
         known = [(n, e) for n, e in known if not math.isnan(e.value)]
         if not known:
             continue
         n = [size for size, _ in known]
         value = np.array([e.value for _, e in known])
-        intervals(axes, n, [e for _, e in known], color=color, marker=marker, label=name)
-        slope = f"\nlocally $n^{{{_exponent(known):.2f}}}$" if len(known) > 1 else ""
+        intervals(axes, n, [e for _, e in known], color=color, marker=marker)
+        slope = ""
+        if len(known) > 1:  # between the two largest n
+            p = power_law(n[-2:], [e for _, e in known[-2:]])
+            slope = f"\n$n^{{{p.value:.2f}}}$ [{p.low:.2f}, {p.high:.2f}]".replace("inf", "∞")
         axes.annotate(
             f"{value[-1]:.0f}{slope}",
             (n[-1], value[-1]),
@@ -116,13 +126,8 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
     bounds(axes, sizes, start, 2.0 * max(max(t.samples) for t in found))
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
-    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 3.4)
+    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * max(2.5, (sizes[-1] / sizes[0]) ** 0.65))
     axes.set(xlabel="inputs n", ylabel="N50: samples for half of the trials")
-    axes.set_title("bounds and measurement", fontsize=11)
+    axes.set_title("proved and measured, exponent of the last step", fontsize=11)
+    legend(axes, loc="lower right")
     grid(axes)
-
-
-def _exponent(known: Sequence[tuple[int, Estimate]]) -> float:
-    """Return the exponent between the two largest n."""
-    (n0, a), (n1, b) = known[-2:]
-    return math.log(b.value / a.value) / math.log(n1 / n0)

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ste_lightning.figures.studies.style import shared_settings
+from ste_lightning.theory.statistics import wilson
 from ste_lightning.theory.studies.cells import label
 from ste_lightning.theory.studies.normalization import diagnosis, normalization_of, place_of
 from ste_lightning.theory.studies.tables import varied
@@ -35,7 +37,7 @@ def normalization_figure(results: Sequence[Result]) -> Figure:
     norms = list(dict.fromkeys(normalization_of(r) for r in results))
     places = {place_of(r, others): r for r in results}
     figure = Figure(
-        figsize=(4.2 + (0.6 + 0.75 * len(norms)) * len(rules), 1.9 + 0.34 * len(places)),
+        figsize=(4.2 + (0.6 + 0.75 * len(norms)) * len(rules), 2.1 + 0.34 * len(places)),
         layout="constrained",
     )
     widths = [len(_DIAGNOSIS) * 0.8, *[len(norms)] * len(rules)]
@@ -60,8 +62,13 @@ def normalization_figure(results: Sequence[Result]) -> Figure:
         axes.set_yticks([])
         _heads(axes, [_HEADS.get(name, name).replace("_", " ") for name in norms])
         axes.set_title(rule, fontsize=10)
-    note = "recovery of the last iterate († failures are mostly dead runs; av.: the averaged one)"
-    figure.suptitle(note, fontsize=10)
+    trials = min(len(r.columns["last"]) for r in results)
+    low, high = (float(end) for end in wilson(trials // 2, trials))
+    figure.suptitle(
+        "recovery of the last iterate († failures are mostly dead runs; av.: the averaged one)\n"
+        f"{shared_settings(results)} a cell: 95 % interval at most ± {(high - low) / 2:.2f}",
+        fontsize=10,
+    )
     return figure
 
 

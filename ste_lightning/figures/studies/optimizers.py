@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ste_lightning.figures.studies.style import COLORS, clean, grid
+from ste_lightning.figures.studies.style import clean, grid, palette, shared_settings
+from ste_lightning.theory.statistics import wilson
 
 if TYPE_CHECKING:
     from ste_lightning.theory.studies.runner import Result
@@ -31,8 +33,8 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     """
     sizes = sorted({r.settings["samples"] for r in results})
     most = [r for r in results if r.settings["samples"] == sizes[-1]]
-    colors = {_name(r): color for r, color in zip(most, COLORS, strict=False)}
-    figure = Figure(figsize=(14, 4.0), layout="constrained")
+    colors = {_name(r): color for r, color in zip(most, palette(), strict=False)}
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
     parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(2, 1))[0]
     left, middle = parts[0].subplots(1, 2)
     for r in results:
@@ -42,16 +44,22 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
             largest = r.settings["samples"] == sizes[-1]
             line = {"color": colors[_name(r)], "linestyle": "-" if largest else "--"}
             left.plot(steps[1:], there[1:], label=_name(r) if largest else None, **line)
+            trials = len(r.columns["hamming"])
+            low, high = wilson((torch.from_numpy(there[1:]) * trials).round(), trials)
+            left.fill_between(steps[1:], low, high, color=colors[_name(r)], alpha=0.12, linewidth=0)
     for r in most:
         after = _after_hit(r)
         if len(after):
             steps = r.settings["every"] * np.arange(after.shape[1])
-            middle.plot(steps, after.mean(0), color=colors[_name(r)])
+            mean, error = after.mean(0), 1.96 * after.std(0) / len(after) ** 0.5
+            middle.plot(steps, mean, color=colors[_name(r)])
+            ends = ((mean - error).clip(0), mean + error)
+            middle.fill_between(steps, *ends, color=colors[_name(r)], alpha=0.12, linewidth=0)
     left.set(xscale="log", xlabel="step", ylabel="trials at w*", ylim=(-0.03, 1.03))
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
     dashed = f", dashed N = {sizes[0]}" if len(sizes) > 1 else ""
     left.set_title(f"N = {sizes[-1]}{dashed}; no label noise", fontsize=10)
-    left.legend(frameon=False, fontsize=8)
+    parts[0].legend(loc="outside lower center", ncols=len(most), frameon=False, fontsize=9)
     middle.set(xlabel="steps since the first hit", ylabel="wrong signs, mean over trials")
     middle.set_title("the gradient is zero at w*, the momentum is not", fontsize=10)
     for axes in (left, middle):
@@ -60,6 +68,9 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     for axes, r in zip(rows, most, strict=True):
         _one_trial(axes, r, colors[_name(r)])
     rows[-1].set_xlabel("steps since the first hit")
+    parts[1].supylabel("wrong signs", fontsize=10)
+    parts[1].suptitle("the trial that leaves most often, green at w*", fontsize=10)
+    figure.suptitle(f"{shared_settings(results)}; bands: 95 % intervals", fontsize=11)
     return figure
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import COLORS, LAST, bounds, clean, grid, intervals, legend
-from ste_lightning.theory.statistics import Estimate
+from ste_lightning.figures.studies.style import (
+    LAST,
+    bounds,
+    clean,
+    grid,
+    intervals,
+    legend,
+    palette,
+    shared_settings,
+)
+from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.studies import tables
 
 if TYPE_CHECKING:
@@ -49,21 +58,21 @@ def phase_figure(results: Sequence[Result], smallest: int = 64) -> Figure:
     upper.colorbar(mesh, ax=heat, label="recovery of the last iterate", shrink=0.8)
     axes, gap = lower.subplots(1, 2, width_ratios=(1.6, 1))
     fits = {(_name(group), which): fit for group, which, fit in tables.exponents(found, smallest)}
-    for (name, members), color in zip(groups.items(), COLORS, strict=False):
+    for (name, members), color in zip(groups.items(), palette(), strict=False):
         for which in ("last", "ergodic"):
             _curve(axes, members, which, color, name, fits.get((name, which)))
-        known = [
-            (t.n, t.n50_last.value / t.n50_ergodic.value)
-            for t in members
-            if not math.isnan(t.n50_last.value) and not math.isnan(t.n50_ergodic.value)
-        ]
+        known = [(t.n, t.ratio) for t in members if t.ratio is not None]
         if known:
-            gap.plot(*zip(*known, strict=True), color=color, marker="o", label=name or "ratio")
+            places, quotients = [n for n, _ in known], [ratio for _, ratio in known]
+            style: dict[str, Any] = {"color": color, "marker": "o", "markersize": 4}
+            intervals(gap, places, quotients, label=name or "ratio", **style)
     sizes = np.array(sorted({t.n for t in found}), dtype=float)
     values = [e.value for t in found for e in (t.n50_last, t.n50_ergodic)]
     start = min((value for value in values if not math.isnan(value)), default=1.0)
     bounds(axes, sizes, start, 4 * max(v for t in found for v in t.samples), (1, 2, 4))
-    axes.set_title(f"dashed: averaged; exponents for n >= {smallest}", fontsize=10)
+    title = "measured: last (solid), averaged (dashed)"
+    title += f"; exponents for n >= {smallest}" if any(fits.values()) else ""
+    axes.set_title(title, fontsize=10)
     for panel, what in (
         (axes, "N50: samples for half of the trials"),
         (gap, "N50 last / averaged"),
@@ -73,7 +82,10 @@ def phase_figure(results: Sequence[Result], smallest: int = 64) -> Figure:
         panel.set(xlabel="inputs n", ylabel=what)
         grid(panel)
     gap.set_title("the price of the last iterate", fontsize=10)
-    legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    low, high = gap.get_ylim()
+    gap.set_ylim(min(low, 0.8), max(high, 1.2))
+    legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3.5)
+    figure.suptitle(f"{shared_settings(results)}; bars: 95 % intervals", fontsize=11)
     legend(gap)
     return figure
 
@@ -92,14 +104,18 @@ def _heat(axes: Axes, members: Sequence[tables.Threshold], title: str) -> QuadMe
         x = np.array([t.n / 2**0.5, t.n * 2**0.5])
         rates = np.array(t.last)[:, None]
         mesh = axes.pcolormesh(x, edges, rates, cmap="Blues", vmin=0, vmax=1, rasterized=True)
-    for which, marker, color in (("n50_last", "o", LAST), ("n50_ergodic", "D", "#222222")):
+    # Thick below thin: where both iterates agree, both are seen.
+    for which, marker, color, size in (
+        ("n50_last", "o", LAST, 8),
+        ("n50_ergodic", "D", "#222222", 4),
+    ):
         points = [(t.n, getattr(t, which).value) for t in members]
         axes.plot(
             *zip(*points, strict=True),
             color=color,
             marker=marker,
-            markersize=5,
-            linewidth=1.4,
+            markersize=size,
+            linewidth=size / 3,
             label="N50 last" if which == "n50_last" else "N50 averaged",
         )
     axes.set_xscale("log", base=2)

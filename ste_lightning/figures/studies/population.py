@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, LAST, grid
+from ste_lightning.figures.studies.style import AVERAGED, LAST, grid, shared_settings
 from ste_lightning.theory.studies.cells import label
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def population_figure(results: Sequence[Result]) -> Figure:
         ncols=2,
         frameon=False,
         fontsize=9,
-        title="lines: closed form; dots: Monte Carlo with 4 standard errors",
+        title=f"{shared_settings(shown)}; lines: computed; dots: sampled, ± 4 standard errors",
         title_fontsize=9,
     )
     return figure

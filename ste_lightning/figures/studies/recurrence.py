@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, COLORS, GREY, clean
+from ste_lightning.figures.studies.style import AVERAGED, GREY, clean, palette, shared_settings
 from ste_lightning.theory.statistics import correlation
 from ste_lightning.theory.studies.recurrence import quantities, same_data
 
@@ -27,9 +27,10 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     Args:
         results: cells over noise and samples, and for some of them over step sizes.
     """
+    shared = shared_settings(results)
     runs = same_data(results)
     results = [first for first, *_ in runs]
-    figure = Figure(figsize=(14, 8.4), layout="constrained")
+    figure = Figure(figsize=(14, 8.7), layout="constrained")
     upper, lower = figure.subfigures(2, 1, squeeze=False)[:, 0]
     grid = upper.add_gridspec(3, 3)
     by_noise = sorted(results, key=lambda r: (-r.settings["samples"], r.settings["noise"]))
@@ -55,7 +56,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     axes.set_xlabel("step")
     middle, right = upper.add_subplot(grid[:, 1]), upper.add_subplot(grid[:, 2])
     sizes = sorted({r.settings["samples"] for r in results})
-    for size, color in zip(sizes, COLORS, strict=False):
+    for size, color in zip(sizes, palette(), strict=False):
         members = sorted(
             (r for r in results if r.settings["samples"] == size), key=lambda r: r.settings["noise"]
         )
@@ -80,7 +81,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     middle.set(xlabel="standard deviation of the label noise", ylabel="share of steps at w*")
     middle.set_title("time at w*: dots seen, lines predicted", fontsize=10)
     middle.legend(frameon=False, fontsize=8)
-    for r, color in zip(chosen, COLORS, strict=False):
+    for r, color in zip(chosen, palette(), strict=False):
         counts = np.sum(r.columns["return_histogram"], axis=0)
         if counts.sum():
             left = 1 - np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
@@ -95,6 +96,10 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     right.legend(frameon=False, fontsize=8)
     for axes in (middle, right):
         clean(axes)
+    figure.suptitle(
+        f"{shared} a cell, each with its own data set; bars: 95 % of the mean over data sets",
+        fontsize=11,
+    )
     panels = lower.subplots(1, 4)
     for which, axes in enumerate(panels[:3]):
         _scatter(axes, most, which)
@@ -109,7 +114,7 @@ def _scatter(axes: Axes, results: Sequence[Result], which: int) -> None:
     In grey, behind, the prediction that leaves out the coordinates' coupling.
     """
     coupled, correlations = [], []
-    for r, color in zip(results, COLORS, strict=False):
+    for r, color in zip(results, palette(), strict=False):
         seen, predicted, decoupled = (
             quantities(r, source)[which] for source in ("", "predicted", "decoupled")
         )

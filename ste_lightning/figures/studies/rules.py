@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, LAST, clean
+from ste_lightning.figures.studies.style import AVERAGED, LAST, clean, shared_settings
 from ste_lightning.theory.studies import tables
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def rules_figure(results: Sequence[Result]) -> Figure:
     """Draw N50 of every rule with its interval, best on top; those that fail say why."""
     found = sorted(tables.thresholds(results), key=lambda t: -tables.order(t.n50_last))
     rows = {row["rule"]: row for row in tables.rule_rows(results)}
-    figure = Figure(figsize=(8.5, 1.2 + 0.32 * len(found)), layout="constrained")
+    figure = Figure(figsize=(8.5, 1.4 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
     right = max(max(t.samples) for t in found)
     for place, t in enumerate(found):
@@ -52,7 +52,10 @@ def rules_figure(results: Sequence[Result]) -> Figure:
     axes.set_xscale("log", base=2)
     axes.set_xlim(min(t.samples[0] for t in found) / 1.1, right * 1.1)
     axes.set_ylim(-0.6, len(found) - 0.4)
+    ticks = sorted({N for t in found for N in t.samples if N & (N - 1) == 0})
+    axes.set_xticks(ticks, [str(N) for N in ticks])
     axes.set_xlabel("N50: samples at which half of the trials recover (orange last, blue averaged)")
+    axes.set_title(f"{shared_settings(results)}, no label noise; 95 % intervals", fontsize=10)
     axes.grid(axis="x", color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)
     clean(axes)

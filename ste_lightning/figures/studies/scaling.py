@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, LAST, grid, intervals
+from ste_lightning.figures.studies.style import AVERAGED, LAST, grid, intervals, shared_settings
 from ste_lightning.theory.studies.noisy import scaling
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def scaling_figure(results: Sequence[Result]) -> Figure:
         results: cells over n, noise and samples.
     """
     found = scaling(results)
-    figure = Figure(figsize=(9.5, 4.0), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.3), layout="constrained")
     for axes, by, fixed in zip(figure.subplots(1, 2), ("n", "noise"), ("noise", "n"), strict=True):
         values = [getattr(s, fixed) for s in found]
         common = max(set(values), key=values.count)  # the value held fixed in most cells
@@ -52,10 +52,12 @@ def scaling_figure(results: Sequence[Result]) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(x, [f"{value:g}" for value in x])
-        axes.set(xlabel="inputs n" if by == "n" else "label noise", ylabel="samples N")
-        axes.set_title(
-            f"{'noise' if by == 'n' else 'n'} = {common:g}; lines predicted", fontsize=10
-        )
+        noise = "standard deviation of the label noise"
+        axes.set(xlabel="inputs n" if by == "n" else noise, ylabel="samples N")
+        axes.set_title(f"{'label noise' if by == 'n' else 'n'} = {common:g}", fontsize=10)
         grid(axes)
     axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(
+        f"{shared_settings(results)}; dots measured, 95 % intervals; lines predicted", fontsize=11
+    )
     return figure

@@ -1,20 +1,43 @@
-"""Colours and axes that the studies' figures share."""
+"""Colours, axes and words that the studies' figures share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import inspect
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from ste_lightning.theory.statistics import Estimate
+from ste_lightning.theory.estimates import Estimate
+from ste_lightning.theory.studies.cells import EXPERIMENTS, label
 
-__all__ = ["AVERAGED", "COLORS", "GREY", "LAST", "bounds", "clean", "grid", "intervals", "legend"]
+if TYPE_CHECKING:
+    from ste_lightning.theory.studies.runner import Result
+
+__all__ = [
+    "AVERAGED",
+    "GREY",
+    "LAST",
+    "bounds",
+    "clean",
+    "grid",
+    "intervals",
+    "legend",
+    "palette",
+    "shared_settings",
+]
 
 LAST, AVERAGED, GREY = "#d9730d", "#1f5fa8", "#8a8a8a"
-COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b"]
+_SLOPES = {1: "slope $n$", 2: "$n^2$: proved, averaged", 4: "$n^4$: proved, last"}
+_COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b", "#17a2b8", "#444444"]
+
+
+def palette() -> Iterator[str]:
+    """Return colours without end, to be zipped with what is drawn: eight, then again."""
+    return itertools.cycle(_COLORS)
 
 
 def clean(axes: Axes) -> None:
@@ -28,6 +51,31 @@ def grid(axes: Axes) -> None:
     axes.grid(color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)
     clean(axes)
+
+
+def shared_settings(results: Sequence[Result]) -> str:
+    """Return what all cells have in common, for titles: "n = 32, m = 4, relu, T = 2000, ..."."""
+    experiment = EXPERIMENTS[results[0].settings.get("experiment", "simulate")]
+    parameters = inspect.signature(experiment).parameters
+    words = []
+    for key, form in (
+        ("n", "n = {}"),
+        ("m", "m = {}"),
+        ("samples", "N = {}"),
+        ("rule", "{}"),
+        ("noise", "label noise {}"),
+        ("steps", "T = {}"),
+    ):
+        default = parameters[key].default if key in parameters else None
+        values = {label(r.settings.get(key, default)) for r in results}
+        if len(values) == 1 and (value := values.pop()) not in ("None", "0.0"):
+            words.append(form.format(value))
+    if "trials" in parameters:
+        trials = sorted({len(r.columns["trial"]) for r in results})
+        words.append(
+            f"{trials[0]} trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
+        )
+    return ", ".join(words)
 
 
 def legend(axes: Axes, **options: Any) -> None:
@@ -66,14 +114,17 @@ def bounds(
     top: float,
     powers: Sequence[int] = (2, 4),
 ) -> None:
-    """Draw lines of slope n^p from (sizes[0], start), each named where it leaves the axes.
+    """Draw lines of slope n^p from (sizes[0], start), named where they end, and in the legend.
+
+    n^2 and n^4 are what the paper proves to be enough, up to a constant, for the averaged and for
+    the last iterate.
 
     Args:
         axes: both of whose scales are, or will be, logarithmic; their y range is set here.
         sizes: the n, ascending.
         start: height of all lines at the first n.
         top: the upper end of the axes.
-        powers: the p.
+        powers: the p, among 1, 2 and 4.
     """
     axes.set_yscale("log")
     axes.set_ylim(start / 1.8, top)
@@ -81,11 +132,11 @@ def bounds(
         return
     for power, style in zip(powers, (":", "--", "-.")[-len(powers) :], strict=True):
         line = start * (sizes / sizes[0]) ** power
-        axes.plot(sizes, line, style, color=GREY, linewidth=1)
+        axes.plot(sizes, line, style, color=GREY, linewidth=1, label=_SLOPES[power])
         leaves = sizes[0] * (top / start) ** (1 / power)
         place = (leaves, top) if leaves < sizes[-1] else (sizes[-1], line[-1])
         axes.annotate(
-            f"$n^{power}$",
+            f"$n^{power}$" if power > 1 else "$n$",
             place,
             xytext=(4, -10 if leaves < sizes[-1] else 0),
             textcoords="offset points",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import COLORS, grid, intervals, legend
+from ste_lightning.figures.studies.style import grid, intervals, legend, palette, shared_settings
 from ste_lightning.theory.studies import tables
 from ste_lightning.theory.studies.cells import label
 
@@ -27,10 +27,10 @@ def window_figure(results: Sequence[Result]) -> Figure:
         results: cells over n, samples and rules with a ``width``.
     """
     widths = {label(r.settings["rule"]): r.settings["rule"]["width"] for r in results}
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.6, 4.2), layout="constrained")
     axes = figure.subplots()
     found = tables.thresholds(results)
-    for n, color in zip(sorted({t.n for t in found}), COLORS, strict=False):
+    for n, color in zip(sorted({t.n for t in found}), palette(), strict=False):
         everything = [
             (widths[t.group.get("rule", next(iter(widths)))], t.n50_last) for t in found if t.n == n
         ]
@@ -51,6 +51,9 @@ def window_figure(results: Sequence[Result]) -> Figure:
     ticks = sorted(set(widths.values()))
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
     axes.set(xlabel="window: f'(a) = 1 for |a| up to", ylabel="N50 / n, last iterate")
+    axes.set_title(
+        f"{shared_settings(results)}; 95 % intervals, ring: best, hollow: a bound", fontsize=10
+    )
     legend(axes)
     grid(axes)
     return figure

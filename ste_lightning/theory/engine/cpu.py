@@ -12,22 +12,10 @@ from ste_lightning.theory.engine.families import Family
 from ste_lightning.theory.engine.problem import Problem
 from ste_lightning.theory.engine.record import Record
 
-__all__ = ["run"]
-
-_COUNTS = (
-    "first_hit",
-    "visits",
-    "escapes",
-    "returns",
-    "time_away",
-    "longest_return",
-    "flips",
-    "evaluations",
-    "frozen_at",
-)
+__all__ = ["aligned", "run"]
 
 
-def _scratch(size: int) -> NDArray[np.float32]:
+def aligned(size: int) -> NDArray[np.float32]:
     """Return room for ``size`` floats that starts at a cache line."""
     room = np.empty(size + 16, np.float32)
     start = -room.ctypes.data % 64 // 4
@@ -59,37 +47,23 @@ def run(
         burn_in: steps that do not count for visits, escapes and returns.
         lazy: recompute the gradient only after a flip; same bits as always recomputing.
     """
-    from ste_lightning.theory.engine.kernel import run_trials
+    # Imported where it is used: what only reads about simulations needs no compiler.
+    from ste_lightning.theory.engine.kernel import Given, Kept, Plan, run_trials
+    from ste_lightning.theory.engine.visits import COUNTS
 
-    _, samples, m, n = problem.inputs.shape
+    trials, samples, m, n = problem.inputs.shape
     # A multiple of 8 samples such that a unit's lanes, m per sample, fill whole tiles of 32.
     width = 8 * (4 // math.gcd(4, m))
     units = 2 * -(-samples // (2 * width))
-    counts = torch.zeros(len(problem.inputs), len(_COUNTS), dtype=torch.int64)
+    counts = torch.zeros(trials, len(COUNTS), dtype=torch.int64)
+    given = (problem.inputs, problem.teacher, problem.v_teacher, problem.noise, record.v)
+    kept = (record.latent, counts, *(getattr(record, name) for name in Kept._fields[2:]))
     run_trials(
-        problem.inputs.numpy(),
-        problem.teacher.numpy(),
-        problem.v_teacher.numpy(),
-        problem.noise.numpy(),
-        record.v.numpy(),
-        record.latent.numpy(),
+        Given(*(tensor.numpy() for tensor in given)),
+        Plan(steps, np.float32(lr), *rule, *weight_rule, lazy, every, burn_in),
+        Kept(*(tensor.numpy() for tensor in kept)),
         width,
-        _scratch(units * width * m * n),
-        steps,
-        np.float32(lr),
-        *rule,
-        *weight_rule,
-        lazy,
-        every,
-        burn_in,
-        counts.numpy(),
-        record.sign_sum.numpy(),
-        record.hamming.numpy(),
-        record.loss.numpy(),
-        record.final_loss.numpy(),
-        record.return_histogram.numpy(),
-        record.gradient.numpy(),
-        record.teacher_gradient.numpy(),
+        aligned(units * width * m * n),
     )
-    for name, column in zip(_COUNTS, counts.unbind(1), strict=True):
+    for name, column in zip(COUNTS, counts.unbind(1), strict=True):
         getattr(record, name).copy_(column)

@@ -1,7 +1,8 @@
 """The fused kernel: all steps of one trial while its data stay in the cache.
 
 Plain code to be compiled by numba; :mod:`ste_lightning.theory.engine.cpu` prepares its arrays,
-:mod:`ste_lightning.theory.engine.passes` computes a step's gradient.
+:mod:`ste_lightning.theory.engine.passes` computes a step's gradient,
+:mod:`ste_lightning.theory.engine.visits` counts what happens.
 
 **Lazy gradients.** The full-batch gradient depends on the latent weights only through their
 signs, so it is recomputed only after a sign has flipped, and looked up if the same signs have
@@ -11,14 +12,27 @@ can never flip a sign again, so the run is over. All exact: same bits as recompu
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled, spliced
+from ste_lightning.kernels.compiling import compiled, inlined
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.passes import coarse_gradient, label, pack
 from ste_lightning.theory.engine.vector import LANES
+from ste_lightning.theory.engine.visits import (
+    EVALUATIONS,
+    FIRST,
+    FLIPS,
+    FROZEN,
+    VISITS,
+    distance,
+    flip,
+    quantize,
+    visit,
+)
 
-__all__ = ["run_trials"]
+__all__ = ["Given", "Kept", "Plan", "run_trials"]
 
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
@@ -27,14 +41,57 @@ _WORD = 64  # longest pattern that is remembered: its bits are the key
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying spreads the bits
 
 
-@spliced
-def _quantize(x, w):  # type: ignore[no-untyped-def]
-    """Write sign(x), with sign(0) = +1, to ``w``."""
-    for k in range(len(x)):
-        w[k] = _ONE if x[k] >= _ZERO else -_ONE
+class Given(NamedTuple):
+    """Arrays of the trials to be run, as in :class:`..problem.Problem`; nothing is written."""
+
+    inputs: Any
+    teacher: Any
+    v_teacher: Any
+    noise: Any
+    v: Any
 
 
-@spliced
+class Plan(NamedTuple):
+    """What is done with each trial: arguments of :func:`..cpu.run`."""
+
+    steps: int
+    lr: Any
+    family: Any
+    p: Any
+    weight_family: Any
+    weight_p: Any
+    lazy: bool
+    every: int
+    burn_in: int
+
+
+class Kept(NamedTuple):
+    """Arrays that are written, as in :class:`..record.Record`, the trial leading.
+
+    ``latent`` holds the start; ``counts`` has the columns that :mod:`..visits` names.
+    """
+
+    latent: Any
+    counts: Any
+    sign_sum: Any
+    hamming: Any
+    loss: Any
+    final_loss: Any
+    return_histogram: Any
+    gradient: Any
+    teacher_gradient: Any
+
+
+class _Memory(NamedTuple):
+    """Gradients of the last sign patterns, one per slot."""
+
+    known: Any
+    keys: Any
+    losses: Any
+    gradients: Any
+
+
+@inlined
 def _pattern(w):  # type: ignore[no-untyped-def]
     """Return the signs as the bits of a number."""
     key = np.uint64(0)
@@ -43,81 +100,66 @@ def _pattern(w):  # type: ignore[no-untyped-def]
     return key
 
 
-@spliced
-def _distance(w, teacher):  # type: ignore[no-untyped-def]
-    count = 0
-    for k in range(len(w)):
-        count += 1 if w[k] != teacher[k] else 0
-    return count
+@inlined
+def _move(latent, plan, step, pull):  # type: ignore[no-untyped-def]
+    """``x <- x - step h'(x)``, the step being lr g."""
+    n = len(latent)
+    if plan.weight_family == 0 and plan.weight_p[2] == plan.weight_p[3]:
+        for k in range(n):
+            latent[k] -= step[k] * plan.weight_p[2]
+    else:
+        differentiate(plan.weight_family, plan.weight_p, latent, _ONE, pull, n)
+        for k in range(n):
+            latent[k] -= step[k] * pull[k]
 
 
 @compiled
-def run_trials(  # type: ignore[no-untyped-def]
-    inputs,
-    teacher,
-    v_teacher,
-    noise,
-    v,
-    x,
-    width,
-    data,
-    steps,
-    lr,
-    family,
-    p,
-    weight_family,
-    weight_p,
-    lazy,
-    every,
-    burn_in,
-    counts,
-    sums_of_w,
-    hamming,
-    losses,
-    last_loss,
-    histogram,
-    gradient,
-    teacher_gradient,
-):
-    """Train all trials of a chunk; every array's leading axis is the trial.
+def run_trials(given, plan, kept, width, data):  # type: ignore[no-untyped-def]
+    """Train all trials of a chunk.
 
-    Changed in place: ``x`` (latent weights) and everything from ``counts`` on. ``counts``
-    columns: first hit (-1: never), iterates at the teacher, escapes, returns, total time of
-    returns, longest return, flips, evaluations of the gradient, frozen at (step from which the
-    gradient is exactly zero; -1).
+    Args:
+        given: a :class:`Given`.
+        plan: a :class:`Plan`.
+        kept: a :class:`Kept`, written.
+        width: samples of a unit, see :mod:`..passes`.
+        data: room for a trial's packed inputs.
     """
-    trials, samples, m, n = inputs.shape
+    trials, samples, m, n = given.inputs.shape
+    steps, lazy, every, burn_in = plan.steps, plan.lazy, plan.every, plan.burn_in
     units = 2 * ((samples + 2 * width - 1) // (2 * width))
-    lanes = m * width
     w = np.empty(n, np.float32)
     since = np.empty(n, np.int64)  # first counted iterate with the present sign
-    a = np.empty(lanes, np.float32)
-    c = np.empty(lanes, np.float32)
+    a = np.empty(m * width, np.float32)
+    c = np.empty(m * width, np.float32)
     r = np.empty(width, np.float32)
     squares = np.empty(2 * width, np.float32)
     sums = np.empty(2 * n * LANES, np.float32)
     step = np.empty(n, np.float32)
     pull = np.empty(n, np.float32)
     y = np.empty(units * width, np.float32)
-    bins = histogram.shape[1]
     remember = lazy and n <= _WORD
     slots = _SLOTS if remember else 1
-    known = np.zeros(slots, np.bool_)
-    keys = np.zeros(slots, np.uint64)
-    known_losses = np.empty(slots, np.float32)
-    known_gradients = np.empty((slots, n), np.float32)
+    memory = _Memory(
+        np.zeros(slots, np.bool_),
+        np.zeros(slots, np.uint64),
+        np.empty(slots, np.float32),
+        np.empty((slots, n), np.float32),
+    )
     for t in range(trials):
-        pack(inputs[t], units, width, data)
-        label(data, units, n, m, width, teacher[t], v_teacher[t], noise[t], a, r, squares, y)
-        g = gradient[t]
-        latent = x[t]
-        w[:] = teacher[t]
+        teacher, v_teacher, noise = given.teacher[t], given.v_teacher[t], given.noise[t]
+        latent, g, row = kept.latent[t], kept.gradient[t], kept.counts[t]
+        sign_sum, histogram = kept.sign_sum[t], kept.return_histogram[t]
+        hamming, losses = kept.hamming[t], kept.loss[t]
+        pack(given.inputs[t], units, width, data)
+        label(data, units, n, m, width, teacher, v_teacher, noise, a, r, squares, y)
+        w[:] = teacher
         since[:] = 1
-        away, first, at, escapes, returns, total_return, longest, flips = 0, -1, 0, 0, 0, 0, 0, 0
-        evaluations, frozen, left = 0, -1, -1
+        row[:] = 0
+        # What every step touches stays in registers.
+        away, left, visits, flips, evaluations, frozen = 0, -1, 0, 0, 0, -1
         loss = _ZERO
         stale = True
-        known[:] = False
+        memory.known[:] = False
         for i in range(-1, steps + 1):
             if stale:
                 slot = np.uint64(0)
@@ -125,9 +167,9 @@ def run_trials(  # type: ignore[no-untyped-def]
                 if remember:
                     key = _pattern(w)
                     slot = (key * _MIX) >> np.uint64(55)
-                if remember and known[slot] and keys[slot] == key:
-                    loss = known_losses[slot]
-                    g[:] = known_gradients[slot]
+                if remember and memory.known[slot] and memory.keys[slot] == key:
+                    loss = memory.losses[slot]
+                    g[:] = memory.gradients[slot]
                 else:
                     loss = coarse_gradient(
                         data,
@@ -137,10 +179,10 @@ def run_trials(  # type: ignore[no-untyped-def]
                         m,
                         width,
                         w,
-                        v[t],
+                        given.v[t],
                         y,
-                        family,
-                        p,
+                        plan.family,
+                        plan.p,
                         a,
                         c,
                         r,
@@ -150,14 +192,14 @@ def run_trials(  # type: ignore[no-untyped-def]
                     )
                     evaluations += 1 if i < steps else 0
                     if remember:
-                        known[slot] = True
-                        keys[slot] = key
-                        known_losses[slot] = loss
-                        known_gradients[slot] = g
+                        memory.known[slot] = True
+                        memory.keys[slot] = key
+                        memory.losses[slot] = loss
+                        memory.gradients[slot] = g
                 stale = not lazy
                 still = True
                 for k in range(n):
-                    step[k] = lr * g[k]
+                    step[k] = plan.lr * g[k]
                     still &= g[k] == _ZERO
                 if not still:
                     frozen = -1
@@ -165,34 +207,28 @@ def run_trials(  # type: ignore[no-untyped-def]
                     frozen = i
             if i < 0:
                 # That was the teacher. Now the student, with nothing remembered.
-                teacher_gradient[t] = g
-                _quantize(latent, w)
-                away = _distance(w, teacher[t])
-                first = 0 if away == 0 else -1
+                kept.teacher_gradient[t] = g
+                quantize(latent, w)
+                away = distance(w, teacher)
+                row[FIRST] = 0 if away == 0 else -1
                 evaluations, frozen, stale = 0, -1, True
-                known[:] = False
+                memory.known[:] = False
                 continue
             if i % every == 0:
-                hamming[t, i // every] = away
-                losses[t, i // every] = loss
+                hamming[i // every] = away
+                losses[i // every] = loss
             if i == steps:
                 break
             if lazy and frozen >= 0:
                 # Nothing moves any more: the remaining iterates all equal this one.
                 for later in range(i, steps + 1):
                     if later % every == 0:
-                        hamming[t, later // every] = away
-                        losses[t, later // every] = loss
+                        hamming[later // every] = away
+                        losses[later // every] = loss
                 if away == 0:
-                    at += steps - max(i, burn_in)
+                    visits += steps - max(i, burn_in)
                 break
-            if weight_family == 0 and weight_p[2] == weight_p[3]:
-                for k in range(n):
-                    latent[k] -= step[k] * weight_p[2]
-            else:
-                differentiate(weight_family, weight_p, latent, _ONE, pull, n)
-                for k in range(n):
-                    latent[k] -= step[k] * pull[k]
+            _move(latent, plan, step, pull)
             changed = 0
             for k in range(n):
                 changed += 1 if (latent[k] >= _ZERO) != (w[k] > _ZERO) else 0
@@ -200,32 +236,11 @@ def run_trials(  # type: ignore[no-untyped-def]
                 stale = True
                 flips += changed
                 before = away
-                for k in range(n):
-                    # Without branches: which signs flip cannot be foreseen.
-                    flip = (latent[k] >= _ZERO) != (w[k] > _ZERO)
-                    age = i + 1 - since[k]
-                    sums_of_w[t, k] += (age if w[k] > _ZERO else -age) if flip else 0
-                    since[k] = i + 1 if flip else since[k]
-                    away += (1 if w[k] == teacher[t, k] else -1) if flip else 0
-                    w[k] = -w[k] if flip else w[k]
-                if before == 0 and away > 0:
-                    left = i + 1
-                    if i >= burn_in:
-                        escapes += 1
-                elif away == 0 and before > 0:
-                    if first < 0:
-                        first = i + 1
-                    if left >= 0 and left > burn_in:
-                        length = i + 1 - left
-                        returns += 1
-                        total_return += length
-                        longest = max(longest, length)
-                        histogram[t, min(length, bins) - 1] += 1
+                away += flip(latent, w, teacher, since, sign_sum, i + 1)
+                left = visit(row, histogram, before, away, left, i + 1, burn_in)
             if away == 0 and i >= burn_in:
-                at += 1
+                visits += 1
         for k in range(n):
-            sums_of_w[t, k] += (steps + 1 - since[k]) * np.int64(w[k])
-        last_loss[t] = loss
-        row = counts[t]
-        row[0], row[1], row[2], row[3], row[4] = first, at, escapes, returns, total_return
-        row[5], row[6], row[7], row[8] = longest, flips, evaluations, frozen
+            sign_sum[k] += (steps + 1 - since[k]) * np.int64(w[k])
+        kept.final_loss[t] = loss
+        row[VISITS], row[FLIPS], row[EVALUATIONS], row[FROZEN] = visits, flips, evaluations, frozen

@@ -7,6 +7,9 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from ste_lightning.kernels import llvm
+from ste_lightning.kernels.llvm import pointer_to
+
 __all__ = [
     "INDEX",
     "LANES",
@@ -39,24 +42,18 @@ def cell_of(builder: Any) -> Any:
     return cgutils.alloca_once(builder, VECTOR)  # type: ignore[no-untyped-call]
 
 
-def pointer_to(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
-    """Return the address of ``array[offset]``."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [offset])
-
-
 def load(builder: Any, pointer: Any, vectors: int) -> Any:
     """Return the ``vectors``-th vector after ``pointer``; aligned to a float, no more."""
-    element = builder.gep(pointer, [ir.Constant(INDEX, vectors * LANES)])
-    value = builder.load(builder.bitcast(element, VECTOR.as_pointer()))
-    value.align = 4
-    return value
+    return llvm.load(builder, _after(builder, pointer, vectors), VECTOR, align=4)
 
 
 def store(builder: Any, value: Any, pointer: Any, vectors: int) -> None:
     """Write ``value`` to the ``vectors``-th vector after ``pointer``."""
-    element = builder.gep(pointer, [ir.Constant(INDEX, vectors * LANES)])
-    builder.store(value, builder.bitcast(element, VECTOR.as_pointer())).align = 4
+    llvm.store(builder, value, _after(builder, pointer, vectors), align=4)
+
+
+def _after(builder: Any, pointer: Any, vectors: int) -> Any:
+    return builder.gep(pointer, [ir.Constant(INDEX, vectors * LANES)])
 
 
 def entry(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -66,7 +63,4 @@ def entry(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -
 
 def splat(builder: Any, scalar: Any) -> Any:
     """Return the vector whose lanes all hold ``scalar``."""
-    undefined = ir.Constant(VECTOR, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(first, undefined, mask)
+    return llvm.splat(builder, scalar, LANES)

@@ -88,9 +88,8 @@ class Record:
             teacher_gradient=floats(n),
         )
 
-    @classmethod
-    def joined(cls, records: list[Record]) -> Record:
-        """Return one record of all trials, on the CPU, in the order given."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        parts = ([getattr(record, name).cpu() for record in records] for name in names)
-        return cls(*(torch.cat(part) for part in parts))
+    def take(self, first: int, part: Record) -> None:
+        """Copy the record of a chunk, from whichever device, to the trials from ``first`` on."""
+        for field in dataclasses.fields(self):
+            rows: Tensor = getattr(part, field.name)
+            getattr(self, field.name)[first : first + len(rows)].copy_(rows)

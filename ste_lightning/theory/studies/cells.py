@@ -19,7 +19,7 @@ from ste_lightning.theory.low_bit import train_low_bit
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.simulate import simulate
 
-__all__ = ["EXPERIMENTS", "Cell", "expand", "label", "rule_of", "shrink"]
+__all__ = ["EXPERIMENTS", "NUMBERS", "RUN_SETTINGS", "Cell", "expand", "label", "rule_of", "shrink"]
 
 # Raise it when the engine's numbers change: stored cells of another number are not reused.
 NUMBERS = 2
@@ -34,7 +34,8 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
 }
 """What a cell may run: its setting ``experiment``, by default ``simulate``."""
 
-_RUN_SETTINGS = {"backend", "device", "threads", "memory", "lazy"}
+RUN_SETTINGS = {"backend", "device", "threads", "memory", "lazy"}
+"""How a cell is computed, not what: no part of a study."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _product(
     experiment = str(base.get("experiment", "simulate"))
     if experiment not in EXPERIMENTS:
         raise unknown("experiment", experiment, EXPERIMENTS)
-    known = set(inspect.signature(EXPERIMENTS[experiment]).parameters) - _RUN_SETTINGS
+    known = set(inspect.signature(EXPERIMENTS[experiment]).parameters) - RUN_SETTINGS
     for name in (*base, *grid):
         if name not in known | {"experiment", "samples_per_input"}:
             raise unknown("setting of a study", name, known)

@@ -17,10 +17,10 @@ from ste_lightning.data import TeacherStudent
 from ste_lightning.theory.coupling import linear_drift, predict_coupled_recurrence
 from ste_lightning.theory.prediction import predict_recurrence
 from ste_lightning.theory.simulate import simulate
-from ste_lightning.theory.studies.cells import EXPERIMENTS, NUMBERS, rule_of
+from ste_lightning.theory.studies.cells import EXPERIMENTS, NUMBERS, RUN_SETTINGS, rule_of
 from ste_lightning.theory.studies.store import Columns
 
-__all__ = ["measure"]
+__all__ = ["measure", "origin"]
 
 _TRACE = 400  # points of the Hamming trace that are kept, for figures
 _FLOATS = 2**24  # of the inputs that a prediction has in memory at once
@@ -34,7 +34,9 @@ def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dic
         threads: of a simulation.
 
     Returns:
-        Columns with a row per trial, and the cell's provenance: settings, versions, seconds.
+        Columns with a row per trial, and the cell's provenance: ``settings``, as given, and
+        ``defaults``, the experiment's other arguments, so that nothing depends on what the
+        defaults are some day; ``numbers``, ``seconds``, ``created``, ``machine``, ``versions``.
     """
     arguments = dict(settings)
     experiment = arguments.pop("experiment", "simulate")
@@ -49,16 +51,34 @@ def measure(settings: Mapping[str, Any], threads: int = 1) -> tuple[Columns, dic
         columns = EXPERIMENTS[experiment](**arguments)
     provenance = {
         "settings": dict(settings),
+        "defaults": _defaults(experiment, settings),
         "numbers": NUMBERS,
         "seconds": round(time.perf_counter() - started, 3),
+        **origin(),
+    }
+    return columns, provenance
+
+
+def origin() -> dict[str, Any]:
+    """Return when, where and with what a result is made."""
+    return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {"platform": platform.platform(), "processor": platform.machine()},
         "versions": {
             "ste_lightning": ste_lightning.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "numpy", "numba")},
         },
     }
-    return columns, provenance
+
+
+def _defaults(experiment: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(EXPERIMENTS[experiment]).parameters.values()
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.name not in {*settings, *RUN_SETTINGS} and p.default is not p.empty
+    }
 
 
 def _simulated(settings: Mapping[str, Any], threads: int) -> Columns:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from ste_lightning.theory.estimates import Estimate, power_law
 from ste_lightning.theory.population import Stability, local_stability
-from ste_lightning.theory.statistics import Estimate, crossing, half_point, power_law
+from ste_lightning.theory.statistics import crossing, half_point
 from ste_lightning.theory.studies.cells import rule_of
 from ste_lightning.theory.studies.runner import Result
 

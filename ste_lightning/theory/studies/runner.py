@@ -20,10 +20,10 @@ from rich.progress import (
 )
 
 from ste_lightning.errors import ConfigurationError, require, unknown
-from ste_lightning.theory.simulate import cores
+from ste_lightning.theory.engine.chunks import cores
 from ste_lightning.theory.studies import store
 from ste_lightning.theory.studies.cells import Cell
-from ste_lightning.theory.studies.measure import measure
+from ste_lightning.theory.studies.measure import measure, origin
 
 __all__ = ["Result", "run"]
 
@@ -96,7 +96,8 @@ def run(
         columns, provenance = store.read(files[cell.key])
         results.append(Result(cell.settings, columns, float(provenance["seconds"])))
     table = store.join([(result.settings, result.columns) for result in results])
-    store.write(folder / "results.parquet", table, {"cells": [cell.key for cell in cells]})
+    provenance = {"cells": [cell.key for cell in cells], **origin()}
+    store.write(folder / "results.parquet", table, provenance)
     return results
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
 from ste_lightning.theory.population import can_descend
-from ste_lightning.theory.statistics import Estimate, half_point, power_law
+from ste_lightning.theory.statistics import half_point
 from ste_lightning.theory.studies.cells import label, rule_of
 from ste_lightning.theory.studies.runner import Result
 
@@ -51,6 +52,14 @@ class Threshold:
     ergodic: list[float]
     n50_last: Estimate
     n50_ergodic: Estimate
+
+    @property
+    def ratio(self) -> Estimate | None:
+        """N50 last / averaged; None where one of them is only bounded."""
+        last, averaged = self.n50_last, self.n50_ergodic
+        if math.isnan(last.value) or math.isnan(averaged.value):
+            return None
+        return quotient(last, averaged)
 
 
 def varied(results: Sequence[Result]) -> list[str]:
@@ -133,7 +142,8 @@ def phase_rows(results: Sequence[Result], smallest: int = 64) -> list[Row]:
 def gap_rows(results: Sequence[Result]) -> list[Row]:
     """Return a row per n: N50 of both iterates, their ratio, and the exponents since the last n.
 
-    An exponent is log(N50 ratio) / log(n ratio) of neighbouring n, with its bootstrap interval.
+    An exponent is log(N50 ratio) / log(n ratio) of neighbouring n, with its bootstrap interval;
+    ``rise`` says by how much the last iterate's exceeds the one before.
     """
     groups: dict[str, list[Threshold]] = {}
     for t in thresholds(results):
@@ -141,19 +151,26 @@ def gap_rows(results: Sequence[Result]) -> list[Row]:
     rows = []
     for members in groups.values():
         members.sort(key=lambda t: t.n)
+        exponent: Estimate | None = None
         for before, t in zip([None, *members[:-1]], members, strict=True):
+            earlier, exponent = exponent, _local_exponent(before, t, "n50_last")
+            averaged = _local_exponent(before, t, "n50_ergodic")
             row: Row = {**t.group, "n": t.n}
             row |= {"N50 last": str(t.n50_last), "N50 averaged": str(t.n50_ergodic)}
-            ratio = t.n50_last.value / t.n50_ergodic.value
-            row["ratio"] = "" if math.isnan(ratio) else f"{ratio:.2f}"
-            for which in ("last", "ergodic"):
-                name = "exponent last" if which == "last" else "exponent averaged"
-                pair = [getattr(u, f"n50_{which}") for u in (before, t) if u is not None]
-                known = len(pair) == 2 and not any(math.isnan(e.value) for e in pair)
-                sizes = [before.n, t.n] if before is not None else []
-                row[name] = str(power_law(sizes, pair)) if known else ""
+            row |= {"ratio": str(t.ratio or ""), "exponent last": str(exponent or "")}
+            row["rise"] = str(difference(exponent, earlier)) if exponent and earlier else ""
+            row["exponent averaged"] = str(averaged or "")
             rows.append(row)
     return rows
+
+
+def _local_exponent(before: Threshold | None, t: Threshold, which: str) -> Estimate | None:
+    """Return the exponent of N50 from one n to the next; None where either is only bounded."""
+    if before is None:
+        return None
+    pair: list[Estimate] = [getattr(before, which), getattr(t, which)]
+    known = not any(math.isnan(e.value) for e in pair)
+    return power_law([before.n, t.n], pair) if known else None
 
 
 def rule_rows(results: Sequence[Result]) -> list[Row]:
@@ -214,9 +231,6 @@ def _against(estimate: Estimate, best: Estimate | None) -> tuple[str, str]:
         return f"< {estimate.high / best.value:.2f}", (
             "better" if estimate.high < best.low else "unknown"
         )
-    factors = estimate.replicates / best.replicates
-    low, high = (float(factors.quantile(q)) for q in (0.025, 0.975))
-    high = math.inf if math.isinf(estimate.high) or best.low == 0 else high
-    times = f"{estimate.value / best.value:.2f} [{low:.2f}, "
-    times += "∞)" if math.isinf(high) else f"{high:.2f}]"
-    return times, "best" if estimate is best else "as good" if low <= 1 else "worse"
+    factor = quotient(estimate, best)
+    verdict = "best" if estimate is best else "as good" if factor.low <= 1 else "worse"
+    return str(factor), verdict

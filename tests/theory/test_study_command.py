@@ -1,0 +1,63 @@
+"""The command line of studies."""
+
+import torch
+
+from ste_lightning import study
+from ste_lightning.theory.studies import store
+
+
+def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    small = [
+        "+recipe=normalization",
+        "base.n=8",
+        "base.samples=40",
+        "base.trials=4",
+        "base.steps=20",
+        "workers=1",
+        "grid.rule=[relu]",
+        "grid.inputs=[gaussian,uniform]",
+    ]
+    assert study.main(small) == 0
+    folder = tmp_path / "outputs" / "study" / "normalization"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"cells", "config.yaml", "figure.png", "results.parquet", "table.csv"}
+    before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    assert study.main(small) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    printed = capsys.readouterr().out
+    assert "standardize_layer_norm" in printed  # not squeezed to the width of some terminal
+    assert "…" not in printed
+    assert study.main(["+recipe=phase_diagrm"]) == 1
+    assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
+    assert study.main([]) == 1
+    assert "+recipe=NAME" in capsys.readouterr().err
+    torch.set_num_threads(threads)
+
+
+def test_several_studies_in_one_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    text = """
+base: {n: 8, steps: 20, trials: 64}
+grid: {rule: [%s], samples: [10]}
+table: {_target_: ste_lightning.theory.studies.rates.rate_rows}
+"""
+    for rule in ("relu", "tanh"):
+        (recipes / f"{rule}_only.yaml").write_text(text % rule)
+    arguments = ["--multirun", "+recipe=glob(*_only)", "small=true", "--config-dir", str(recipes)]
+    assert study.main([*arguments, "base.steps=10", "grid.samples=[12]"]) == 0
+    folder = tmp_path / "outputs" / "study"
+    for name in ("relu_only", "tanh_only"):
+        assert len(list((folder / name / "cells").iterdir())) == 1
+        assert (folder / name / "table.csv").exists()
+        (cell,) = (folder / name / "cells").iterdir()
+        settings = store.read(cell)[1]["settings"]
+        assert (settings["steps"], settings["samples"]) == (10, 12)
+    assert "tanh_only" in capsys.readouterr().out
+    assert study.main([*arguments, "base.stpes=10"]) == 1
+    assert "Did you mean 'steps'" in capsys.readouterr().err
+    torch.set_num_threads(threads)
