@@ -25,7 +25,7 @@ from ste_lightning.deploy.reading import reading
 from ste_lightning.deploy.tail import tail_of
 from ste_lightning.deploy.windows import POOLS, windows
 from ste_lightning.kernels.chain import Relay, bits_of, floats_of, products
-from ste_lightning.kernels.coded import CodeSite, code_site, codes_of, pack_for
+from ste_lightning.kernels.coded import code_site, codes_of, pack_for
 from ste_lightning.kernels.site import Site, bit_site, float_site
 from ste_lightning.kernels.tail import SmallLinear, Tail
 
@@ -95,7 +95,7 @@ class _Run:
     first: Site
     links: list[_Link]
     last: Site
-    codes: CodeSite | None
+    codes: Site | None
     tail: Tail | None
     shape: tuple[int, ...]
     linear: SmallLinear | None

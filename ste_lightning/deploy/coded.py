@@ -17,8 +17,8 @@ from ste_lightning.deploy.reading import reading
 from ste_lightning.deploy.tail import tail_of
 from ste_lightning.deploy.windows import windows
 from ste_lightning.kernels import Geometry, Prepared
-from ste_lightning.kernels.coded import CodeSite, code_site, codes_of, pack_for, pooled
-from ste_lightning.kernels.site import PIXEL
+from ste_lightning.kernels.coded import code_site, codes_of, pack_for, pooled
+from ste_lightning.kernels.site import PIXEL, Site
 from ste_lightning.kernels.tail import SmallLinear, Tail
 
 __all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Watch"]
@@ -100,7 +100,7 @@ class _Run:
     state: object
     w: Prepared
     geometry: Geometry
-    codes: CodeSite | None
+    codes: Site | None
     tail: tuple[Tail, tuple[int, ...], SmallLinear | None] | None
 
 
@@ -140,7 +140,7 @@ class CodedLayer:
                 self._runs.clear()
             run = self._runs[size] = self._run(size)
         if run.codes is not None and not self.readers:
-            return Coded(codes_of(run.codes, pack_for(codes, run.codes.site)))
+            return Coded(codes_of(run.codes, pack_for(codes, run.codes)))
         if run.geometry is PIXEL:
             y = kernels.linear(codes.flatten(1), run.w)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.kernels.chain import Packed, pack_images
-from ste_lightning.kernels.code_epilogue import table_of
+from ste_lightning.kernels.code_tables import table_of
 from ste_lightning.kernels.geometry import Geometry, index_of
 from ste_lightning.kernels.plan import record_of
-from ste_lightning.kernels.site import Place, Site, float_site
+from ste_lightning.kernels.site import Site, place_at
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["CodeSite", "code_site", "codes_of", "pack_for", "pooled"]
+__all__ = ["code_site", "codes_of", "pack_for", "pooled"]
 
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 _LEAST_CODES = 1 << 16
@@ -34,22 +34,6 @@ def _compiled(name: str) -> Any:
     return getattr(coded_products, name)()
 
 
-class CodeSite(NamedTuple):
-    """Weights at a place, whose products become codes.
-
-    Attributes:
-        site: where products read.
-        record: the weights' record, with thresholds instead of columns.
-        kept: arrays whose addresses ``record`` and ``place`` hold.
-        place: the address of the place's record, with what is added to the sums.
-    """
-
-    site: Site
-    record: int
-    place: int
-    kept: tuple[NDArray[Any], ...]
-
-
 def code_site(
     w: Prepared,
     geometry: Geometry,
@@ -57,7 +41,7 @@ def code_site(
     least: NDArray[np.int64],
     falling: NDArray[np.bool_],
     largest: int,
-) -> CodeSite:
+) -> Site:
     """Return where products y, without scale and shift, become codes.
 
     The code is the number of k with y >= least[k], or with y < least[k] where it falls.
@@ -69,7 +53,6 @@ def code_site(
         falling: (outputs,).
         largest: a bound on the size of y.
     """
-    site = float_site(w, geometry, size)
     doubled = 2 * (index_of(geometry, size).borders.astype(np.float64) @ w.padding)
     added = w.coefficients.columns + np.rint(doubled).astype(np.int64)
     extra = np.zeros(added.size + 32, np.int32)
@@ -77,14 +60,8 @@ def code_site(
     table = table_of(least, falling, largest)
     panels, _, scale, shift = w.arrays
     record = record_of(w.plan, (panels, table, scale, shift))
-    place = _with_extra(site.place, extra)
-    addresses = (int(record.ctypes.data), int(place.ctypes.data))
-    return CodeSite(site, *addresses, (record, place, table, extra))
-
-
-def _with_extra(place: Place, extra: NDArray[np.int32]) -> NDArray[np.int64]:
-    sizes = [place.positions, place.pixels, place.image, place.line]
-    return record_of(sizes, (extra, *place.arrays[1:]))
+    place = place_at(w, geometry, size, extra, table)
+    return Site(w, place, record, int(record.ctypes.data), w.groups * w.outputs)
 
 
 def pack_for(
@@ -120,9 +97,9 @@ def pack_for(
     return Packed(bits, sums, images)
 
 
-def codes_of(site: CodeSite, packed: Packed) -> Tensor:
+def codes_of(site: Site, packed: Packed) -> Tensor:
     """Return the products as codes, contiguous uint8 (images, *output, outputs)."""
-    w, place = site.site.w, site.site.place
+    w, place = site.w, site.place
     shape = (packed.images, *place.output, w.groups * w.outputs)
     out = _room(shape)
     if out.numel() > 0:
@@ -136,8 +113,8 @@ def _room(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(count + 3 * shape[-1] + _PAST, dtype=torch.uint8)[:count].view(shape)
 
 
-def _multiply(site: CodeSite, packed: Packed, out: Tensor) -> None:
-    w, place = site.site.w, site.site.place
+def _multiply(site: Site, packed: Packed, out: Tensor) -> None:
+    w, place = site.w, site.place
     digits = w.layout.of_products
     work = _compiled(_NAMES[place.way, digits])
     if digits:
@@ -145,7 +122,7 @@ def _multiply(site: CodeSite, packed: Packed, out: Tensor) -> None:
     else:
         plane = packed.images * place.image
     given = (
-        *(site.record, site.place, packed.bits.data_ptr(), plane),
+        *(site.address, place.address, packed.bits.data_ptr(), plane),
         *(packed.sums.data_ptr(), out.data_ptr()),
     )
     rows, panels = packed.images * place.positions, -(-w.outputs // w.layout.width)

@@ -7,11 +7,17 @@ share the work.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
 
 from ste_lightning.kernels import code_rows, integers, native
 from ste_lightning.kernels.addressed import BYTES, INTEGERS, SIZE, SUMS, carray, on_demand
-from ste_lightning.kernels.compiling import compiled, inlined
+from ste_lightning.kernels.compiling import compiled, emitted, inlined
+from ste_lightning.kernels.llvm import load, pointer_to, store
 from ste_lightning.kernels.lookup import multiply_lookup
 from ste_lightning.kernels.plan import PLAN
 from ste_lightning.kernels.records import bytes_at, floats_at, integers_at, words_at
@@ -104,19 +110,54 @@ def rows_of_digits(record_, place_, bits_, plane, sums_, out_, first, last, begi
     )
 
 
+@emitted
+def _largest_32(
+    typing: Any, source: Any, base: Any, window: Any, begin: Any, end: Any, flips: Any, channel: Any,
+    out: Any, to: Any,
+) -> Any:  # fmt: skip
+    """Write the largest codes of a window for 32 channels; the smallest where ``flips`` is 255."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source_, base_, window_, begin_, end_, flips_, channel_, out_, to_ = args
+        kind, index = ir.VectorType(ir.IntType(8), 32), ir.IntType(64)
+
+        def element(position: int, array: Any, at: Any) -> Any:
+            return pointer_to(context, builder, signature.args[position], array, at)
+
+        flip = load(builder, element(5, flips_, channel_), kind)
+        cell = cgutils.alloca_once(builder, kind)  # type: ignore[no-untyped-call]
+        builder.store(ir.Constant(kind, None), cell)
+        with cgutils.for_range_slice(builder, begin_, end_, index(1), inc=True) as (t, _):
+            place = builder.load(element(2, window_, t))
+            with builder.if_then(builder.icmp_signed(">=", place, index(0))):
+                at = builder.add(builder.add(base_, place), channel_)
+                value = builder.xor(load(builder, element(0, source_, at), kind), flip)
+                most = builder.load(cell)
+                larger = builder.icmp_unsigned(">", value, most)
+                builder.store(builder.select(larger, value, most), cell)
+        target = element(7, out_, builder.add(to_, channel_))
+        store(builder, builder.xor(builder.load(cell), flip), target)
+        return context.get_dummy_value()
+
+    array, size = types.Array(types.uint8, 1, "C"), types.int64
+    places = types.Array(types.int64, 1, "C")
+    return types.none(array, size, places, size, size, array, size, array, size), code
+
+
 @inlined
 def _pool(source, base, window, begin, end, flips, channels, out, to):  # type: ignore[no-untyped-def]
     """Write one pixel: the largest code of the window, the smallest where ``flips`` is 255."""
-    for c in range(channels):
-        out[to + c] = np.uint8(0)
-    for t in range(begin, end):
-        if window[t] >= 0:
-            at = base + window[t]
-            for c in range(channels):
-                value = source[at + c] ^ flips[c]
-                out[to + c] = max(out[to + c], value)
-    for c in range(channels):
-        out[to + c] = out[to + c] ^ flips[c]
+    c = 0
+    while c + 32 <= channels:
+        _largest_32(source, base, window, begin, end, flips, c, out, to)
+        c += 32
+    while c < channels:
+        most = np.uint8(0)
+        for t in range(begin, end):
+            if window[t] >= 0:
+                most = max(most, source[base + window[t] + c] ^ flips[c])
+        out[to + c] = most ^ flips[c]
+        c += 1
 
 
 @on_demand(BYTES, SIZE, INTEGERS, SIZE, SIZE, BYTES, SIZE, BYTES, SIZE, SIZE)
