@@ -41,10 +41,7 @@ class Watch:
         self.modules = list(modules)
 
     def __bool__(self) -> bool:
-        for module in self.modules:
-            if module._forward_hooks or module._forward_pre_hooks:
-                return True
-        return False
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self.modules)
 
 
 class CodeFlatten:
@@ -56,7 +53,10 @@ class CodeFlatten:
 
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
         """Return the flattened floats, or the codes as they are."""
-        return x if isinstance(x, Coded) else self._flatten(x)
+        if isinstance(x, Coded):
+            return x
+        y: Tensor = self._flatten(x)
+        return y
 
 
 class CodePool:
@@ -75,7 +75,8 @@ class CodePool:
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
         """Return the pooled floats or codes."""
         if not isinstance(x, Coded):
-            return self._pool(x)
+            y: Tensor = self._pool(x)
+            return y
         size = x.codes.shape[1:-1]
         found = self._windows.get(size)
         if found is None:

@@ -52,7 +52,9 @@ def reads_codes(module: nn.Module) -> bool:
     assert isinstance(module, PackedLayer)
     known = isinstance(module.input, (BinaryInput, LevelsInput))
     padded = getattr(module, "padding_mode", "zeros") == "zeros"
-    return known and padded and module.weight_bits.device.type == "cpu" and _format(module) != "torch"
+    return (
+        known and padded and module.weight_bits.device.type == "cpu" and _format(module) != "torch"
+    )
 
 
 def _format(module: PackedLayer) -> str:

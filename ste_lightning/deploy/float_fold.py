@@ -71,9 +71,9 @@ def _fits(
     flow: Flow,
 ) -> bool:
     """Return whether the channels of a module and of the packed layer that uses it are the same."""
-    if type(consumer) not in (PackedConv, PackedLinear) or not is_open(consumer):
+    known = isinstance(consumer, (PackedConv, PackedLinear))
+    if not known or not isinstance(consumer, PackedLayer) or not is_open(consumer):
         return False
-    assert isinstance(consumer, PackedLayer)
     if isinstance(consumer.input, LevelsInput) and consumer.input.thresholds.shape[1] > _MOST:
         return False
     if len(consumer.shape) > 2:

@@ -58,7 +58,8 @@ def float_thresholds(
     low = torch.full((count, channels), -_LARGEST - 1)
     high = torch.full((count, channels), _LARGEST)
     while bool((high - low > 1).any()):
-        middle = torch.div(low + high, 2, rounding_mode="floor")
+        # Up, so that where nothing is left to find, what ``high`` is known to reach is asked again.
+        middle = torch.div(low + high + 1, 2, rounding_mode="floor")
         reached = codes(s * middle) >= wanted
         high = torch.where(reached, middle, high)
         low = torch.where(reached, low, middle)

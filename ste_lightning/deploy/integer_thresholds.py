@@ -95,7 +95,8 @@ def _bisected(
     low = torch.full((count, channels), -bound - 1)
     high = torch.full((count, channels), bound + 1)
     while bool((high - low > 1).any()):
-        middle = torch.div(low + high, 2, rounding_mode="floor")
+        # Up, so that where nothing is left to find, what ``high`` is known to reach is asked again.
+        middle = torch.div(low + high + 1, 2, rounding_mode="floor")
         reached = codes((s * middle).float()).int() >= wanted
         high = torch.where(reached, middle, high)
         low = torch.where(reached, low, middle)

@@ -48,16 +48,15 @@ def runs_of(
             found.append(replace(step, op="run", target=step.result, args=step.args[:1], kwargs={}))
             continue
         parts = _run_from(step, flow)
-        last = parts[-1] if parts else (step, flow.module(step))
-        readers = readers_of(last[0], flow)
-        tail = [] if readers else _tail_from(last, flow)
-        both = [*parts, *tail]
+        last, layer = parts[-1] if parts else (step, flow.module(step))
+        readers = readers_of(last, flow)
+        tail = [] if readers else _tail_from(last, layer, flow)
         source = sources.get(step.result)
-        run = _run(parts, last[1], tail, readers, source is not None)
+        run = _run(parts, layer, tail, readers, source is not None)
         if run is not None:
-            both = [*(parts or [last]), *tail]
-            inside |= {part.result for part, _ in both}
-            name = both[-1][0].result
+            calls = [step, *(part for part, _ in [*parts[1:], *tail])]
+            inside |= {part.result for part in calls}
+            name = calls[-1].result
             step = replace(step, result=name, op="run", target=name)
             runs[name] = run
             if source is not None:
@@ -134,9 +133,8 @@ def _run_from(step: Step, flow: Flow) -> list[Part]:
     return run
 
 
-def _tail_from(last: tuple[Step, nn.Module | None], flow: Flow) -> list[Part]:
+def _tail_from(step: Step, layer: nn.Module | None, flow: Flow) -> list[Part]:
     """Return the float layers after a run that one pass computes; no quantizer may follow."""
-    step, layer = last
     if not isinstance(layer, PackedLayer) or not reads_codes(layer) or flow.quantized_after(step):
         return []
     after: list[Part] = []

@@ -52,9 +52,7 @@ def table_of(least: Integers, falling: NDArray[np.bool_], largest: int) -> NDArr
     return np.concatenate([header, steps.ravel().view(np.int32), flip])
 
 
-def _lines(
-    least: Integers, falling: NDArray[np.bool_], largest: int
-) -> NDArray[np.float32] | None:
+def _lines(least: Integers, falling: NDArray[np.bool_], largest: int) -> NDArray[np.float32] | None:
     """Return m, n, low and high per output, or None if some output's codes are on no line.
 
     Code j begins (or, falling, ends) between the sums B_j - 1 and B_j: a line through the points
@@ -71,7 +69,7 @@ def _lines(
     inside = ~(always | never)
     low = always.sum(0)
     high = count - never.sum(0)
-    m, n = _nearest_lines(b - 0.5, inside, falling, low)
+    m, n = _nearest_lines(b.astype(np.float64) - 0.5, inside, falling, low)
     rows = np.stack([m / 2, n, low, high]).astype(np.float32)
     for boundary, there in zip(b, inside, strict=True):
         for sums in (boundary, boundary - 1):
@@ -88,14 +86,15 @@ def _codes(rows: NDArray[np.float32], sums: Integers) -> Integers:
     """Return the codes of sums (any, outputs), as an epilogue computes them."""
     m, n, low, high = rows
     values = (2 * sums).astype(np.float32) * m + n
-    return np.minimum(np.maximum(values, low), high).astype(np.int64)
+    codes: Integers = np.minimum(np.maximum(values, low), high).astype(np.int64)
+    return codes
 
 
 def _nearest_lines(
     x: Reals, inside: NDArray[np.bool_], falling: NDArray[np.bool_], low: Integers
 ) -> tuple[Reals, Reals]:
     """Return slope and offset, per output, of the line nearest to the points (x_j, j)."""
-    count, outputs = x.shape
+    count = len(x)
     j = np.arange(1, count + 1, dtype=np.float64)[:, None]
     # With one point or none: a line of slope one through it, or a constant.
     first = np.where(inside, j, count + 1).min(0)

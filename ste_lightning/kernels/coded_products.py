@@ -112,8 +112,8 @@ def rows_of_digits(record_, place_, bits_, plane, sums_, out_, first, last, begi
 
 @emitted
 def _largest_32(
-    typing: Any, source: Any, base: Any, window: Any, begin: Any, end: Any, flips: Any, channel: Any,
-    out: Any, to: Any,
+    typing: Any, source: Any, base: Any, window: Any, begin: Any, end: Any, flips: Any,
+    channel: Any, out: Any, to: Any,
 ) -> Any:  # fmt: skip
     """Write the largest codes of a window for 32 channels; the smallest where ``flips`` is 255."""
 
