@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ste_lightning.deploy.coded import Coded, Watch
 from ste_lightning.deploy.emission import Emission, emission_for, gives_integers
 from ste_lightning.deploy.inputs import BinaryInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.layers import PackedConv, PackedLinear
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.reading import reading
 from ste_lightning.deploy.tail import tail_of
 from ste_lightning.deploy.windows import POOLS, windows

@@ -12,7 +12,8 @@ from torch import Tensor, float32, nn
 
 from ste_lightning import kernels
 from ste_lightning.deploy.emission import Emission
-from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.layers import PackedConv
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.reading import reading
 from ste_lightning.deploy.tail import tail_of
 from ste_lightning.deploy.windows import windows

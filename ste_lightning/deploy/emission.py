@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.layers import PackedConv, PackedLinear
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.kernels.stored import fitting
 
 __all__ = ["Emission", "emission_for", "gives_integers", "reads_codes"]

@@ -13,7 +13,8 @@ from ste_lightning.deploy.flow import Flow
 from ste_lightning.deploy.fold_paths import is_open
 from ste_lightning.deploy.inputs import LevelsInput
 from ste_lightning.deploy.integer_thresholds import NORMS, keeps_order
-from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.layers import PackedConv, PackedLinear
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.per_channel import set_thresholds, uniform
 from ste_lightning.deploy.steps import Ref, Step
 from ste_lightning.layers import RSign

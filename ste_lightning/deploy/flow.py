@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.steps import Ref, Step, flattens, references
 
 __all__ = ["Flow", "Part"]

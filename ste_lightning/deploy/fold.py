@@ -27,7 +27,7 @@ from ste_lightning.deploy.float_fold import fold_floats
 from ste_lightning.deploy.flow import Flow
 from ste_lightning.deploy.fold_paths import Path, paths_from
 from ste_lightning.deploy.integer_thresholds import integer_thresholds
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.per_channel import set_thresholds, uniform
 from ste_lightning.deploy.steps import Ref, Step
 

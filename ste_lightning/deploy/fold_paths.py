@@ -10,7 +10,7 @@ from torch import nn
 
 from ste_lightning.deploy.flow import Flow
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.steps import Step
 from ste_lightning.layers import RPReLU, RSign
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.layers import RSign
 
 __all__ = ["NORMS", "integer_thresholds", "keeps_order"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.deploy.inputs import BinaryInput, Input, LevelsInput
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 
 __all__ = ["set_thresholds", "uniform"]
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ste_lightning.deploy.attention import PackedAttention
 from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.inputs import BinaryInput, Input, LevelsInput, TokenInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.layers import PackedConv
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.transposed import PackedConvTranspose
 from ste_lightning.layers.attention import AttentionForward
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ste_lightning.deploy.emission import Emission, emission_for, gives_integers, reads_codes
 from ste_lightning.deploy.flow import Flow, Part
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.steps import Step
 from ste_lightning.deploy.windows import POOLS
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ste_lightning.deploy.bits import to_codes
-from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.layers import PackedConv
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.kernels import Geometry, Prepared
 from ste_lightning.kernels.site import PIXEL
 

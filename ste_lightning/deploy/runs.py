@@ -12,7 +12,7 @@ from ste_lightning.deploy.chain import Chain, accepts_bits, follows
 from ste_lightning.deploy.coded import CodedLayer, CodeFlatten, CodePool
 from ste_lightning.deploy.emission import reads_codes
 from ste_lightning.deploy.flow import Flow, Part
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.readers import Readers, readers_of
 from ste_lightning.deploy.steps import Step
 from ste_lightning.deploy.tail import tail_length
