@@ -19,9 +19,9 @@ from ste_lightning.deploy.layers import PackedConv, PackedLinear
 from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.kernels.stored import fitting
 
-__all__ = ["Emission", "emission_for", "gives_integers", "reads_codes"]
+__all__ = ["MOST_STEPS", "Emission", "emission_for", "gives_integers", "reads_codes"]
 
-_MOST = 31  # thresholds: with more, comparing with all of them takes longer than it saves
+MOST_STEPS = 31  # thresholds: more take longer to compare with, and more room, than they save
 _NEVER = 1 << 30
 
 
@@ -120,7 +120,7 @@ def _steps(quantizer: Any, outputs: int) -> tuple[NDArray[np.int64], NDArray[np.
     if isinstance(quantizer, LevelsInput):
         factor = _per_channel(quantizer.factor, outputs)
         table = _per_channel(quantizer.thresholds, outputs)
-        if factor is None or table is None or table.shape[1] > _MOST:
+        if factor is None or table is None or table.shape[1] > MOST_STEPS:
             return None
         if not bool((factor.abs() == 1).all()):
             return None

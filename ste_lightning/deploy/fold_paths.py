@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ste_lightning.deploy.emission import MOST_STEPS
 from ste_lightning.deploy.flow import Flow
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
 from ste_lightning.deploy.packed_layer import PackedLayer
@@ -94,7 +95,9 @@ def _extended(path: Path, user: Step, flow: Flow) -> Path | None:
     """Return the way that goes on with one more call; ``None`` if it cannot."""
     module = flow.module(user)
     if isinstance(module, PackedLayer):
-        return Path(path.between, path.pool, path.flat, user) if is_open(module) else None
+        levels = module.input if isinstance(module.input, LevelsInput) else None
+        few = levels is None or levels.thresholds.shape[1] <= MOST_STEPS
+        return Path(path.between, path.pool, path.flat, user) if few and is_open(module) else None
     if path.flat:
         return None
     if type(module) is nn.Flatten:

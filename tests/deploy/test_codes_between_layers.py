@@ -320,9 +320,13 @@ def test_other_inputs_and_changed_weights():
     weights = packed.layer("3").weight_bits
     weights ^= 255
     packed.layer("3").forget()
-    other = copy.deepcopy(packed)
-    assert torch.equal(packed(x), other(x))
+    assert torch.equal(packed(x), copy.deepcopy(packed)(x))
     assert not torch.equal(packed(x), expected)
+    before = packed(x)
+    packed.layer("3").input.thresholds += 40  # which the layer before compares with
+    packed.layer("3").forget()
+    assert torch.equal(packed(x), copy.deepcopy(packed)(x))
+    assert not torch.equal(packed(x), before)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
