@@ -22,7 +22,7 @@ from ste_lightning.kernels.coded import code_site, codes_of, pack_for, pooled
 from ste_lightning.kernels.site import PIXEL, Site
 from ste_lightning.kernels.tail import SmallLinear, Tail
 
-__all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Watch"]
+__all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Encoder", "Watch"]
 
 
 class Coded(NamedTuple):
@@ -106,6 +106,37 @@ class _Run:
     tail: tuple[Tail, tuple[int, ...], SmallLinear | None] | None
 
 
+class Encoder:
+    """Floats as the codes of packed layers with equal quantizers.
+
+    Args:
+        layer: one of them.
+    """
+
+    def __init__(self, layer: PackedLayer) -> None:
+        self.modules: list[nn.Module] = []
+        self.readers = Watch([])
+        self._layer = layer
+        self._axes, self._channels = len(layer.shape), layer.shape[1] * layer.groups
+        self._on_cpu = layer.weight_bits.device.type == "cpu"
+
+    def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
+        """Return codes, or what it is given where they cannot be used or somebody watches."""
+        if isinstance(x, Coded):
+            return x
+        shape = x.shape
+        if len(shape) != self._axes or shape[1] != self._channels or not self._on_cpu:
+            return x
+        if self.readers or x.dtype != float32 or x.device.type != "cpu":
+            return x
+        codes = self._layer.input.encode(x, 1)
+        if len(shape) == 2:
+            return Coded(codes.unsqueeze(1))
+        from ste_lightning.kernels.planar import by_pixel
+
+        return Coded(by_pixel(codes))
+
+
 class CodedLayer:
     """A packed layer, given floats or codes, that returns floats or codes.
 
@@ -121,20 +152,19 @@ class CodedLayer:
     ) -> None:
         self.modules = [layer, *tail]
         self.readers = Watch([])
-        self._watch = Watch(self.modules)
+        self._encoder = Encoder(layer)
+        self._encoder.readers = Watch(self.modules)
         self._layer, self._emission, self._tail = layer, emission, list(tail)
-        self._axes, self._channels = len(layer.shape), layer.shape[1] * layer.groups
-        self._on_cpu = layer.weight_bits.device.type == "cpu"
         self._runs: dict[tuple[int, ...], _Run] = {}
 
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
         """Return the last module's result, as codes where its readers can have them."""
-        codes = x.codes if isinstance(x, Coded) else self._encoded(x)
-        if codes is None:
-            assert isinstance(x, Tensor)
+        x = self._encoder(x)
+        if not isinstance(x, Coded):
             for module in self.modules:
                 x = module(x)
             return x
+        codes = x.codes
         size = tuple(codes.shape[1:-1])
         run = self._runs.get(size)
         if run is None or run.state is not self._layer.state:
@@ -152,20 +182,6 @@ class CodedLayer:
         tail, shape, linear = run.tail
         y = tail(y.movedim(1, -1).contiguous()).view(len(codes), *shape)
         return y if linear is None else linear(y)
-
-    def _encoded(self, x: Tensor) -> Tensor | None:
-        """Return the codes of floats, if codes can be used, and nobody watches the modules."""
-        shape = x.shape
-        if len(shape) != self._axes or shape[1] != self._channels or not self._on_cpu:
-            return None
-        if self._watch or x.dtype != float32 or x.device.type != "cpu":
-            return None
-        codes = self._layer.input.encode(x, 1)
-        if len(shape) == 2:
-            return codes.unsqueeze(1)
-        from ste_lightning.kernels.planar import by_pixel
-
-        return by_pixel(codes)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
         layer, emission = self._layer, self._emission

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from ste_lightning.deploy.chain import Chain, accepts_bits, follows
-from ste_lightning.deploy.coded import CodedLayer, CodeFlatten, CodePool
+from ste_lightning.deploy.coded import CodedLayer, CodeFlatten, CodePool, Encoder
 from ste_lightning.deploy.emission import reads_codes
+from ste_lightning.deploy.encoded_once import encoded_once
 from ste_lightning.deploy.flow import Flow, Part
 from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.readers import Readers, readers_of
@@ -20,7 +21,8 @@ from ste_lightning.deploy.windows import POOLS
 
 __all__ = ["runs_of"]
 
-Call = Chain | CodedLayer | CodePool | CodeFlatten
+Source = Chain | CodedLayer | Encoder
+Call = Source | CodePool | CodeFlatten
 
 
 def runs_of(
@@ -36,11 +38,12 @@ def runs_of(
     Returns:
         The steps, with every run in the place of its first layer, and what they call by name.
     """
+    steps, called, encoders = encoded_once(steps, Flow(layers, steps, output))
     flow = Flow(layers, steps, output)
-    runs: dict[str, Call] = {}
+    runs: dict[str, Call] = {**called}
     found: list[Step] = []
     inside: set[str] = set()
-    sources: dict[str, Chain | CodedLayer] = {}  # of the codes that a step gets
+    sources: dict[str, Source] = {**encoders}  # of the codes that a step gets
     for step in steps:
         if step.result in inside:
             continue
@@ -98,7 +101,7 @@ def _prepare(
     run: Chain | CodedLayer,
     readers: Readers,
     runs: dict[str, Call],
-    sources: dict[str, Chain | CodedLayer],
+    sources: dict[str, Source],
 ) -> None:
     """Let all that handles a run's codes know them."""
     for step, module in readers.between:

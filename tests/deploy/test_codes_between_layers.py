@@ -11,7 +11,7 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.chain import Chain
-from ste_lightning.deploy.coded import Coded, CodedLayer
+from ste_lightning.deploy.coded import Coded, CodedLayer, Encoder
 from ste_lightning.kernels import default_format, formats
 from ste_lightning.kernels.code_tables import LINES, table_of
 from ste_lightning.kernels.target import has_avx2
@@ -250,6 +250,31 @@ def test_one_layers_codes_for_several_readers(bits, pooled):
         expected, found = both(network, x, packed)
         assert torch.equal(found, expected)
         assert coded(packed) == 1  # from the first to the second
+
+
+@pytest.mark.parametrize("watched", ["", "first", "shortcut"])
+def test_floats_that_several_layers_quantize_alike_are_quantized_once(watched):
+    torch.manual_seed(0)
+    network = Block(3, False)
+    network.stem = nn.Conv2d(4, 16, 3, padding=1)
+    network = exact(network, 1)
+    network.shortcut.input_quantizer.scale.data = network.first.input_quantizer.scale.data
+    packed = deploy.pack(network)
+    x = torch.randn(5, 4, 16, 16)
+    expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+    assert "norm" not in packed.layer_names()
+    assert sum(isinstance(call, Encoder) for call in calls(packed)) == 1
+    if watched:
+        seen = []
+        packed.layer(watched).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+        assert torch.equal(packed(x), expected)
+        assert seen[0].dtype == torch.float32
+    network.shortcut.input_quantizer.scale.data = network.first.input_quantizer.scale.data * 2
+    packed = deploy.pack(network)
+    expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+    assert not any(isinstance(call, Encoder) for call in calls(packed))
 
 
 def test_bits_into_a_depthwise_convolution():
