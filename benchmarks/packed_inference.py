@@ -1,12 +1,14 @@
 """Speed of packed products against float32 and int8, on one thread unless said otherwise.
 
     python benchmarks/packed_inference.py [quick] [threads=N]
-    python benchmarks/packed_inference.py only=linear,conv,between,bits,network,scaling
+    python benchmarks/packed_inference.py only=linear,conv,between,bits,network,codes,scaling
 
 Inputs and outputs are float32, packing (or quantizing) the activations is inside the timed
 region, preparing the weights is not. The rows "bits in, bits out" are the exception: what a layer
 costs inside a network, from packed bits to the packed bits that the next layer reads, thresholds
-and padding included, beside the same others, which read and write floats (or bytes). Candidates
+and padding included, beside the same others, which read and write floats (or bytes). The rows
+"codes" are networks of several bits; beside them stand the same packed layers with floats between
+them. Candidates
 of a row take turns in one process, each
 with one call that is not timed before those that are; the table gives medians of CPU time and,
 for the ratios, the median of the ratios of single rounds. Counting by looking up can exceed the
@@ -359,6 +361,44 @@ def network_rows(seconds: float, top: float) -> None:
     print(f"\nThe CNN's tensors: {len(buffer.getvalue()):,} bytes float32, {stored:,} packed.")
 
 
+def low_bit_network(bits: int, width: int = 64, quantized: bool = True) -> nn.Sequential:
+    """Return a CNN for 32x32x3 images with weights and inputs of several bits, steps set."""
+    spec = {"map": "lsq", "bits": bits}
+    quantizers = {"weight_quantizer": spec, "input_quantizer": {**spec, "signed": False}}
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False)]
+    before = width
+    for index, after in enumerate((width, 2 * width, 2 * width, 4 * width, 4 * width)):
+        layers += [nn.BatchNorm2d(before), nn.ReLU()]
+        if quantized:
+            layers.append(QuantConv2d(before, after, 3, padding=1, bias=False, **quantizers))
+        else:
+            layers.append(nn.Conv2d(before, after, 3, padding=1, bias=False))
+        if index % 2 == 0:
+            layers.append(nn.MaxPool2d(2))
+        before = after
+    layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    found = nn.Sequential(*layers, nn.Linear(before, 10))
+    found(torch.randn(32, 3, 32, 32))
+    return found.eval()
+
+
+def code_rows(seconds: float, top: float) -> None:
+    products = 64 * 64 * 1024 + 64 * 128 * 256 + 128 * 128 * 256 + 128 * 256 * 64 + 256**2 * 64
+    for bits in (2, 4):
+        network, plain = low_bit_network(bits), low_bit_network(bits, quantized=False)
+        packed, apart = deploy.pack(network), deploy.pack(network, fold=False)
+        for rows in (1, 16):
+            x = torch.randn(rows, 3, 32, 32)
+            calls: dict[str, Call] = {
+                OURS: lambda x=x, packed=packed: packed(x),
+                "floats between layers": lambda x=x, apart=apart: apart(x),
+                f"{FLOAT} torch": lambda x=x, plain=plain: plain(x),
+                **onnx_calls(plain, x),
+            }
+            name = f"W{bits}A{bits} CNN 32x32x3, codes, batch {rows}"
+            row(name, 2 * 9 * products * rows, calls, seconds, top)
+
+
 def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -412,7 +452,7 @@ def main() -> None:
     )
     print("| case | packed us | GOPS | of peak | best float32 | best int8 | others, us |")
     print("|---|---|---|---|---|---|---|")
-    only = given.get("only", "linear,conv,between,bits,depthwise,network,scaling").split(",")
+    only = given.get("only", "linear,conv,between,bits,depthwise,network,codes,scaling").split(",")
     sections = {
         "linear": linear_rows,
         "conv": conv_rows,
@@ -420,6 +460,7 @@ def main() -> None:
         "bits": bit_rows,
         "depthwise": depthwise_rows,
         "network": network_rows,
+        "codes": code_rows,
         "scaling": scaling,
     }
     for name in only:

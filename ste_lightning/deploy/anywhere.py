@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ste_lightning.deploy.bits import to_codes
 from ste_lightning.deploy.inputs import BinaryInput, FloatInput, LevelsInput, TokenInput
+from ste_lightning.deploy.packed_layer import PackedLayer
 
 if TYPE_CHECKING:
-    from ste_lightning.deploy.layers import PackedLayer
     from ste_lightning.kernels.gpu import DeviceWeights
 
-__all__ = ["Placed", "computed", "place"]
+__all__ = ["Placed", "computed", "placed"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,13 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def place(layer: PackedLayer) -> Placed:
-    """Derive what calls on the layer's device need."""
+def placed(layer: PackedLayer) -> Placed:
+    """Return what calls on the layer's device need, derived once."""
+    found: Placed = layer.derived("placed", lambda: _place(layer))
+    return found
+
+
+def _place(layer: PackedLayer) -> Placed:
     device = layer.weight_bits.device
     outputs = layer.shape[0]
     scale, shift = layer.result_scale(), layer.bias
@@ -96,15 +101,15 @@ def computed(layer: PackedLayer, x: Tensor, **options: Any) -> Tensor:
 
 def _floats(layer: PackedLayer, x: Tensor, options: dict[str, Any]) -> Tensor:
     """Return the product of a float input."""
-    placed = layer.placed()
-    if placed.words is not None and len(layer.shape) == 2 and x.dtype != torch.float64:
+    found = placed(layer)
+    if found.words is not None and len(layer.shape) == 2 and x.dtype != torch.float64:
         from ste_lightning.kernels import gpu
 
         rows = x.reshape(-1, layer.shape[1])
         if len(rows) <= gpu.FEW_ROWS:
-            y = gpu.multiply_floats(rows, placed.words, placed.scale, placed.shift)
+            y = gpu.multiply_floats(rows, found.words, found.scale, found.shift)
             return y.view(*x.shape[:-1], -1).to(x.dtype)
-    weight = layer.float_weight() if placed.values is None else placed.values
+    weight = layer.float_weight() if found.values is None else found.values
     bias = None if layer.bias is None else layer.bias.to(x)
     pad = (layer.pad_level() or 0.0) * layer.input_scale()
     return layer.product(x, weight.to(x), bias, pad, **options)
@@ -112,10 +117,10 @@ def _floats(layer: PackedLayer, x: Tensor, options: dict[str, Any]) -> Tensor:
 
 def _scaled(layer: PackedLayer, codes: Tensor, bias: bool = True, **options: Any) -> Tensor:
     """Return the integer sums, scaled and shifted, as float32."""
-    placed = layer.placed()
-    shift = placed.shift if bias else torch.zeros_like(placed.shift)
-    if placed.words is not None:
-        y = by_words(layer, placed.words, codes, placed.scale, shift)
+    found = placed(layer)
+    shift = found.shift if bias else torch.zeros_like(found.shift)
+    if found.words is not None:
+        y = by_words(layer, found.words, codes, found.scale, shift)
         if y is not None:
             return y
     kind = layer.input.codes
@@ -128,7 +133,7 @@ def _scaled(layer: PackedLayer, codes: Tensor, bias: bool = True, **options: Any
     if pad == int(pad):
         sums = sums.round()  # some convolutions compute in transformed, inexact numbers
     shape = [-1, *[1] * (len(layer.shape) - 2)]
-    return sums.float() * placed.scale.view(shape) + shift.view(shape)
+    return sums.float() * found.scale.view(shape) + shift.view(shape)
 
 
 def by_words(

@@ -13,7 +13,8 @@ from ste_lightning.deploy.attention import PackedAttention
 from ste_lightning.deploy.bits import codes_of, to_bits
 from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.inputs import BinaryInput, FloatInput, Input, TokenInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.layers import PackedConv, PackedLinear
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.staircase import is_static, staircase_input
 from ste_lightning.deploy.transposed import PackedConvTranspose, outputs_first
 from ste_lightning.errors import ConfigurationError

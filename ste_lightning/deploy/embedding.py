@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ste_lightning.deploy.bits import packed_size
 from ste_lightning.deploy.inputs import FloatInput
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.errors import require
 from ste_lightning.kernels import Codes
 

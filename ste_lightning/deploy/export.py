@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ste_lightning.deploy import tensor_file
-from ste_lightning.deploy.layers import PackedLayer
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.plain import plain_network
 from ste_lightning.deploy.report import parts
 from ste_lightning.deploy.save import save

@@ -1,21 +1,23 @@
-"""The sign of a batch norm of floats as a comparison with one float per channel.
+"""The codes of a function of floats, element by element, as comparisons with floats.
 
-In float32 too, alpha x + beta rises or falls with x and nothing else. So the sign of a batch norm
-changes at one float, which is found by evaluating the module itself on ever nearer neighbours:
-sign(bn(x)) = sign(s x + b) with s = +-1 for every float x, since the sign of a difference of two
-floats is exact.
+In float32 too, alpha x + beta rises or falls with x and nothing else. So a code of a batch norm
+of x changes at one float for every level, which is found by evaluating the module itself on ever
+nearer neighbours: code(bn(x)) is the number of j with s x >= t_j, s = +-1, for every float x below
+the largest one, and exactly, since the sign of a difference of two floats is exact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from ste_lightning.deploy.inputs import BinaryInput
+from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
 
-__all__ = ["float_threshold"]
+__all__ = ["float_thresholds"]
 
-_LARGEST = torch.finfo(torch.float32).max
+_LARGEST = int(torch.tensor(torch.finfo(torch.float32).max).view(torch.int32))
 
 
 def _float(key: Tensor) -> Tensor:
@@ -25,36 +27,40 @@ def _float(key: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def float_threshold(norm: nn.Module, quantizer: BinaryInput) -> tuple[Tensor, Tensor]:
-    """Return s and b per channel such that the quantizer of s x + b is that of ``norm(x)``.
+def float_thresholds(
+    modules: Sequence[nn.Module], quantizer: BinaryInput | LevelsInput, channels: int, dims: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return s (channels,) and t (count, channels), and the floats just below these.
 
     Args:
-        norm: a batch norm in eval mode.
-        quantizer: sign or step, without thresholds.
+        modules: what is called element by element, in order; each
+            :func:`~ste_lightning.deploy.integer_thresholds.keeps_order`.
+        quantizer: of what they return, with the same thresholds for all channels.
+        channels: number of channels, on axis 1.
+        dims: number of axes after it.
     """
-    channels = int(norm.num_features)  # type: ignore[arg-type]
-    dims = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d).index(type(norm)) + 1
+    count = 1 if isinstance(quantizer, BinaryInput) else quantizer.thresholds.shape[1]
 
-    def bit(key: Tensor) -> Tensor:
-        # As many elements as vector instructions take, like the images to come.
-        x = _float(key).view(1, channels, *[1] * dims).repeat(1, 1, 64, *[1] * (dims - 1))
-        return quantizer.encode(norm(x), 1)[0].reshape(channels, -1)[:, 0].bool()
+    def codes(key: Tensor) -> Tensor:
+        """Return the codes of floats (rows, channels)."""
+        x = _float(key)
+        if dims > 0:  # as many elements as vector instructions take, like the images to come
+            x = x.view(*x.shape, *[1] * dims).repeat(1, 1, 64, *[1] * (dims - 1))
+        for module in modules:
+            x = module(x)
+        found = quantizer.encode(x, 1).int()
+        return found.flatten(2)[..., 0] if dims > 0 else found
 
-    largest = int(torch.tensor(_LARGEST).view(torch.int32))
-    low = torch.full((channels,), -largest, dtype=torch.int64)
-    high = -low
-    first, last = bit(low), bit(high)
-    constant = first == last
-    for _ in range(33):
-        middle = (low + high) // 2
-        as_first = bit(middle) == first
-        low = torch.where(as_first, middle, low)
-        high = torch.where(as_first, high, middle)
-    # The bit is ``first`` up to the float ``low`` and ``last`` from its neighbour ``high``.
-    strict = quantizer.name == "step"
-    rising, falling = _float(low if strict else high), _float(high if strict else low)
-    factor = torch.where(last, 1.0, -1.0)
-    offset = torch.where(last, -rising, falling)
-    factor = torch.where(constant, 0.0, factor)
-    offset = torch.where(constant, torch.where(first, 1.0, -1.0), offset)
-    return factor, offset
+    ends = torch.tensor([[-_LARGEST], [_LARGEST]]).expand(2, channels)
+    first, last = codes(ends)
+    s = torch.where(first > last, -1, 1)
+    wanted = torch.arange(1, count + 1)[:, None]
+    low = torch.full((count, channels), -_LARGEST - 1)
+    high = torch.full((count, channels), _LARGEST)
+    while bool((high - low > 1).any()):
+        # Up, so that where nothing is left to find, what ``high`` is known to reach is asked again.
+        middle = torch.div(low + high + 1, 2, rounding_mode="floor")
+        reached = codes(s * middle) >= wanted
+        high = torch.where(reached, middle, high)
+        low = torch.where(reached, low, middle)
+    return s.float(), _float(high), _float(low.clamp_min(-_LARGEST))

@@ -7,7 +7,8 @@ from torch import nn
 
 from ste_lightning.deploy.bits import to_bits
 from ste_lightning.deploy.inputs import FloatInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.layers import PackedConv, PackedLinear
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PRECISIONS", "store_floats"]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.runs import runs_of
 from ste_lightning.deploy.steps import Ref, Step, references
 from ste_lightning.errors import ConfigurationError, require, unknown
@@ -109,6 +110,13 @@ class _Plan(NamedTuple):
 
     actions: list[_Action]
     layers: tuple[nn.Module, ...]
+    states: list[tuple[PackedLayer, object]]
+
+    def current(self, layers: tuple[nn.Module, ...]) -> bool:
+        """Return whether the layers are these still, and what they were."""
+        if self.layers != layers:
+            return False
+        return all(layer.state is state for layer, state in self.states)
 
 
 def _last_uses(steps: Sequence[Step], output: Any) -> dict[str, list[str]]:
@@ -182,7 +190,7 @@ class PackedNetwork(nn.Module):
         """Return what a call does, derived from the layers at the first one."""
         found = tuple(self.layers._modules.values())
         plan = self._plan
-        if plan is not None and plan.layers == found:
+        if plan is not None and plan.current(found):
             return plan
         layers = {name: self.layer(name) for name in self.layer_names()}
         steps, runs = runs_of(layers, self.steps, self.output)
@@ -193,7 +201,8 @@ class PackedNetwork(nn.Module):
             source = step.args[0].name if alone else None
             call, done = calls[step.op][step.target], last[step.result]
             actions.append(_Action(call, source, step.args, step.kwargs, step.result, done))
-        plan = self._plan = _Plan(actions, found)
+        states = [(m, m.state) for m in found if isinstance(m, PackedLayer)]
+        plan = self._plan = _Plan(actions, found, states)
         return plan
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:

@@ -31,9 +31,10 @@ def pack(
 ) -> nn.Module:
     """Return an evaluation-only copy of a trained model whose quantized weights are packed.
 
-    Integer parts compute the integers that the model computes; batch norm followed by the sign
-    of the next layer becomes a threshold on them (see :mod:`ste_lightning.deploy.fold`). What
-    stays in float is computed by the same torch modules. The model itself is not changed.
+    Integer parts compute the integers that the model computes; batch norm followed by the
+    quantizer of the next layer becomes thresholds on them (see
+    :mod:`ste_lightning.deploy.fold`). What stays in float is computed by the same torch modules.
+    The model itself is not changed.
 
     Args:
         model: any module with quantized layers, such as a LightningModule after training.

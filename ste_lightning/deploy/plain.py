@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ste_lightning.deploy.attention import PackedAttention
 from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.inputs import BinaryInput, Input, LevelsInput, TokenInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer
+from ste_lightning.deploy.layers import PackedConv
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.transposed import PackedConvTranspose
 from ste_lightning.layers.attention import AttentionForward
 
@@ -41,9 +42,12 @@ class PlainInput(nn.Module):
         self.qonnx = qonnx
         self.quantizer = quantizer
         binary = quantizer if isinstance(quantizer, BinaryInput) else None
-        self.register_buffer("factor", _copied(binary.factor if binary else None))
-        self.register_buffer("offset", _copied(binary.offset if binary else None))
         levels = quantizer if isinstance(quantizer, LevelsInput) else None
+        factor = binary.factor if binary else None
+        if levels and len(levels.thresholds) > 1:
+            factor = levels.factor
+        self.register_buffer("factor", _copied(factor))
+        self.register_buffer("offset", _copied(binary.offset if binary else None))
         self.register_buffer("thresholds", _copied(levels.thresholds if levels else None))
 
     def values(self, x: Tensor, axis: int) -> Tensor:
@@ -80,6 +84,10 @@ class PlainInput(nn.Module):
 
     def _staircase(self, x: Tensor, axis: int, thresholds: Tensor) -> Tensor:
         """Return how many thresholds each element reaches."""
+        shape = [1] * x.dim()
+        shape[axis] = -1
+        if self.factor is not None:
+            x = x * self.factor.view(shape)
         if self.qonnx:
             layout = {0: "NC", 1: "NCW", 2: "NCHW"}.get(x.dim() - 1 - axis, "")
             attributes = {"out_dtype": "FLOAT32", "data_layout": layout}
@@ -87,9 +95,12 @@ class PlainInput(nn.Module):
         count = thresholds.shape[1]
         if count <= 15:
             reached = torch.zeros_like(x)
-            for threshold in thresholds[0]:
-                reached = reached + (x >= threshold).to(x.dtype)
+            for threshold in thresholds.T:
+                reached = reached + (x >= threshold.view(shape)).to(x.dtype)
             return reached
+        if len(thresholds) > 1:
+            steps = thresholds.view(*shape, count)
+            return (x.unsqueeze(-1) >= steps).to(x.dtype).sum(-1)
         # Bit by bit from the highest: reached(c + bit) decides it.
         padded = torch.cat([thresholds[0], thresholds.new_full((256 - count,), float("inf"))])
         code = torch.zeros_like(x, dtype=torch.long)

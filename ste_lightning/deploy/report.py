@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.inputs import FloatInput, TokenInput
-from ste_lightning.deploy.layers import PackedLayer
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.transposed import PackedConvTranspose
 
 __all__ = ["LayerRow", "interleaved_latency", "layer_rows", "parts"]

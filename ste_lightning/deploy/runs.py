@@ -1,8 +1,7 @@
-"""Which layers of a packed network are computed together, with bits between them."""
+"""Which layers of a packed network are computed together, with bits or codes between them."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,18 +9,26 @@ from typing import Any
 from torch import nn
 
 from ste_lightning.deploy.chain import Chain, accepts_bits, follows
-from ste_lightning.deploy.layers import PackedLayer
-from ste_lightning.deploy.steps import Ref, Step, flattens, references
+from ste_lightning.deploy.coded import CodedLayer, CodeFlatten, CodePool, Encoder
+from ste_lightning.deploy.emission import reads_codes
+from ste_lightning.deploy.encoded_once import encoded_once
+from ste_lightning.deploy.flow import Flow, Part
+from ste_lightning.deploy.packed_layer import PackedLayer
+from ste_lightning.deploy.readers import Readers, readers_of
+from ste_lightning.deploy.steps import Step
 from ste_lightning.deploy.tail import tail_length
 from ste_lightning.deploy.windows import POOLS
 
 __all__ = ["runs_of"]
 
+Source = Chain | CodedLayer | Encoder
+Call = Source | CodePool | CodeFlatten
+
 
 def runs_of(
     layers: Mapping[str, nn.Module], steps: Sequence[Step], output: Any
-) -> tuple[tuple[Step, ...], dict[str, Chain]]:
-    """Join packed layers that only hand bits on to each other.
+) -> tuple[tuple[Step, ...], dict[str, Call]]:
+    """Join packed layers that only hand bits on to each other, and let others pass codes.
 
     Args:
         layers: name -> module.
@@ -29,74 +36,89 @@ def runs_of(
         output: what the network returns.
 
     Returns:
-        The steps with every run in the place of its first layer, and the runs by name.
+        The steps, with every run in the place of its first layer, and what they call by name.
     """
-    flow = _Flow(layers, steps, output)
-    runs: dict[str, Chain] = {}
+    steps, called, encoders = encoded_once(steps, Flow(layers, steps, output))
+    flow = Flow(layers, steps, output)
+    runs: dict[str, Call] = {**called}
     found: list[Step] = []
     inside: set[str] = set()
+    sources: dict[str, Source] = {**encoders}  # of the codes that a step gets
     for step in steps:
         if step.result in inside:
             continue
+        if step.result in runs:  # between a layer and those that read its codes
+            found.append(replace(step, op="run", target=step.result, args=step.args[:1], kwargs={}))
+            continue
         parts = _run_from(step, flow)
-        tail = _tail_from(parts[-1], flow) if parts else []
-        if len(parts) + len(tail) > 1:
-            both = [*parts, *tail]
-            inside |= {part.result for part, _ in both}
-            last = both[-1][0].result
-            runs[last] = Chain([module for _, module in parts], [module for _, module in tail])
-            step = replace(step, result=last, op="run", target=last)
+        last, layer = parts[-1] if parts else (step, flow.module(step))
+        readers = readers_of(last, flow)
+        tail = [] if readers else _tail_from(last, layer, flow)
+        source = sources.get(step.result)
+        run = _run(parts, layer, tail, readers, source is not None)
+        if run is not None:
+            calls = [step, *(part for part, _ in [*parts[1:], *tail])]
+            inside |= {part.result for part in calls}
+            name = calls[-1].result
+            step = replace(step, result=name, op="run", target=name)
+            runs[name] = run
+            if source is not None:
+                source.readers.modules += run.modules
+            if readers is not None:
+                _prepare(run, readers, runs, sources)
         found.append(step)
     return tuple(found), runs
 
 
-class _Flow:
-    """Who uses which result."""
+def _run(
+    parts: list[Part],
+    last: nn.Module | None,
+    tail: list[Part],
+    readers: Readers | None,
+    coded: bool,
+) -> Chain | CodedLayer | None:
+    """Return what computes a run, ``None`` where a layer does that as well.
 
-    def __init__(self, layers: Mapping[str, nn.Module], steps: Sequence[Step], output: Any) -> None:
-        self.layers = layers
-        self.returned = set(references(output))
-        self.users: defaultdict[str, list[Step]] = defaultdict(list)
-        for step in steps:
-            for name in references((step.args, step.kwargs)):
-                self.users[name].append(step)
-
-    def next(self, step: Step) -> tuple[Step, nn.Module] | None:
-        """Return the only use of a result, if it is a module's only argument."""
-        users = self.users[step.result]
-        if len(users) != 1 or step.result in self.returned:
-            return None
-        module = nn.Flatten() if flattens(users[0], self.layers) else simple(users[0], self.layers)
-        return None if module is None else (users[0], module)
-
-    def quantized_after(self, step: Step) -> bool:
-        """Return whether a result reaches a packed layer."""
-        waiting, seen = [step.result], set()
-        while waiting:
-            name = waiting.pop()
-            for user in self.users[name]:
-                if user.op == "layer" and _is_packed(self.layers[user.target]):
-                    return True
-                if user.result not in seen:
-                    seen.add(user.result)
-                    waiting.append(user.result)
-        return False
+    Args:
+        parts: a run of layers between which bits pass, if there is one.
+        last: its last layer, or the layer if there is none.
+        tail: float layers after it.
+        readers: who reads its codes.
+        coded: whether it gets codes.
+    """
+    emission = None if readers is None else readers.emission
+    after = [module for _, module in tail]
+    if not (len(parts) + len(tail) > 1 or readers or coded):
+        return None
+    if parts:
+        return Chain([module for _, module in parts], after, emission)
+    if isinstance(last, PackedLayer) and reads_codes(last):
+        return CodedLayer(last, emission, after)
+    return None
 
 
-def _is_packed(module: nn.Module) -> bool:
-    return any(isinstance(part, PackedLayer) for part in module.modules())
+def _prepare(
+    run: Chain | CodedLayer,
+    readers: Readers,
+    runs: dict[str, Call],
+    sources: dict[str, Source],
+) -> None:
+    """Let all that handles a run's codes know them."""
+    for step, module in readers.between:
+        flat = type(module) is nn.Flatten
+        runs[step.result] = CodeFlatten() if flat else CodePool(module, readers.emission.flips)
+        run.readers.modules += runs[step.result].modules
+    for step in readers.layers:
+        sources[step.result] = run
 
 
-_Part = tuple[Step, nn.Module]
-
-
-def _run_from(step: Step, flow: _Flow) -> list[_Part]:
+def _run_from(step: Step, flow: Flow) -> list[Part]:
     """Return the longest run that begins with a step."""
-    layer = simple(step, flow.layers)
+    layer = flow.module(step)
     if layer is None or not accepts_bits(layer):
         return []
-    run: list[_Part] = [(step, layer)]
-    between: list[_Part] = []
+    run: list[Part] = [(step, layer)]
+    between: list[Part] = []
     found = flow.next(step)
     while found is not None:
         at, module = found
@@ -106,7 +128,7 @@ def _run_from(step: Step, flow: _Flow) -> list[_Part]:
             assert isinstance(layer, PackedLayer)
             if not accepts_bits(module) or not isinstance(module, PackedLayer):
                 break
-            if not follows(layer, [part for _, part in between], module):
+            if follows(layer, [part for _, part in between], module) is None:
                 break
             run += [*between, found]
             between, layer = [], module
@@ -114,21 +136,13 @@ def _run_from(step: Step, flow: _Flow) -> list[_Part]:
     return run
 
 
-def _tail_from(last: _Part, flow: _Flow) -> list[_Part]:
+def _tail_from(step: Step, layer: nn.Module | None, flow: Flow) -> list[Part]:
     """Return the float layers after a run that one pass computes; no quantizer may follow."""
-    step, layer = last
-    if flow.quantized_after(step):
+    if not isinstance(layer, PackedLayer) or not reads_codes(layer) or flow.quantized_after(step):
         return []
-    assert isinstance(layer, PackedLayer)
-    after: list[_Part] = []
+    after: list[Part] = []
     found = flow.next(step)
     while found is not None:
         after.append(found)
         found = flow.next(found[0])
     return after[: tail_length([module for _, module in after], len(layer.shape) - 2)]
-
-
-def simple(step: Step, layers: Mapping[str, nn.Module]) -> nn.Module | None:
-    """Return the module that a step calls with one earlier result, if it does that."""
-    plain = step.op == "layer" and len(step.args) == 1 and not step.kwargs
-    return layers[step.target] if plain and isinstance(step.args[0], Ref) else None

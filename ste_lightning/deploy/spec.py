@@ -10,8 +10,9 @@ from ste_lightning.deploy.attention import PackedAttention
 from ste_lightning.deploy.embedding import PackedEmbedding
 from ste_lightning.deploy.float_layers import build_float, describe_float
 from ste_lightning.deploy.inputs import BinaryInput, FloatInput, Input, LevelsInput, TokenInput
-from ste_lightning.deploy.layers import PackedConv, PackedLayer, PackedLinear
+from ste_lightning.deploy.layers import PackedConv, PackedLinear
 from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.steps import Ref, Step
 from ste_lightning.deploy.transposed import PackedConvTranspose
 from ste_lightning.errors import ConfigurationError, unknown

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ste_lightning.deploy.anywhere import computed
 from ste_lightning.deploy.inputs import Input
-from ste_lightning.deploy.layers import PackedLayer
+from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.kernels import Codes, Geometry
 

@@ -2,7 +2,8 @@
 
 Counts X, of 16 or 32 bits, become floats ``((slope X + from_row + columns) / 2 + extra) scale +
 shift``, without a fused multiply-add, so that the results have the rounding of two torch
-operators; or, where ``out`` holds bytes, bits 1[slope X + from_row >= extra].
+operators; or, where ``out`` holds bytes, bits 1[slope X + from_row >= extra]; or, where it holds
+int8, codes (:mod:`.code_epilogue`), with their table in the place of ``columns``.
 
 Args (in compiled code): the counts, read from ``at``; ``slope`` and ``from_row`` int32;
 ``columns`` int32, ``scale`` and ``shift`` float32, read from ``column``; ``extra``, read from
@@ -19,6 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import overload
 
+from ste_lightning.kernels.code_epilogue import codes_32
 from ste_lightning.kernels.compiling import WITHOUT_COUNTING, emitted, inlined
 from ste_lightning.kernels.llvm import splat
 from ste_lightning.kernels.vectors import store_32
@@ -164,6 +166,15 @@ def _by_type(  # type: ignore[no-untyped-def]
                 word = _reached(sums, at + n, slope, from_row, extra, extra_at + n)
             _put_bits(out, place + n, word, min(32, count - n))
 
+    def codes(  # type: ignore[no-untyped-def]
+        sums, at, slope, from_row, columns, scale, shift, column, extra, extra_at, out, place, count
+    ):
+        for n in range(0, count, 32):
+            c, e, p = column + n, extra_at + n, place + n
+            codes_32(sums, at + n, slope, from_row, extra, e, columns, c, out, p, count - n)
+
+    if out.dtype == types.int8:
+        return codes
     return bits if isinstance(out.dtype, types.Integer) else floats
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "Site",
     "bit_site",
     "float_site",
+    "place_at",
     "row_site",
 ]
 
@@ -120,7 +121,7 @@ def _made(w: Prepared, geometry: Geometry, size: tuple[int, ...], key: Hashable)
     if len(w.cache) >= 64:
         w.cache.clear()
     padding = (index_of(geometry, size).borders @ w.padding).ravel()
-    place = _place(w, geometry, size, padding)
+    place = place_at(w, geometry, size, padding)
     if key == "rows":
         place = replace(place, output=())
     w.cache[key] = place
@@ -153,11 +154,20 @@ def bit_site(
     extra = np.zeros(bound.size + 32, np.int32)
     extra[: bound.size] = np.clip(bound, -_LARGEST, _LARGEST).ravel()
     record = record_of(plan, w.arrays)
-    place = _place(w, geometry, size, extra)
+    place = place_at(w, geometry, size, extra)
     return Site(w, place, record, int(record.ctypes.data), pitch)
 
 
-def _place(w: Prepared, geometry: Geometry, size: tuple[int, ...], extra: NDArray[Any]) -> Place:
+def place_at(
+    w: Prepared, geometry: Geometry, size: tuple[int, ...], extra: NDArray[Any], *kept: NDArray[Any]
+) -> Place:
+    """Return where weights read images of a size.
+
+    Args:
+        w, geometry, size: as in :func:`float_site`.
+        extra: what is added (or compared with) at each border.
+        kept: further arrays that shall live as long.
+    """
     index = index_of(geometry, size)
     runs = runs_of_image(geometry, size, w.groups, w.row_bytes)
     padded = w.format == "lookup"  # the others read each pixel by its index
@@ -167,4 +177,4 @@ def _place(w: Prepared, geometry: Geometry, size: tuple[int, ...], extra: NDArra
     rows = not padded and index.inputs == w.taps * w.groups == 1
     way = "lookup" if padded else "rows" if rows else "gathered"
     sizes = (index.positions, index.inputs, image, runs.line)
-    return Place(index.output, *sizes, way, (extra, *where))
+    return Place(index.output, *sizes, way, (extra, *where, *kept))

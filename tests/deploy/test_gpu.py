@@ -65,7 +65,7 @@ LAYERS = """
     import torch
     from torch import nn
     from ste_lightning import deploy, kernels
-    from ste_lightning.deploy.anywhere import Placed, computed
+    from ste_lightning.deploy.anywhere import Placed, computed, placed
     from ste_lightning.deploy.bits import to_codes
     from ste_lightning.kernels import gpu
     from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
@@ -92,8 +92,8 @@ LAYERS = """
         expected = packed(x)
         codes = to_codes(packed.weight_bits, packed.weight_codes.bits, packed.shape).flatten(1)
         words = gpu.on_device(packed.weight_bits, codes, packed.weight_codes)
-        plain = packed.placed()
-        packed._placed = Placed(words, plain.scale, plain.shift, None)
+        plain = placed(packed)
+        packed._derived["placed"] = Placed(words, plain.scale, plain.shift, None)
         got = computed(packed, x)
         if packed.input.codes is None:
             assert torch.allclose(got, expected, atol=1e-4), layer

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.float_thresholds import float_threshold
+from ste_lightning.deploy.float_thresholds import float_thresholds
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
+from ste_lightning.deploy.per_channel import set_thresholds
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.kernels import SIGNS
 from ste_lightning.layers import BinaryConv2d, QuantConv1d, QuantConv2d, QuantLinear, RSign
 from ste_lightning.models.networks import MLP, ConvNet
 
@@ -118,8 +120,10 @@ def test_a_batch_norm_of_floats_is_a_threshold_on_floats(name):
     norm.running_mean[:4] = torch.randn(4)
     norm.running_var.uniform_(0.1, 3.0)
     plain = BinaryInput(name)
-    factor, offset = float_threshold(norm, plain)
-    near = (-offset * factor).clone()
+    packed = deploy.PackedLinear(BinaryInput(name), SIGNS, (3, 6))
+    s, t, below = float_thresholds([norm], plain, 6, 2)
+    set_thresholds(packed, s, t, below=below)
+    near = torch.where(t[0].abs() < 1e30, s * t[0], 0.0)
     x = [torch.randn(500, 6), torch.zeros(1, 6), -torch.zeros(1, 6)]
     up, down = near, near
     for _ in range(8):
@@ -128,9 +132,7 @@ def test_a_batch_norm_of_floats_is_a_threshold_on_floats(name):
     values = torch.cat([*x, near[None], torch.full((1, 6), 3e38)])
     with torch.no_grad():
         expected = plain.encode(norm(values.T.reshape(1, 6, -1, 1)), 1)
-    folded = BinaryInput(name, channels=6)
-    folded.factor, folded.offset = factor, offset
-    assert torch.equal(folded.encode(values.T.reshape(1, 6, -1, 1), 1), expected)
+    assert torch.equal(packed.input.encode(values.T.reshape(1, 6, -1, 1), 1), expected)
     assert expected.float().mean((0, 2, 3))[[0, 1, 4, 5]].sub(0.5).abs().max() < 0.4
 
 

@@ -27,6 +27,7 @@ def packed():
             nn.BatchNorm2d(16),
             nn.Flatten(),
             QuantLinear(16 * 36, 10, input_quantizer={"map": "lsq", "bits": 2}),
+            nn.BatchNorm1d(10),
         ).eval()
     )
 
@@ -142,15 +143,15 @@ HOSTILE = {
     "steps are a number": (edit("steps", value=3), "steps"),
     "no output": (edit("output", value=None), "output"),
     "unknown layer": (edit("layers", "0", value={"type": "Exec", "settings": {}}), "Exec"),
-    "wrong setting": (edit("layers", "3", "settings", value={"num_features": "x"}), "layer '3'"),
-    "unknown setting": (edit("layers", "3", "settings", value={"evil": 1}), "layer '3'"),
+    "wrong setting": (edit("layers", "6", "settings", value={"num_features": "x"}), "layer '6'"),
+    "unknown setting": (edit("layers", "6", "settings", value={"evil": 1}), "layer '6'"),
     "bits of 99": (edit("layers", "5", "settings", "weight", value=[99, 1, 0]), "bits"),
     "thresholds": (MANY_THRESHOLDS, "count"),
     "scale that is no number": (
         edit("layers", "5", "settings", "input", "scale", value=float("nan")),
         "number nan",
     ),
-    "endless scale": (edit("layers", "3", "settings", "eps", value=float("inf")), "number inf"),
+    "endless scale": (edit("layers", "6", "settings", "eps", value=float("inf")), "number inf"),
     "unknown input": (edit("layers", "5", "settings", "input", "kind", value="x"), "input"),
     "missing tensor": (drop_tensor, "missing"),
     "extra tensor": (add_tensor, "no tensor"),

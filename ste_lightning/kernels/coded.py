@@ -1,0 +1,168 @@
+"""Products that become codes of several bits, which other products read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ste_lightning.kernels.chain import Packed, pack_images
+from ste_lightning.kernels.code_tables import table_of
+from ste_lightning.kernels.geometry import Geometry, index_of
+from ste_lightning.kernels.plan import record_of
+from ste_lightning.kernels.site import Site, place_at
+from ste_lightning.kernels.threads import share
+from ste_lightning.kernels.weights import Prepared
+
+__all__ = ["code_site", "codes_of", "pack_for", "pooled"]
+
+_LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
+_LEAST_CODES = 1 << 16
+_PAST = 16  # bytes past its end that a product may read
+
+
+@functools.cache
+def _compiled(name: str) -> Any:
+    """Return a compiled function; the first call imports numba."""
+    from ste_lightning.kernels import coded_products
+
+    return getattr(coded_products, name)()
+
+
+def code_site(
+    w: Prepared,
+    geometry: Geometry,
+    size: tuple[int, ...],
+    least: NDArray[np.int64],
+    falling: NDArray[np.bool_],
+    largest: int,
+) -> Site:
+    """Return where products y, without scale and shift, become codes.
+
+    The code is the number of k with y >= least[k], or with y < least[k] where it falls.
+
+    Args:
+        w, geometry, size: as in :func:`~ste_lightning.kernels.site.float_site`; of any format but
+            ``"torch"`` and ``"depthwise"``. Padding must be worth whole numbers.
+        least: (count, outputs) integers.
+        falling: (outputs,).
+        largest: a bound on the size of y.
+    """
+    doubled = 2 * (index_of(geometry, size).borders.astype(np.float64) @ w.padding)
+    added = w.coefficients.columns + np.rint(doubled).astype(np.int64)
+    extra = np.zeros(added.size + 32, np.int32)
+    extra[: added.size] = added.ravel()
+    table = table_of(least, falling, largest)
+    panels, _, scale, shift = w.arrays
+    record = record_of(w.plan, (panels, table, scale, shift))
+    place = place_at(w, geometry, size, extra, table)
+    return Site(w, place, record, int(record.ctypes.data), w.groups * w.outputs)
+
+
+def pack_for(
+    x: Tensor, site: Site, factor: Tensor | None = None, offset: Tensor | None = None
+) -> Packed:
+    """Return images as a product reads them.
+
+    Args:
+        x: (images, *size, channels) contiguous uint8 codes, or what
+            :func:`~ste_lightning.kernels.chain.pack_images` takes.
+        site: of the product.
+        factor, offset: as there.
+    """
+    if x.dtype != torch.uint8:
+        return pack_images(x, site, factor, offset)
+    w = site.w
+    if not w.layout.of_products:
+        return pack_images(x.movedim(-1, 1), site)
+    images, rows = x.shape[0], x.numel() // (w.groups * w.channels)
+    size = w.groups * w.row_bytes
+    past = _PAST + (3 * size if site.place.way == "rows" else 0)
+    plain = w.format == "digits" and w.row_bytes == w.channels and not w.coefficients.row_slope
+    if plain and x.untyped_storage().nbytes() - x.storage_offset() >= x.numel() + past:
+        return Packed(x, x, images)
+    plane = rows * size
+    bits = torch.empty(w.input_planes * plane + past, dtype=torch.uint8)
+    bits[w.input_planes * plane :] = 0  # where offsets into a table are read, none may be wrong
+    sums = torch.empty(rows * w.groups if w.coefficients.row_slope else 0, dtype=torch.int32)
+    work = _compiled("pack_digits")
+    given = (w.address, x.data_ptr(), bits.data_ptr(), plane, sums.data_ptr())
+    least = 1 + _LEAST_CODES // (w.groups * w.channels)
+    share(lambda a, b: work(*given, a, b), rows, least)
+    return Packed(bits, sums, images)
+
+
+def codes_of(site: Site, packed: Packed) -> Tensor:
+    """Return the products as codes, contiguous uint8 (images, *output, outputs)."""
+    w, place = site.w, site.place
+    shape = (packed.images, *place.output, w.groups * w.outputs)
+    out = _room(shape)
+    if out.numel() > 0:
+        _multiply(site, packed, out)
+    return out
+
+
+def _room(shape: tuple[int, ...]) -> Tensor:
+    """Return uint8, with bytes behind them that a product may read."""
+    count = int(np.prod(shape))
+    return torch.empty(count + 3 * shape[-1] + _PAST, dtype=torch.uint8)[:count].view(shape)
+
+
+def _multiply(site: Site, packed: Packed, out: Tensor) -> None:
+    w, place = site.w, site.place
+    digits = w.layout.of_products
+    work = _compiled(_NAMES[place.way, digits])
+    if digits:
+        plane = packed.images * place.pixels * w.groups * w.row_bytes
+    else:
+        plane = packed.images * place.image
+    given = (
+        *(site.address, place.address, packed.bits.data_ptr(), plane),
+        *(packed.sums.data_ptr(), out.data_ptr()),
+    )
+    rows, panels = packed.images * place.positions, -(-w.outputs // w.layout.width)
+    if rows >= 4 * panels or w.groups > 1 or place.way == "gathered":
+        _by_rows(lambda a, b: work(*given, a, b, 0, panels), w, rows)
+    else:
+        least = 1 + _LEAST_WORK * panels // (w.work * rows)
+        share(lambda a, b: work(*given, 0, rows, a, b), panels, least)
+
+
+def _by_rows(work: Callable[[int, int], None], w: Prepared, rows: int) -> None:
+    share(work, rows, 1 + _LEAST_WORK // (w.work * w.groups), 16)
+
+
+_NAMES = {
+    ("lookup", False): "lookup",
+    ("gathered", False): "gathered",
+    ("rows", False): "rows",
+    ("gathered", True): "gathered_digits",
+    ("rows", True): "rows_of_digits",
+}
+
+
+def pooled(
+    x: Tensor, size: tuple[int, ...], window: NDArray[np.int64], flips: NDArray[np.uint8]
+) -> Tensor:
+    """Return the largest code of each window.
+
+    Args:
+        x: (images, *size, channels) contiguous uint8.
+        size: the pooled size.
+        window: (pixels, taps) int64, the bytes at which the pixels of each window begin in an
+            image; -1 for none.
+        flips: per channel 0, or 255 for the smallest code instead.
+    """
+    images, channels = x.shape[0], x.shape[-1]
+    out = _room((images, *size, channels))
+    image = x.numel() // max(images, 1)
+    where = (window.ctypes.data, *window.shape, flips.ctypes.data, channels, out.data_ptr())
+    work = _compiled("pool")
+    least = 1 + _LEAST_CODES // (window.size * channels)
+    share(lambda a, b: work(x.data_ptr(), image, *where, a, b), images, least)
+    return out

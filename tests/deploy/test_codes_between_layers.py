@@ -1,0 +1,414 @@
+"""Codes of several bits between packed layers: every code is the one that training computes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ste_lightning import deploy
+from ste_lightning.deploy.chain import Chain
+from ste_lightning.deploy.coded import Coded, CodedLayer, Encoder
+from ste_lightning.kernels import default_format, formats
+from ste_lightning.kernels.code_tables import LINES, table_of
+from ste_lightning.kernels.target import has_avx2
+from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear, RPReLU, RSign
+from ste_lightning.quantizers import LSQ
+
+pytestmark = pytest.mark.skipif(default_format() == "torch", reason="numba is missing")
+FORMATS = ["bytes", "words", *(["lookup"] if has_avx2() else [])]
+
+
+def noisy(network):
+    """Batch norms of both signs, some channels constant."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+            module.weight.data[::7] = 0.0
+            nn.init.normal_(module.running_mean, std=3.0)
+            module.running_var.uniform_(0.5, 9.0)
+    return network.eval()
+
+
+def calls(packed):
+    return [action.call for action in packed._planned().actions]
+
+
+def coded(packed):
+    """How many layers return codes."""
+    found = [c for c in calls(packed) if isinstance(c, (Chain, CodedLayer))]
+    return sum(c._emission is not None for c in found)
+
+
+def both(network, x, packed):
+    with torch.no_grad():
+        return network(x), packed(x)
+
+
+STEPS = st.sampled_from([1, 2, 3, 4])
+WEIGHTS = st.sampled_from(["sign", "ternary", 2, 3, 4, 8])
+ACTIVATIONS = {
+    "none": lambda channels: [],
+    "relu": lambda channels: [nn.ReLU()],
+    "clipped": lambda channels: [nn.Hardtanh(-1.0, 2.0)],
+    "prelu": lambda channels: [nn.PReLU(channels)],
+    "shifted": lambda channels: [RPReLU(channels)],
+    "tanh": lambda channels: [nn.Tanh()],
+    "rsign": lambda channels: [RSign(channels)],
+}
+
+
+def quantizers(weight, bits, signed):
+    inputs = {"map": "lsq", "bits": bits, "signed": signed}
+    if bits == 1:
+        inputs = "sign" if signed else "step"
+    weights = weight if isinstance(weight, str) else {"map": "lsq", "bits": weight}
+    return {"weight_quantizer": weights, "input_quantizer": inputs}
+
+
+def exact(network, seed):
+    """Steps that are powers of two and biases on their grid: then sums of floats are exact."""
+    random = np.random.default_rng(seed)
+    for module in network.modules():
+        if isinstance(module, LSQ):
+            module.scale.data = torch.exp2(module.scale.data.log2().floor())
+            if module.operand == "activations":
+                module.scale.data.fill_(2.0 ** random.integers(-3, 2))
+            module.initialized.fill_(1)
+        if isinstance(module, (QuantConv1d, QuantConv2d, QuantLinear)) and module.bias is not None:
+            module.bias.data = (64 * module.bias.data).round() / 64
+    for module in network.modules():
+        if isinstance(module, (nn.PReLU, RPReLU)):
+            slope = next(p for n, p in module.named_parameters() if "weight" in n or "slope" in n)
+            slope.data.uniform_(-0.2 if seed % 2 else 0.0, 0.5)
+    return noisy(network)
+
+
+LAYERS = st.fixed_dictionaries(
+    {
+        "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        "stride": st.integers(1, 2),
+        "padding": st.integers(0, 2),
+    }
+)
+POOLS = st.one_of(
+    st.none(),
+    st.builds(
+        lambda size, stride, pad: nn.MaxPool2d(size, stride, min(pad, size // 2)),
+        *(st.integers(1, 3), st.integers(1, 2), st.integers(0, 1)),
+    ),
+)
+
+
+def between(channels, pool, norm, activation, late):
+    """What is called between two layers."""
+    norms = [nn.BatchNorm2d(channels)] if norm else []
+    elementwise = [*norms, *ACTIVATIONS[activation](channels)]
+    pools = [] if pool is None else [pool]
+    return [*elementwise, *pools] if late else [*pools, *elementwise]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@given(
+    layers=st.tuples(LAYERS, LAYERS),
+    bits=st.tuples(STEPS, STEPS, STEPS),
+    weights=st.tuples(WEIGHTS, WEIGHTS, WEIGHTS),
+    signed=st.booleans(),
+    pools=st.tuples(POOLS, POOLS),
+    late=st.booleans(),
+    norm=st.booleans(),
+    activation=st.sampled_from(list(ACTIVATIONS)),
+    groups=st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 5), (1, "depthwise")]),
+    width=st.sampled_from([1, 3, 4, 7]),
+    bias=st.booleans(),
+    images=st.integers(0, 3),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=40, deadline=None)
+def test_random_chains(
+    fmt, layers, bits, weights, signed, pools, late, norm, activation, groups, width, bias, images,
+    seed,
+):  # fmt: skip
+    torch.manual_seed(seed)
+    first, second = groups
+    inner = width * 10
+    second = inner if second == "depthwise" else second
+    kinds = [quantizers(w, b, signed) for w, b in zip(weights, bits, strict=True)]
+    network = nn.Sequential(
+        QuantConv2d(3 * first, inner, groups=first, bias=bias, **layers[0], **kinds[0]),
+        *between(inner, pools[0], norm, activation, late),
+        QuantConv2d(inner, inner, groups=second, bias=bias, **layers[1], **kinds[1]),
+        *between(inner, pools[1], norm, activation, late),
+        nn.Flatten(),
+        nn.LazyLinear(7, bias=False),
+    )
+    x = torch.randn(images, 3 * first, 37, 35)
+    features = network[:-1](x).shape[1]
+    network[-1] = QuantLinear(features, 7, bias=False, **kinds[2])
+    exact(network, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "default_format", lambda: fmt)
+        packed = deploy.pack(network)
+        expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("weight", [1, 2, 4])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_every_layer_of_a_chain_passes_codes(weight, bits):
+    """Batch norms disappear, and whole images of codes equal those in training."""
+    torch.manual_seed(0)
+    kinds = quantizers(weight if weight > 1 else "sign", bits, False)
+    network = exact(
+        nn.Sequential(
+            QuantConv2d(3, 32, 3, padding=1, **kinds),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            QuantConv2d(32, 48, 3, padding=1, **kinds),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(48),
+            nn.ReLU(),
+            nn.Flatten(),
+            QuantLinear(48 * 16, 50, **kinds),
+            nn.BatchNorm1d(50),
+            QuantLinear(50, 40, **kinds),
+            nn.BatchNorm1d(40),
+            nn.ReLU(),
+            nn.Linear(40, 10),
+        ),
+        0,
+    )
+    packed = deploy.pack(network)
+    assert sum(isinstance(packed.layer(n), nn.BatchNorm2d) for n in packed.layer_names()) == 0
+    for rows in (1, 2, 40):
+        x = torch.randn(rows, 3, 16, 16)
+        expected, found = both(network, x, packed)
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    if bits == 1 and weight <= 4:
+        return  # those are bits
+    assert coded(packed) == 3
+    seen = []
+    for module in network:
+        if isinstance(module, (QuantConv2d, QuantLinear)):
+            module.register_forward_pre_hook(
+                lambda m, args: seen.append(m.input_quantizer.integer_levels(args[0])[0])
+            )
+    x = torch.randn(500, 3, 16, 16)
+    network(x)
+    codes = []
+    for call in calls(packed):
+        x = call(x)
+        if isinstance(x, Coded):
+            codes.append(x.codes.movedim(-1, 1))
+    images = [codes[1], codes[3], codes[-1]]
+    for levels, found in zip(seen[1:], images, strict=True):
+        assert torch.equal(levels.flatten(1), found.flatten(1).int())
+
+
+class Block(nn.Module):
+    """A residual block of integers: codes are read by a convolution and by the shortcut."""
+
+    def __init__(self, bits, pooled):
+        super().__init__()
+        kinds = quantizers(2, bits, False)
+        self.stem = QuantConv2d(4, 16, 3, padding=1, bias=False, **kinds)
+        self.norm = nn.BatchNorm2d(16)
+        self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
+        self.first = QuantConv2d(16, 16, 3, padding=1, bias=False, **kinds)
+        self.inner = nn.BatchNorm2d(16)
+        self.second = QuantConv2d(16, 24, 3, padding=1, bias=False, **kinds)
+        self.shortcut = QuantConv2d(16, 24, 1, bias=False, **kinds)
+
+    def forward(self, x):
+        x = self.pool(self.norm(self.stem(x)))
+        y = self.second(self.inner(self.first(x)))
+        return y + self.shortcut(x)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_one_layers_codes_for_several_readers(bits, pooled):
+    torch.manual_seed(1)
+    network = exact(Block(bits, pooled), 0)
+    one, other = network.first.input_quantizer, network.shortcut.input_quantizer
+    if bits > 1:
+        other.scale.data = one.scale.data.clone()
+    packed = deploy.pack(network)
+    x = torch.randn(5, 4, 12, 14)
+    expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+    assert "norm" not in packed.layer_names()
+    assert coded(packed) >= 1
+    if bits > 1:  # other steps, other codes: then floats are handed on
+        other.scale.data *= 2
+        packed = deploy.pack(network)
+        expected, found = both(network, x, packed)
+        assert torch.equal(found, expected)
+        assert coded(packed) == 1  # from the first to the second
+
+
+@pytest.mark.parametrize("watched", ["", "first", "shortcut"])
+def test_floats_that_several_layers_quantize_alike_are_quantized_once(watched):
+    torch.manual_seed(0)
+    network = Block(3, False)
+    network.stem = nn.Conv2d(4, 16, 3, padding=1)
+    network = exact(network, 1)
+    network.shortcut.input_quantizer.scale.data = network.first.input_quantizer.scale.data
+    packed = deploy.pack(network)
+    x = torch.randn(5, 4, 16, 16)
+    expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+    assert "norm" not in packed.layer_names()
+    assert sum(isinstance(call, Encoder) for call in calls(packed)) == 1
+    if watched:
+        seen = []
+        packed.layer(watched).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+        assert torch.equal(packed(x), expected)
+        assert seen[0].dtype == torch.float32
+    network.shortcut.input_quantizer.scale.data = network.first.input_quantizer.scale.data * 2
+    packed = deploy.pack(network)
+    expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+    assert not any(isinstance(call, Encoder) for call in calls(packed))
+
+
+def test_bits_into_a_depthwise_convolution():
+    torch.manual_seed(0)
+    kinds = quantizers("sign", 1, True)
+    network = exact(
+        nn.Sequential(
+            QuantConv2d(3, 40, 3, bias=False, **kinds),
+            nn.BatchNorm2d(40),
+            QuantConv2d(40, 40, 3, padding=1, groups=40, bias=False, pad_value=-1.0, **kinds),
+            nn.BatchNorm2d(40),
+            QuantConv2d(40, 24, 1, bias=False, **kinds),
+        ),
+        0,
+    )
+    packed = deploy.pack(network)
+    expected, found = both(network, torch.randn(3, 3, 13, 11), packed)
+    assert torch.equal(found, expected)
+    assert coded(packed) == 1
+
+
+def four_bits():
+    torch.manual_seed(0)
+    kinds = quantizers(4, 4, False)
+    return exact(
+        nn.Sequential(
+            QuantConv2d(3, 20, 3, padding=1, **kinds),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(20),
+            QuantConv2d(20, 24, 3, padding=1, **kinds),
+            nn.BatchNorm2d(24),
+            nn.Flatten(),
+            QuantLinear(24 * 30, 9, **kinds),
+        ),
+        0,
+    )
+
+
+def test_files_keep_the_codes(tmp_path):
+    network, x = four_bits(), torch.randn(3, 3, 12, 10)
+    packed = deploy.pack(network)
+    expected, found = both(network, x, packed)
+    assert torch.equal(found, expected)
+    deploy.save(packed, tmp_path / "net.safetensors")
+    for other in (copy.deepcopy(packed), deploy.load(tmp_path / "net.safetensors")):
+        assert torch.equal(other(x), expected)
+        assert coded(other) == 2
+
+
+@pytest.mark.parametrize("watched", ["0", "1", "3", "6"])
+def test_watched_modules_see_floats(watched):
+    network, x = four_bits(), torch.randn(2, 3, 12, 10)
+    packed = deploy.pack(network)
+    expected = packed(x)
+    seen = []
+    packed.layer(watched).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    assert torch.equal(packed(x), expected)
+    assert len(seen) == 1
+    assert seen[0].dtype == torch.float32
+
+
+def test_other_inputs_and_changed_weights():
+    packed, x = deploy.pack(four_bits()), torch.randn(2, 3, 12, 10)
+    expected = packed(x)
+    assert torch.allclose(packed.double()(x.double()).float(), expected, atol=1e-4)
+    packed = packed.float()
+    packed(x)
+    weights = packed.layer("3").weight_bits
+    weights ^= 255
+    packed.layer("3").forget()
+    assert torch.equal(packed(x), copy.deepcopy(packed)(x))
+    assert not torch.equal(packed(x), expected)
+    before = packed(x)
+    packed.layer("3").input.thresholds += 40  # which the layer before compares with
+    packed.layer("3").forget()
+    assert torch.equal(packed(x), copy.deepcopy(packed)(x))
+    assert not torch.equal(packed(x), before)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("signed", [False, True])
+def test_batch_norms_of_floats_before_linear_layers(bits, signed):
+    """Where rows are certain to be rows, a batch norm of floats is a threshold on floats."""
+    torch.manual_seed(0)
+    kinds = quantizers("sign", bits, signed)
+    network = exact(
+        nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(12, 21),
+            nn.BatchNorm1d(21),
+            nn.Hardtanh(-1.5, 1.5),
+            QuantLinear(21, 30, bias=False, **kinds),
+        ),
+        0,
+    )
+    packed = deploy.pack(network)
+    assert packed.layer_names() == ["0", "1", "4"]
+    with torch.no_grad():
+        x = torch.randn(4000, 3, 4)
+        assert torch.equal(packed(x), network(x))
+    alone = nn.Sequential(*network[2:])  # of rows, or of sequences
+    packed = deploy.pack(alone)
+    assert "0" in packed.layer_names()
+    x = torch.randn(3, 21, 21)
+    expected, found = both(alone, x, packed)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("count", [1, 3, 15, 31])
+@pytest.mark.parametrize("even", [False, True])
+def test_tables_give_the_codes_of_their_thresholds(count, even):
+    """A line is used where it is right for every sum, and nowhere else."""
+    random = np.random.default_rng(0)
+    largest, outputs = 700, 37
+    if even:
+        start = random.uniform(-300, 300, outputs)
+        step = random.uniform(1.1, 30, outputs)
+        least = np.ceil(start + step * np.arange(count)[:, None]).astype(np.int64)
+    else:
+        least = np.sort(random.integers(-900, 900, (count, outputs)), axis=0)
+    falling = random.random(outputs) < 0.5
+    least = np.where(falling, least[::-1], least)
+    table = table_of(least, falling, largest)
+    sums = np.arange(-largest, largest + 1)[:, None, None]
+    reached = (sums >= least).sum(1)
+    wanted = np.where(falling, count - reached, reached)
+    assert (table[1] == LINES) == (even and count > 3)
+    stride = table[2]
+    if table[1] == LINES:
+        m, n, low, high = table[3:].view(np.float32).reshape(4, stride)[:, :outputs]
+        values = (2 * sums[:, 0]).astype(np.float32) * m + n
+        assert np.array_equal(np.clip(values, low, high).astype(int), wanted)
+    else:
+        rows = table[3 : 3 + count * stride // 2].view(np.int16).reshape(count, stride)
+        reached = (sums >= rows[:, :outputs]).sum(1)
+        flips = table[3 + count * stride // 2 :][:outputs]
+        assert np.array_equal(np.where(flips < 0, count - reached, reached), wanted)
