@@ -222,7 +222,7 @@ class Chain:
             assert isinstance(after.input, BinaryInput)
             threshold = _threshold(layer, after.input)
             site = bit_site(w, geometry, size, threshold.least)
-            size, window = windows(pool, site.place.output, site.pitch)
+            size, window = windows(pool, site.output, site.pitch)
             w, geometry = _reading(after, size)
             masks = (_bytes(threshold.before), _bytes(threshold.after))
             links.append(_Link(site, Relay(float_site(w, geometry, size), window, *masks)))
@@ -233,7 +233,7 @@ class Chain:
         rest: Any = (images, quantizer.factor, quantizer.offset, self.layers, states)
         if not self.tail:
             return _Run(first, links, last, None, (), None, *rest)
-        spatial = last.place.output if images else ()
+        spatial = last.output if images else ()
         after_last = tail_of(self.tail, spatial, layer.shape[0])
         return _Run(first, links, last, *after_last, *rest)
 
