@@ -70,21 +70,19 @@ class SmallLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._weight, self._bias = weight, bias
-        outputs, inputs = weight.shape
-        self._size = (inputs, outputs)
-        small = weight.numel() <= _MOST_PRODUCTS
-        self._turned = weight.T.contiguous() if small else None
-        self._added = zeros(outputs) if bias is None else bias.contiguous()
+        self._weight, self._bias = weight.contiguous(), bias
+        self._outputs, inputs = weight.shape
+        self._added = zeros(self._outputs) if bias is None else bias.contiguous()
+        weights = (self._weight.data_ptr(), self._added.data_ptr())
+        self._given = (*weights, inputs, self._outputs)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the product of contiguous float32 rows."""
-        rows, turned = x.shape[0], self._turned
-        if turned is None or rows * turned.numel() > _MOST_PRODUCTS:
+        rows = x.shape[0]
+        if rows * self._weight.numel() > _MOST_PRODUCTS:
             return linear(x, self._weight, self._bias)
-        out = empty(rows, self._size[1])
-        weights = (turned.data_ptr(), self._added.data_ptr(), *self._size)
-        _compiled("multiply")(x.data_ptr(), *weights, out.data_ptr(), rows)
+        out = empty(rows, self._outputs)
+        _compiled("multiply")(x.data_ptr(), *self._given, out.data_ptr(), rows)
         return out
 
 
