@@ -25,7 +25,7 @@ from ste_lightning.deploy.windows import POOLS, windows
 from ste_lightning.kernels import Geometry, Prepared
 from ste_lightning.kernels.chain import Relay, bits_of, floats_of, pack_images, products
 from ste_lightning.kernels.site import PIXEL, Site, bit_site, float_site
-from ste_lightning.kernels.tail import SmallLinear, Tail
+from ste_lightning.kernels.tail import Tail
 
 __all__ = ["Chain", "accepts_bits", "follows"]
 
@@ -126,8 +126,7 @@ class _Run:
         first: where the first layer reads.
         links: all layers but the last.
         last: where the last layer reads and writes floats.
-        tail: what becomes of those; ``shape`` is that of a sample's results then.
-        linear: what multiplies these.
+        tail: what becomes of those.
         images: whether the last layer is a convolution.
         factor, offset: the first layer's thresholds.
         layers, states: the layers, and in which states this was made of them.
@@ -137,8 +136,6 @@ class _Run:
     links: list[_Link]
     last: Site
     tail: Tail | None
-    shape: tuple[int, ...]
-    linear: SmallLinear | None
     images: bool
     factor: Tensor | None
     offset: Tensor | None
@@ -199,11 +196,11 @@ class Chain:
             for link in run.links:
                 packed = link.relay(bits_of(link.site, packed))
             y = floats_of(run.last, packed)
+            y = y if run.tail is None else run.tail(y)
         else:
-            y = products(x, run.last, run.factor, run.offset)
+            y = products(x, run.last, run.factor, run.offset, run.tail)
         if run.tail is not None:
-            y = run.tail(y).view(x.shape[0], *run.shape)
-            return y if run.linear is None else run.linear(y)
+            return y
         return y.movedim(-1, 1) if run.images else y.flatten(1)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
@@ -232,10 +229,9 @@ class Chain:
         images = isinstance(layer, PackedConv)
         rest: Any = (images, quantizer.factor, quantizer.offset, self.layers, states)
         if not self.tail:
-            return _Run(first, links, last, None, (), None, *rest)
+            return _Run(first, links, last, None, *rest)
         spatial = last.output if images else ()
-        after_last = tail_of(self.tail, spatial, layer.shape[0])
-        return _Run(first, links, last, *after_last, *rest)
+        return _Run(first, links, last, tail_of(self.tail, spatial, layer.shape[0]), *rest)
 
 
 def _reading(layer: PackedLayer, size: tuple[int, ...]) -> tuple[Prepared, Geometry]:

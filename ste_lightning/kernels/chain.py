@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 from ste_lightning.kernels.site import Site
+from ste_lightning.kernels.tail import Tail
 from ste_lightning.kernels.threads import share
 
 __all__ = ["Packed", "Relay", "bits_of", "floats_of", "pack_images", "products"]
@@ -118,22 +119,32 @@ def pack_images(
 
 
 def products(
-    x: Tensor, site: Site, factor: Tensor | None = None, offset: Tensor | None = None
+    x: Tensor,
+    site: Site,
+    factor: Tensor | None = None,
+    offset: Tensor | None = None,
+    tail: Tail | None = None,
 ) -> Tensor:
     """Return :func:`floats_of` packed images: by one call where one thread does it all.
 
     Args:
         x, site, factor, offset: as in :func:`pack_images`.
+        tail: what becomes of the floats.
     """
     images = x.shape[0]
     few = site.work * images < 2 * _LEAST_WORK or torch.get_num_threads() == 1
     if not few or images == 0 or x.dtype != torch.float32:
-        return floats_of(site, pack_images(x, site, factor, offset))
-    out = torch.empty(images, *site.output, site.pitch)
+        y = floats_of(site, pack_images(x, site, factor, offset))
+        return y if tail is None else tail(y)
     x, planar, by, plus, thresholds, _kept = _floats_in(x, site, factor, offset)
-    given = (site.address, x.data_ptr(), planar, by, plus, thresholds, out.data_ptr(), images)
-    _product(site.way, "once")(*given)
-    return out
+    given = (site.address, x.data_ptr(), planar, by, plus, thresholds)
+    if tail is not None and tail.small(images):
+        out = torch.empty(images, *tail.shape)
+        _product(site.way, "finished")(*given, out.data_ptr(), images, tail.address)
+        return out
+    out = torch.empty(images, *site.output, site.pitch)
+    _product(site.way, "once")(*given, out.data_ptr(), images)
+    return out if tail is None else tail(out)
 
 
 def _multiply(results: str, site: Site, packed: Packed, out: Tensor) -> None:

@@ -1,10 +1,13 @@
 """Products at a site, as compiled code: packed inputs (or floats) in, floats or bits out.
 
 There are three ways to read inputs: ``lookup``, ``gathered`` and ``rows``; each has functions of
-ranges of rows and of panels, so that threads can share the work, and one that packs as well.
+ranges of rows and of panels, so that threads can share the work, one that packs as well, and one
+that also computes the float layers after it.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from ste_lightning.kernels.addressed import BYTES, FLAG, FLOATS, INTEGERS, SIZE, SUMS, on_demand
 from ste_lightning.kernels.compiling import compiled
@@ -21,11 +24,12 @@ from ste_lightning.kernels.records import (
 )
 from ste_lightning.kernels.site import ARRAYS, NUMBERS
 from ste_lightning.kernels.site_packing import packed
+from ste_lightning.kernels.tails import finish_all
 
 __all__ = [
-    *("gathered_bits", "gathered_floats", "gathered_once"),
-    *("lookup_bits", "lookup_floats", "lookup_once"),
-    *("rows_bits", "rows_floats", "rows_once"),
+    *("gathered_bits", "gathered_finished", "gathered_floats", "gathered_once"),
+    *("lookup_bits", "lookup_finished", "lookup_floats", "lookup_once"),
+    *("rows_bits", "rows_finished", "rows_floats", "rows_once"),
 ]
 
 _POSITIONS, _PIXELS, _IMAGE = (NUMBERS[name] for name in ("positions", "pixels", "image"))
@@ -114,13 +118,29 @@ def rows_bits(record, bits, plane, sums, out, first, last, begin, end):  # type:
     _rows(*given, first, last, begin, end)
 
 
+@compiled
+def _lookup_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
+    rows, panels = images * record[_POSITIONS], (record[4] + 63) // 64
+    _lookup(record, bits, 0, sums, out, 0, rows, 0, panels)
+
+
+@compiled
+def _gathered_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
+    _gathered(record, bits, 0, sums, out, 0, images * record[_POSITIONS], 0, 0)
+
+
+@compiled
+def _rows_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
+    width = 32 if record[0] == 2 else 64
+    _rows(record, bits, 0, sums, out, 0, images, 0, (record[4] + width - 1) // width)
+
+
 @on_demand(*_AT_ONCE)
 def lookup_once(record_, x, planar, scale, shift, thresholds, out, images):  # type: ignore[no-untyped-def]
     """Pack and multiply in one call: floats in, as in :func:`.pack_floats`, and floats out."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    rows, panels = images * record[_POSITIONS], (record[4] + 63) // 64
-    _lookup(record, bits, 0, sums, opened(out), 0, rows, 0, panels)
+    _lookup_all(record, bits, sums, opened(out), images)
 
 
 @on_demand(*_AT_ONCE)
@@ -128,7 +148,7 @@ def gathered_once(record_, x, planar, scale, shift, thresholds, out, images):  #
     """As :func:`lookup_once`, for the formats that gather pixels."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    _gathered(record, bits, 0, sums, opened(out), 0, images * record[_POSITIONS], 0, 0)
+    _gathered_all(record, bits, sums, opened(out), images)
 
 
 @on_demand(*_AT_ONCE)
@@ -136,5 +156,34 @@ def rows_once(record_, x, planar, scale, shift, thresholds, out, images):  # typ
     """As :func:`lookup_once`, for rows of the other formats."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    width = 32 if record[0] == 2 else 64
-    _rows(record, bits, 0, sums, opened(out), 0, images, 0, (record[4] + width - 1) // width)
+    _rows_all(record, bits, sums, opened(out), images)
+
+
+@on_demand(*_AT_ONCE, INTEGERS)
+def lookup_finished(record_, x, planar, scale, shift, thresholds, out, images, tail):  # type: ignore[no-untyped-def]
+    """As :func:`lookup_once`, and what follows it: as :class:`.tail.Tail` says."""
+    record = record_at(record_)
+    bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
+    y = np.empty(images * record[_POSITIONS] * record[17], np.float32)
+    _lookup_all(record, bits, sums, y, images)
+    finish_all(tail, y, images, opened(out))
+
+
+@on_demand(*_AT_ONCE, INTEGERS)
+def gathered_finished(record_, x, planar, scale, shift, thresholds, out, images, tail):  # type: ignore[no-untyped-def]
+    """As :func:`gathered_once`, and what follows it."""
+    record = record_at(record_)
+    bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
+    y = np.empty(images * record[_POSITIONS] * record[17], np.float32)
+    _gathered_all(record, bits, sums, y, images)
+    finish_all(tail, y, images, opened(out))
+
+
+@on_demand(*_AT_ONCE, INTEGERS)
+def rows_finished(record_, x, planar, scale, shift, thresholds, out, images, tail):  # type: ignore[no-untyped-def]
+    """As :func:`rows_once`, and what follows it."""
+    record = record_at(record_)
+    bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
+    y = np.empty(images * record[_POSITIONS] * record[17], np.float32)
+    _rows_all(record, bits, sums, y, images)
+    finish_all(tail, y, images, opened(out))

@@ -9,12 +9,18 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels.addressed import FLAG, FLOAT, FLOATS, INTEGERS, SIZE, carray, on_demand
-from ste_lightning.kernels.compiling import emitted, inlined
+from ste_lightning.kernels.addressed import FLOATS, INTEGERS, SIZE, carray, on_demand
+from ste_lightning.kernels.compiling import compiled, emitted, inlined
 from ste_lightning.kernels.llvm import load, pointer_to, splat, store
 from ste_lightning.kernels.planar import turn
+from ste_lightning.kernels.records import floats_of, integers_of, opened
+from ste_lightning.kernels.tail import TAIL
 
-__all__ = ["finish", "multiply"]
+__all__ = ["finish", "finish_all", "multiply"]
+
+# Entries of a tail's record, in the order in which ``Tail`` writes them.
+_IMAGE, _PIXELS, _TAPS, _CHANNELS, _LATE, _AVERAGE, _INPUTS, _OUTPUTS = range(8)
+_WINDOW, _SCALE, _SHIFT, _BOUNDS, _WEIGHT, _BIAS = range(8, TAIL, 2)
 
 _EIGHT = ir.VectorType(ir.FloatType(), 8)
 _ARRAY, _PLACES = types.Array(types.float32, 1, "C"), types.Array(types.int64, 1, "C")
@@ -127,23 +133,23 @@ def _finish(  # type: ignore[no-untyped-def]
             turn(some, 0, out, m * channels * pixels, pixels, channels)
 
 
-@on_demand(
-    *(FLOATS, SIZE, INTEGERS, SIZE, SIZE, SIZE, FLOATS, FLOATS, FLOAT, FLOAT, FLAG, FLAG),
-    *(FLOATS, SIZE, SIZE),
-)
-def finish(  # type: ignore[no-untyped-def]
-    y_, image, window_, pixels, taps, channels, scale_, shift_, low, high, late, average, out_,
-    first, last,
-):  # fmt: skip
-    """Finish images ``first`` to ``last`` of ``image`` floats, as :class:`.tail.Tail` says."""
-    y, out = carray(y_, (last * image,)), carray(out_, (last * channels * pixels,))
-    window = carray(window_, (pixels * taps,))
-    scale, shift = carray(scale_, (channels,)), carray(shift_, (channels,))
+@compiled
+def _finished(tail, y, out, first, last):  # type: ignore[no-untyped-def]
+    """Finish images ``first`` to ``last``."""
+    pixels, channels, average = tail[_PIXELS], tail[_CHANNELS], tail[_AVERAGE] != 0
+    bounds = floats_of(tail, _BOUNDS)
     some = np.empty(1 if average else channels * pixels, np.float32)
     _finish(
-        *(y, image, window, pixels, taps, channels, scale, shift, low, high, late != 0),
-        *(average != 0, out, first, last, some),
+        *(y, tail[_IMAGE], integers_of(tail, _WINDOW), pixels, tail[_TAPS], channels),
+        *(floats_of(tail, _SCALE), floats_of(tail, _SHIFT), bounds[0], bounds[1]),
+        *(tail[_LATE] != 0, average, out, first, last, some),
     )
+
+
+@on_demand(INTEGERS, FLOATS, FLOATS, SIZE, SIZE)
+def finish(tail, y, out, first, last):  # type: ignore[no-untyped-def]
+    """Finish images ``first`` to ``last``, as :class:`.tail.Tail` says, without its last layer."""
+    _finished(carray(tail, (TAIL,)), opened(y), opened(out), first, last)
 
 
 @emitted
@@ -188,9 +194,23 @@ def _multiply(x, weight, bias, inputs, outputs, out, rows):  # type: ignore[no-u
             out[row * outputs + n] = total + bias[n]
 
 
-@on_demand(FLOATS, FLOATS, FLOATS, SIZE, SIZE, FLOATS, SIZE)
-def multiply(x_, weight_, bias_, inputs, outputs, out_, rows):  # type: ignore[no-untyped-def]
-    """Write x W^T + b for a few rows."""
-    x, out = carray(x_, (rows * inputs,)), carray(out_, (rows * outputs,))
-    weight, bias = carray(weight_, (inputs * outputs,)), carray(bias_, (outputs,))
-    _multiply(x, weight, bias, inputs, outputs, out, rows)
+@on_demand(INTEGERS, FLOATS, FLOATS, SIZE)
+def multiply(tail_, x, out, rows):  # type: ignore[no-untyped-def]
+    """Write the last layer's x W^T + b for a few rows."""
+    tail = carray(tail_, (TAIL,))
+    weight, bias = floats_of(tail, _WEIGHT), floats_of(tail, _BIAS)
+    _multiply(opened(x), weight, bias, tail[_INPUTS], tail[_OUTPUTS], opened(out), rows)
+
+
+@compiled
+def finish_all(tail_, y, images, out):  # type: ignore[no-untyped-def]
+    """Finish images, and multiply with the last layer where there is one."""
+    tail = carray(tail_, (TAIL,))
+    inputs, outputs = tail[_INPUTS], tail[_OUTPUTS]
+    if outputs == 0:
+        _finished(tail, y, out, 0, images)
+        return
+    x = np.empty(images * inputs, np.float32)
+    _finished(tail, y, x, 0, images)
+    weight, bias = floats_of(tail, _WEIGHT), floats_of(tail, _BIAS)
+    _multiply(x, weight, bias, inputs, outputs, out, images)
