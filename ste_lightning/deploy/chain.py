@@ -28,7 +28,7 @@ from ste_lightning.deploy.windows import POOLS, windows
 from ste_lightning.kernels.chain import Relay, bits_of, floats_of, products
 from ste_lightning.kernels.coded import code_site, codes_of, pack_for
 from ste_lightning.kernels.site import Site, bit_site, float_site
-from ste_lightning.kernels.tail import SmallLinear, Tail
+from ste_lightning.kernels.tail import Tail
 
 __all__ = ["Chain", "accepts_bits", "follows"]
 
@@ -86,8 +86,7 @@ class _Run:
         links: all layers but the last.
         last: where the last layer reads and writes floats.
         codes: where it writes codes instead.
-        tail: what becomes of those; ``shape`` is that of a sample's results then.
-        linear: what multiplies these.
+        tail: what becomes of those floats.
         images: whether the last layer is a convolution.
         factor, offset: the first layer's thresholds.
         layers, states: the layers, and in which states this was made of them.
@@ -98,8 +97,6 @@ class _Run:
     last: Site
     codes: Site | None
     tail: Tail | None
-    shape: tuple[int, ...]
-    linear: SmallLinear | None
     images: bool
     factor: Tensor | None
     offset: Tensor | None
@@ -173,11 +170,11 @@ class Chain:
             if coded and run.codes is not None:
                 return Coded(codes_of(run.codes, packed))
             y = floats_of(run.last, packed)
+            y = y if run.tail is None else run.tail(y)
         else:
-            y = products(x, run.last, run.factor, run.offset)
+            y = products(x, run.last, run.factor, run.offset, run.tail)
         if run.tail is not None:
-            y = run.tail(y).view(x.shape[0], *run.shape)
-            return y if run.linear is None else run.linear(y)
+            return y
         return y.movedim(-1, 1) if run.images else y.flatten(1)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
@@ -196,7 +193,7 @@ class Chain:
             assert steps is not None
             pool = next((module for module in between if type(module) in POOLS), None)
             site = bit_site(w, geometry, size, steps.least[0])
-            size, window = windows(pool, site.place.output, site.pitch)
+            size, window = windows(pool, site.output, site.pitch)
             w, geometry = reading(after, size)
             late = steps.flips > 0
             masks = (_bytes(steps.falling ^ late), _bytes(late))
@@ -211,7 +208,7 @@ class Chain:
             codes = code_site(w, geometry, size, *at)
         rest: Any = (images, quantizer.factor, quantizer.offset, self.layers, states)
         if not self.tail:
-            return _Run(first, links, last, codes, None, (), None, *rest)
-        spatial = last.place.output if images else ()
+            return _Run(first, links, last, codes, None, *rest)
+        spatial = last.output if images else ()
         after_last = tail_of(self.tail, spatial, layer.shape[0])
-        return _Run(first, links, last, codes, *after_last, *rest)
+        return _Run(first, links, last, codes, after_last, *rest)

@@ -20,7 +20,7 @@ from ste_lightning.deploy.windows import windows
 from ste_lightning.kernels import Geometry, Prepared
 from ste_lightning.kernels.coded import code_site, codes_of, pack_for, pooled
 from ste_lightning.kernels.site import PIXEL, Site
-from ste_lightning.kernels.tail import SmallLinear, Tail
+from ste_lightning.kernels.tail import Tail
 
 __all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Encoder", "Watch"]
 
@@ -95,15 +95,14 @@ class _Run:
         state: the layer's, of which this was made.
         w, geometry: its weights and how they read.
         codes: where products become codes.
-        tail: what becomes of floats instead, with the shape of a sample's results and a linear
-            layer after it.
+        tail: what becomes of floats instead.
     """
 
     state: object
     w: Prepared
     geometry: Geometry
     codes: Site | None
-    tail: tuple[Tail, tuple[int, ...], SmallLinear | None] | None
+    tail: Tail | None
 
 
 class Encoder:
@@ -179,9 +178,7 @@ class CodedLayer:
             y = kernels.convolve(codes.movedim(-1, 1), run.w, run.geometry)
         if run.tail is None:
             return y if isinstance(self._layer, PackedConv) else y.flatten(1)
-        tail, shape, linear = run.tail
-        y = tail(y.movedim(1, -1).contiguous()).view(len(codes), *shape)
-        return y if linear is None else linear(y)
+        return run.tail(y.movedim(1, -1).contiguous())
 
     def _run(self, size: tuple[int, ...]) -> _Run:
         layer, emission = self._layer, self._emission

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.deploy.windows import POOLS, windows
-from ste_lightning.kernels.tail import SmallLinear, Tail
+from ste_lightning.kernels.tail import Tail
 
 __all__ = ["tail_length", "tail_of"]
 
@@ -67,12 +67,8 @@ def tail_length(modules: Sequence[nn.Module], dims: int) -> int:
     return best
 
 
-def tail_of(
-    modules: Sequence[nn.Module], size: tuple[int, ...], channels: int
-) -> tuple[Tail, tuple[int, ...], SmallLinear | None]:
+def tail_of(modules: Sequence[nn.Module], size: tuple[int, ...], channels: int) -> Tail:
     """Return the pass that computes what :func:`tail_length` accepted.
-
-    With it come the shape of a sample's results and a linear layer that follows.
 
     Args:
         modules: the tail's.
@@ -99,11 +95,11 @@ def tail_of(
         low, high = float(bound.min_val), float(bound.max_val)
     late = "pool" in kinds and kinds[0] in ("norm", "bound")
     numbers = (scale.float().numpy(), shift.float().numpy(), low, high)
-    tail = Tail(window, *numbers, late, "mean" in found)
     shape = (channels, *((1,) * len(size) if "mean" in found else pooled))
-    linear = found.get("linear")
-    last = None if linear is None else SmallLinear(linear.weight.detach(), _detached(linear.bias))
-    return tail, (math.prod(shape),) if "flat" in found else shape, last
+    shape = (math.prod(shape),) if "flat" in found else shape
+    image, linear = math.prod(size) * channels, found.get("linear")
+    weights = () if linear is None else (linear.weight.detach(), _detached(linear.bias))
+    return Tail(window, *numbers, late, "mean" in found, image, shape, *weights)
 
 
 def _detached(tensor: Tensor | None) -> Tensor | None:

@@ -17,11 +17,12 @@ __all__ = [
 
 carray: Any = numba.carray  # type: ignore[attr-defined]
 
-FLAG, FLOAT, SIZE = types.boolean, types.float32, types.int64
+FLOAT, SIZE = types.float32, types.int64
+FLAG = SIZE  # 0 for no
 _pointer: Any = types.CPointer
 BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
 INTEGERS, SUMS = _pointer(types.int64), _pointer(types.int32)
-_IN_C: dict[Any, Any] = {FLAG: ctypes.c_bool, FLOAT: ctypes.c_float, SIZE: ctypes.c_int64}
+_IN_C: dict[Any, Any] = {FLOAT: ctypes.c_float}  # the rest is as wide as an address
 
 
 def addressed(
@@ -39,14 +40,16 @@ def addressed(
         returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
     signature = returns(*arguments)
+    # ctypes converts an address in half the time that it takes for an integer of that size.
     kinds: list[Any] = [_IN_C.get(kind, ctypes.c_void_p) for kind in arguments]
+    result: Any = ctypes.c_int64 if returns == SIZE else None
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             native: Any = numba.cfunc(signature, cache=True, error_model="numpy")(function)
         except RuntimeError:
             native = numba.cfunc(signature, error_model="numpy")(function)
-        call: Any = ctypes.CFUNCTYPE(_IN_C.get(returns), *kinds)(native.address)
+        call: Any = ctypes.CFUNCTYPE(result, *kinds)(native.address)
         call.code = native  # lives as long as who may call it
         return call  # type: ignore[no-any-return]
 

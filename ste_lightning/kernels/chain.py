@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,20 +14,35 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 from ste_lightning.kernels.site import Site
+from ste_lightning.kernels.tail import Tail
 from ste_lightning.kernels.threads import share
 
-__all__ = ["Packed", "Relay", "bits_of", "floats_of", "pack_images", "products"]
+__all__ = ["Packed", "Relay", "bits_of", "floats_of", "pack_images", "products", "share_products"]
 
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 _LEAST_PACKED = 1 << 17  # bits
 
 
 @functools.cache
-def _compiled(name: str) -> Any:
-    """Return a compiled function; the first call imports numba."""
-    from ste_lightning.kernels import sited
+def _product(way: str, results: str) -> Any:
+    """Return a compiled product; the first call imports numba."""
+    from ste_lightning.kernels import site_products
 
-    return getattr(sited, name)()
+    return getattr(site_products, f"{way}_{results}")()
+
+
+@functools.cache
+def _packing(name: str) -> Any:
+    from ste_lightning.kernels import site_packing
+
+    return getattr(site_packing, name)()
+
+
+@functools.cache
+def _relay() -> Any:
+    from ste_lightning.kernels import relaying
+
+    return relaying.relay()
 
 
 class Packed(NamedTuple):
@@ -45,31 +61,31 @@ class Packed(NamedTuple):
 
 def _room(site: Site, images: int) -> Packed:
     """Return memory for packed images, with what products read behind it."""
-    w, place = site.w, site.place
-    size = w.input_planes * images * place.image + 16
-    if site.place.way == "rows":
-        size += 7 * place.image
+    size = site.planes * images * site.image + 16
+    if site.way == "rows":
+        size += 7 * site.image
     bits = torch.empty(size, dtype=torch.uint8)
     sums = bits  # any address
-    if w.coefficients.row_slope:
-        sums = torch.empty(images * place.pixels * w.groups, dtype=torch.int32)
+    if site.summed:
+        sums = torch.empty(images * site.pixels * site.groups, dtype=torch.int32)
     return Packed(bits, sums, images)
 
 
-def _floats_in(
-    x: Tensor, site: Site, factor: Tensor | None, offset: Tensor | None
-) -> tuple[tuple[Any, ...], tuple[Tensor | None, ...]]:
+_Floats = tuple[Tensor, bool, int, int, int, tuple[Tensor | None, ...]]
+
+
+def _floats_in(x: Tensor, site: Site, factor: Tensor | None, offset: Tensor | None) -> _Floats:
     """Return how compiled code finds floats and thresholds, and what has to live until then."""
-    w, place = site.w, site.place
-    planar = place.pixels > 1 and x.is_contiguous() and not w.coefficients.row_slope
-    if not planar:
-        x = x.movedim(1, -1).contiguous() if x.dim() > 2 else x.contiguous()
-    thresholds: tuple[int, ...] = (0, 0, 0)
-    if factor is not None and offset is not None:
-        factor, offset = factor.float().contiguous(), offset.float().contiguous()
-        thresholds = (factor.data_ptr(), offset.data_ptr(), factor.numel())
-    given = (site.address, place.address, x.data_ptr(), planar, *thresholds)
-    return given, (x, factor, offset)
+    planar = False
+    if site.pixels == 1:
+        x = x.contiguous()
+    else:
+        planar = x.is_contiguous() and not site.summed
+        x = x if planar else x.movedim(1, -1).contiguous()
+    if factor is None or offset is None:
+        return x, planar, 0, 0, 0, ()
+    factor, offset = factor.float().contiguous(), offset.float().contiguous()
+    return x, planar, factor.data_ptr(), offset.data_ptr(), factor.numel(), (factor, offset)
 
 
 def pack_images(
@@ -83,63 +99,81 @@ def pack_images(
         site: of the product that will read them.
         factor, offset: float32, one per channel: for floats, thresholds of factor x + offset.
     """
-    images, w, place = x.shape[0], site.w, site.place
+    images = x.shape[0]
     packed = _room(site, images)
     bits, sums = packed.bits.data_ptr(), packed.sums.data_ptr()
-    least = 1 + _LEAST_PACKED // (place.pixels * w.groups * w.channels)
+    least = 1 + _LEAST_PACKED // (site.pixels * site.channels)
     if x.dtype == torch.uint8:
         from ste_lightning.kernels.planar import by_pixel
 
         codes = by_pixel(x)
-        where = (codes.data_ptr(), bits, images * place.image, sums)
-        work = _compiled("pack_codes_of")
-        share(lambda a, b: work(site.address, place.address, *where, a, b), images, least)
+        where = (site.address, codes.data_ptr(), bits, images * site.image, sums)
+        work = _packing("pack_codes_of")
+        share(lambda a, b: work(*where, a, b), images, least)
     else:
         require(x.dtype == torch.float32, "dtype", x.dtype, "use float32, or uint8 codes")
-        given, _kept = _floats_in(x, site, factor, offset)
-        work = _compiled("pack_floats")
-        share(lambda a, b: work(*given, bits, sums, a, b), images, least)
+        x, planar, *thresholds, _kept = _floats_in(x, site, factor, offset)
+        given = (site.address, x.data_ptr(), planar, *thresholds, bits, sums)
+        work = _packing("pack_floats")
+        share(lambda a, b: work(*given, a, b), images, least)
     return packed
 
 
 def products(
-    x: Tensor, site: Site, factor: Tensor | None = None, offset: Tensor | None = None
+    x: Tensor,
+    site: Site,
+    factor: Tensor | None = None,
+    offset: Tensor | None = None,
+    tail: Tail | None = None,
 ) -> Tensor:
     """Return :func:`floats_of` packed images: by one call where one thread does it all.
 
     Args:
         x, site, factor, offset: as in :func:`pack_images`.
+        tail: what becomes of the floats.
     """
-    w, images = site.w, x.shape[0]
-    work = w.work * w.groups * images * site.place.positions
-    few = work < 2 * _LEAST_WORK or torch.get_num_threads() == 1
-    if not few or x.dtype != torch.float32 or not x.numel():
-        return floats_of(site, pack_images(x, site, factor, offset))
-    out = torch.empty(images, *site.place.output, site.pitch)
-    given, _kept = _floats_in(x, site, factor, offset)
-    _compiled(f"{site.place.way}_once")(*given, out.data_ptr(), images)
-    return out
+    images = x.shape[0]
+    few = site.work * images < 2 * _LEAST_WORK or torch.get_num_threads() == 1
+    if not few or images == 0 or x.dtype != torch.float32:
+        y = floats_of(site, pack_images(x, site, factor, offset))
+        return y if tail is None else tail(y)
+    x, planar, by, plus, thresholds, _kept = _floats_in(x, site, factor, offset)
+    given = (site.address, x.data_ptr(), planar, by, plus, thresholds)
+    if tail is not None and tail.small(images):
+        out = torch.empty(images, *tail.shape)
+        _product(site.way, "finished")(*given, out.data_ptr(), images, tail.address)
+        return out
+    out = torch.empty(images, *site.output, site.pitch)
+    _product(site.way, "once")(*given, out.data_ptr(), images)
+    return out if tail is None else tail(out)
 
 
-def _multiply(name: str, site: Site, packed: Packed, out: Tensor) -> None:
-    w, place = site.w, site.place
-    work, plane = _compiled(f"{site.place.way}_{name}"), packed.images * place.image
-    given = (
-        *(site.address, place.address, packed.bits.data_ptr(), plane),
-        *(packed.sums.data_ptr(), out.data_ptr()),
-    )
-    rows, panels = packed.images * place.positions, -(-w.outputs // w.layout.width)
-    if rows >= 4 * panels or w.groups > 1 or site.place.way == "gathered":
-        least = 1 + _LEAST_WORK // (w.work * w.groups)
-        share(lambda a, b: work(*given, a, b, 0, panels), rows, least, 16)
+def _multiply(results: str, site: Site, packed: Packed, out: Tensor) -> None:
+    work, plane = _product(site.way, results), packed.images * site.image
+    given = (site.address, packed.bits.data_ptr(), plane, packed.sums.data_ptr(), out.data_ptr())
+    share_products(functools.partial(work, *given), site, packed.images)
+
+
+def share_products(work: Callable[..., None], site: Site, images: int) -> None:
+    """Share the products of images among threads, by rows or by panels.
+
+    Args:
+        work: of (first row, last row, first panel, last panel).
+        site: of the product.
+        images: how many; one or more.
+    """
+    rows, panels, total = images * site.positions, site.panels, max(site.work * images, 1)
+    if rows >= 4 * panels or site.groups > 1 or site.way == "gathered":
+        least = 1 + _LEAST_WORK * rows // total
+        share(lambda a, b: work(a, b, 0, panels), rows, least, 16)
     else:
-        least = 1 + _LEAST_WORK * panels // (w.work * rows)
-        share(lambda a, b: work(*given, 0, rows, a, b), panels, least)
+        least = 1 + _LEAST_WORK * panels // total
+        share(lambda a, b: work(0, rows, a, b), panels, least)
 
 
 def floats_of(site: Site, packed: Packed) -> Tensor:
     """Return the products, scaled and shifted, as float32 (images, *output, outputs)."""
-    out = torch.empty(packed.images, *site.place.output, site.pitch)
+    out = torch.empty(packed.images, *site.output, site.pitch)
     if out.numel() > 0:
         _multiply("floats", site, packed, out)
     return out
@@ -151,7 +185,7 @@ def bits_of(site: Site, packed: Packed) -> Tensor:
     The bits of outputs lie one after the other, the first in the lowest bit of a byte; those
     above the last output are zero.
     """
-    out = torch.empty(packed.images, site.place.positions, site.pitch, dtype=torch.uint8)
+    out = torch.empty(packed.images, site.positions, site.pitch, dtype=torch.uint8)
     if out.numel() > 0:
         _multiply("bits", site, packed, out)
     return out
@@ -183,10 +217,10 @@ class Relay:
         images, positions, wide = bits.shape
         packed = _room(self.site, images)
         given = (
-            *(self.site.address, self.site.place.address, bits.data_ptr(), positions * wide),
+            *(self.site.address, bits.data_ptr(), positions * wide),
             *(*self._arguments, packed.bits.data_ptr(), packed.sums.data_ptr()),
         )
-        work = _compiled("relay")
+        work = _relay()
         least = 1 + _LEAST_PACKED // (8 * self.window.size * wide)
         share(lambda a, b: work(*given, a, b), images, least)
         return packed

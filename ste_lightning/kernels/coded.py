@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ste_lightning.kernels.chain import Packed, pack_images
+from ste_lightning.kernels.chain import Packed, pack_images, share_products
 from ste_lightning.kernels.code_tables import table_of
 from ste_lightning.kernels.geometry import Geometry, index_of
-from ste_lightning.kernels.plan import record_of
-from ste_lightning.kernels.site import Site, place_at
+from ste_lightning.kernels.panels import LAYOUTS
+from ste_lightning.kernels.site import Site, site_at
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
 __all__ = ["code_site", "codes_of", "pack_for", "pooled"]
 
-_LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 _LEAST_CODES = 1 << 16
 _PAST = 16  # bytes past its end that a product may read
 
@@ -59,9 +57,8 @@ def code_site(
     extra[: added.size] = added.ravel()
     table = table_of(least, falling, largest)
     panels, _, scale, shift = w.arrays
-    record = record_of(w.plan, (panels, table, scale, shift))
-    place = place_at(w, geometry, size, extra, table)
-    return Site(w, place, record, int(record.ctypes.data), w.groups * w.outputs)
+    arrays = (panels, table, scale, shift)
+    return site_at(w, geometry, size, extra, w.plan, arrays, w.groups * w.outputs)
 
 
 def pack_for(
@@ -77,30 +74,28 @@ def pack_for(
     """
     if x.dtype != torch.uint8:
         return pack_images(x, site, factor, offset)
-    w = site.w
-    if not w.layout.of_products:
+    if not LAYOUTS[site.format].of_products:
         return pack_images(x.movedim(-1, 1), site)
-    images, rows = x.shape[0], x.numel() // (w.groups * w.channels)
-    size = w.groups * w.row_bytes
-    past = _PAST + (3 * size if site.place.way == "rows" else 0)
-    plain = w.format == "digits" and w.row_bytes == w.channels and not w.coefficients.row_slope
+    images, rows = x.shape[0], x.numel() // site.channels
+    size = site.groups * site.row_bytes
+    past = _PAST + (3 * size if site.way == "rows" else 0)
+    plain = site.format == "digits" and size == site.channels and not site.summed
     if plain and x.untyped_storage().nbytes() - x.storage_offset() >= x.numel() + past:
         return Packed(x, x, images)
     plane = rows * size
-    bits = torch.empty(w.input_planes * plane + past, dtype=torch.uint8)
-    bits[w.input_planes * plane :] = 0  # where offsets into a table are read, none may be wrong
-    sums = torch.empty(rows * w.groups if w.coefficients.row_slope else 0, dtype=torch.int32)
+    bits = torch.empty(site.planes * plane + past, dtype=torch.uint8)
+    bits[site.planes * plane :] = 0  # where offsets into a table are read, none may be wrong
+    sums = torch.empty(rows * site.groups if site.summed else 0, dtype=torch.int32)
     work = _compiled("pack_digits")
-    given = (w.address, x.data_ptr(), bits.data_ptr(), plane, sums.data_ptr())
-    least = 1 + _LEAST_CODES // (w.groups * w.channels)
+    given = (site.address, x.data_ptr(), bits.data_ptr(), plane, sums.data_ptr())
+    least = 1 + _LEAST_CODES // site.channels
     share(lambda a, b: work(*given, a, b), rows, least)
     return Packed(bits, sums, images)
 
 
 def codes_of(site: Site, packed: Packed) -> Tensor:
     """Return the products as codes, contiguous uint8 (images, *output, outputs)."""
-    w, place = site.w, site.place
-    shape = (packed.images, *place.output, w.groups * w.outputs)
+    shape = (packed.images, *site.output, site.pitch)
     out = _room(shape)
     if out.numel() > 0:
         _multiply(site, packed, out)
@@ -114,27 +109,14 @@ def _room(shape: tuple[int, ...]) -> Tensor:
 
 
 def _multiply(site: Site, packed: Packed, out: Tensor) -> None:
-    w, place = site.w, site.place
-    digits = w.layout.of_products
-    work = _compiled(_NAMES[place.way, digits])
-    if digits:
-        plane = packed.images * place.pixels * w.groups * w.row_bytes
-    else:
-        plane = packed.images * place.image
+    digits = LAYOUTS[site.format].of_products
+    work = _compiled(_NAMES[site.way, digits])
+    image = site.pixels * site.groups * site.row_bytes if digits else site.image
     given = (
-        *(site.address, place.address, packed.bits.data_ptr(), plane),
-        *(packed.sums.data_ptr(), out.data_ptr()),
+        *(site.address, packed.bits.data_ptr(), packed.images * image, packed.sums.data_ptr()),
+        out.data_ptr(),
     )
-    rows, panels = packed.images * place.positions, -(-w.outputs // w.layout.width)
-    if rows >= 4 * panels or w.groups > 1 or place.way == "gathered":
-        _by_rows(lambda a, b: work(*given, a, b, 0, panels), w, rows)
-    else:
-        least = 1 + _LEAST_WORK * panels // (w.work * rows)
-        share(lambda a, b: work(*given, 0, rows, a, b), panels, least)
-
-
-def _by_rows(work: Callable[[int, int], None], w: Prepared, rows: int) -> None:
-    share(work, rows, 1 + _LEAST_WORK // (w.work * w.groups), 16)
+    share_products(functools.partial(work, *given), site, packed.images)
 
 
 _NAMES = {

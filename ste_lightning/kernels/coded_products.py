@@ -1,7 +1,7 @@
 """Products whose results are codes, and max pooling of codes, as compiled code.
 
-Records are those of :mod:`.site`; a record's columns are the table of :mod:`.code_epilogue`, and a
-place's extra integers what is added to every sum. All functions take ranges, so that threads can
+Records are those of :mod:`.site`, whose columns are the table of :mod:`.code_epilogue`, and whose
+extra integers are added to every sum. All functions take ranges, so that threads can
 share the work.
 """
 
@@ -19,93 +19,95 @@ from ste_lightning.kernels.addressed import BYTES, INTEGERS, SIZE, SUMS, carray,
 from ste_lightning.kernels.compiling import compiled, emitted, inlined
 from ste_lightning.kernels.llvm import load, pointer_to, store
 from ste_lightning.kernels.lookup import multiply_lookup
-from ste_lightning.kernels.plan import PLAN
-from ste_lightning.kernels.records import bytes_at, floats_at, integers_at, words_at
-from ste_lightning.kernels.site import IMAGE, PIXELS, PLACE, PLACES, POSITIONS, WEIGHTS
+from ste_lightning.kernels.records import (
+    bytes_of,
+    floats_of,
+    integers_of,
+    opened,
+    record_at,
+    words_of,
+)
+from ste_lightning.kernels.site import ARRAYS, NUMBERS
 
 __all__ = [
     *("gathered", "gathered_digits", "lookup", "pack_digits", "pool", "rows", "rows_of_digits"),
 ]
 
-_RECORD = PLAN + 2 * len(WEIGHTS)
-_PANELS, _COLUMNS, _SCALE, _SHIFT = (
-    WEIGHTS[name] for name in ("panels", "columns", "scale", "shift")
-)
-_EXTRA, _INDEX, _BORDER, _STARTS, _OFFSETS, _SIZES = (
-    PLACES[name] for name in ("extra", "index", "border", "starts", "offsets", "sizes")
-)
-_ANY = 1 << 60  # the length of an array whose length nobody reads
-_ARGUMENTS = (INTEGERS, INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
+_POSITIONS, _PIXELS, _IMAGE = (NUMBERS[name] for name in ("positions", "pixels", "image"))
+_PANELS, _COLUMNS, _SCALE, _SHIFT = (ARRAYS[n] for n in ("panels", "columns", "scale", "shift"))
+_EXTRA, _INDEX, _BORDER = (ARRAYS[name] for name in ("extra", "index", "border"))
+_STARTS, _OFFSETS, _SIZES = (ARRAYS[name] for name in ("starts", "offsets", "sizes"))
+_ARGUMENTS = (INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
 
 
 @compiled
 def _signed(out_):  # type: ignore[no-untyped-def]
     """Return results as int8: the type by which an epilogue knows codes from bits."""
-    return carray(out_, (_ANY,)).view(np.int8)
+    return opened(out_).view(np.int8)
 
 
 @on_demand(*_ARGUMENTS)
-def lookup(record_, place_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
+def lookup(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """Write codes of rows ``first`` to ``last`` and panels ``begin`` to ``end``.
 
-    Args as in :func:`.sited.lookup_bits`.
+    Args as in :func:`.site_products.lookup_bits`.
     """
-    record, place = carray(record_, (_RECORD,)), carray(place_, (PLACE,))
+    record = record_at(record_)
     multiply_lookup(
-        *(record, carray(bits_, (_ANY,)), plane, carray(sums_, (_ANY,))),
-        *(integers_at(place, _STARTS), place[IMAGE]),
-        *(integers_at(place, _OFFSETS), integers_at(place, _SIZES), place[PIXELS]),
-        *(words_at(place, _INDEX), integers_at(place, _BORDER)),
-        *(bytes_at(record, _PANELS), words_at(record, _COLUMNS), words_at(place, _EXTRA)),
-        *(floats_at(record, _SCALE), floats_at(record, _SHIFT), _signed(out_)),
+        *(record, opened(bits_), plane, opened(sums_)),
+        *(integers_of(record, _STARTS), record[_IMAGE]),
+        *(integers_of(record, _OFFSETS), integers_of(record, _SIZES), record[_PIXELS]),
+        *(words_of(record, _INDEX), integers_of(record, _BORDER)),
+        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_)),
         *(first, last, begin, end),
     )
 
 
 @on_demand(*_ARGUMENTS)
-def gathered(record_, place_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
+def gathered(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup`, for the formats of bits that gather pixels; all panels."""
-    record, place = carray(record_, (_RECORD,)), carray(place_, (PLACE,))
+    record = record_at(record_)
     native.multiply_gathered(
-        *(record, carray(bits_, (_ANY,)), plane, carray(sums_, (_ANY,)), place[PIXELS]),
-        *(words_at(place, _INDEX), integers_at(place, _BORDER), place[POSITIONS]),
-        *(bytes_at(record, _PANELS), words_at(record, _COLUMNS), words_at(place, _EXTRA)),
-        *(floats_at(record, _SCALE), floats_at(record, _SHIFT), _signed(out_), first, last),
+        *(record, opened(bits_), plane, opened(sums_), record[_PIXELS]),
+        *(words_of(record, _INDEX), integers_of(record, _BORDER), record[_POSITIONS]),
+        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_), first, last),
     )
 
 
 @on_demand(*_ARGUMENTS)
-def rows(record_, place_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
+def rows(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`gathered`, for rows; reads seven rows past the last."""
-    record, place = carray(record_, (_RECORD,)), carray(place_, (PLACE,))
+    record = record_at(record_)
     native.multiply(
-        *(record, carray(bits_, (_ANY,)), plane, carray(sums_, (_ANY,))),
-        *(bytes_at(record, _PANELS), words_at(record, _COLUMNS), words_at(place, _EXTRA)),
-        *(floats_at(record, _SCALE), floats_at(record, _SHIFT), _signed(out_)),
+        *(record, opened(bits_), plane, opened(sums_)),
+        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_)),
         *(first, last, begin, end),
     )
 
 
 @on_demand(*_ARGUMENTS)
-def gathered_digits(record_, place_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
+def gathered_digits(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`gathered`, for the formats whose kernels sum products."""
-    record, place = carray(record_, (_RECORD,)), carray(place_, (PLACE,))
+    record = record_at(record_)
     integers.multiply_gathered(
-        *(record, carray(bits_, (_ANY,)), plane, carray(sums_, (_ANY,)), place[PIXELS]),
-        *(words_at(place, _INDEX), integers_at(place, _BORDER), place[POSITIONS]),
-        *(bytes_at(record, _PANELS), words_at(record, _COLUMNS), words_at(place, _EXTRA)),
-        *(floats_at(record, _SCALE), floats_at(record, _SHIFT), _signed(out_), first, last),
+        *(record, opened(bits_), plane, opened(sums_), record[_PIXELS]),
+        *(words_of(record, _INDEX), integers_of(record, _BORDER), record[_POSITIONS]),
+        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_), first, last),
     )
 
 
 @on_demand(*_ARGUMENTS)
-def rows_of_digits(record_, place_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
+def rows_of_digits(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`rows`, for the formats whose kernels sum products; reads three rows past."""
-    record, place = carray(record_, (_RECORD,)), carray(place_, (PLACE,))
+    record = record_at(record_)
     integers.multiply(
-        *(record, carray(bits_, (_ANY,)), plane, carray(sums_, (_ANY,))),
-        *(bytes_at(record, _PANELS), words_at(record, _COLUMNS), words_at(place, _EXTRA)),
-        *(floats_at(record, _SCALE), floats_at(record, _SHIFT), _signed(out_)),
+        *(record, opened(bits_), plane, opened(sums_)),
+        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_)),
         *(first, last, begin, end),
     )
 
@@ -167,8 +169,8 @@ def pool(source_, image, window_, pixels, taps, flips_, channels, out_, first, l
     Args: ``window``, for every pixel and each of ``taps``, where a source pixel begins or -1;
     ``flips``, per channel, 255 where the smallest code is wanted instead of the largest.
     """
-    source, window = carray(source_, (_ANY,)), carray(window_, (_ANY,))
-    flips, out = carray(flips_, (_ANY,)), carray(out_, (_ANY,))
+    source, window = opened(source_), opened(window_)
+    flips, out = opened(flips_), opened(out_)
     for m in range(first, last):
         for p in range(pixels):
             to = (m * pixels + p) * channels
@@ -179,8 +181,6 @@ def pool(source_, image, window_, pixels, taps, flips_, channels, out_, first, l
 @on_demand(INTEGERS, BYTES, BYTES, SIZE, SUMS, SIZE, SIZE)
 def pack_digits(record_, codes_, out_, plane, sums_, first, last):  # type: ignore[no-untyped-def]
     """Pack rows ``first`` to ``last`` of codes, as :func:`.code_rows.pack_digits` says."""
-    record = carray(record_, (_RECORD,))
+    record = record_at(record_)
     sums = carray(sums_, (last * record[3] if record[12] != 0 else 0,))
-    code_rows.pack_digits(
-        *(record, carray(codes_, (_ANY,)), carray(out_, (_ANY,)), plane, sums, first, last)
-    )
+    code_rows.pack_digits(*(record, opened(codes_), opened(out_), plane, sums, first, last))

@@ -68,7 +68,7 @@ class _Planes:
     Attributes:
         unit: how many times a code is stored, so that padding is an integer too.
         pad: what padding is stored as.
-        shape, places: as there.
+        shape, places, apart, weights: as there.
         sums: an empty array of the type of the sums.
         least: planes worth a thread.
     """
@@ -77,6 +77,8 @@ class _Planes:
     pad: int
     shape: NDArray[np.int64]
     places: NDArray[np.int64]
+    apart: int
+    weights: NDArray[np.int16]
     sums: NDArray[np.signedinteger[Any]]
     least: int
 
@@ -108,16 +110,32 @@ def _make_planes(w: Prepared, geometry: Geometry, size: tuple[int, ...]) -> _Pla
     largest = int(np.abs(w.terms).sum(1, dtype=np.int64).max()) * most
     if largest >= 1 << 23 or math.prod(padded) > _MOST:  # floats would round what padding adds
         return None
+    weights = w.terms.astype(np.int64) * (w.coefficients.slope // unit)
+    doubled = np.abs(weights).sum(1).max() * most + np.abs(w.coefficients.columns).max()
+    if np.abs(weights).max() >= 1 << 15:
+        return None
     before = [p[0] for p in pads]
     lines, pixels = (np.arange(k) * d for k, d in zip(kernels, dilations, strict=True))
+    small, apart = bool(doubled < 1 << 15), 0
+    if small and len(pixels) > 1 and most < 1 << 8 and np.abs(weights).max() < 1 << 7:
+        apart, pixels = dilations[1], pixels[::2]
+        weights = _in_pairs(weights.reshape(-1, *kernels))
     return _Planes(
         unit,
         pad,
         np.array([*sizes, *outputs, *strides, *before, *padded], np.int64),
         (lines[:, None] * padded[1] + pixels).ravel(),
-        np.empty(0, np.int16 if largest < 1 << 15 else np.int32),
+        apart,
+        weights.astype(np.int16).ravel(),
+        np.empty(0, np.int16 if small else np.int32),
         1 + (1 << 19) // (w.taps * math.prod(padded)),
     )
+
+
+def _in_pairs(weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return neighbours on the last axis as bytes of a word; after an odd one comes a zero."""
+    even = np.pad(weights, [(0, 0), (0, 0), (0, weights.shape[2] % 2)]).astype(np.int8)
+    return even.view("<i2").astype(np.int64)
 
 
 def _convolve_planes(
@@ -128,9 +146,8 @@ def _convolve_planes(
     out = torch.empty(len(x), w.groups, *index.output)
     strict = x.dtype == torch.float32 and not w.inputs.signs
     arguments = (
-        *(x.numpy().reshape(-1), *compared, strict, by.unit, by.pad, by.shape, by.places),
-        *(w.terms.reshape(-1), w.coefficients.slope // by.unit, w.coefficients.columns),
-        *(w.scale, w.shift, by.sums, out.numpy().reshape(-1)),
+        *(x.numpy().reshape(-1), *compared, strict, by.unit, by.pad, by.shape, by.places, by.apart),
+        *(by.weights, w.coefficients.columns, w.scale, w.shift, by.sums, out.numpy().reshape(-1)),
     )
     share(
         lambda a, b: planes.convolve_planes(*arguments, a, b),

@@ -32,6 +32,7 @@ _WHOLE = 30  # bytes of a row after which sums of bytes are full
 _FEW = 8  # rows for which splitting the weights does not pay
 _INDICES = 1 << 17  # bytes of offsets at once
 _MOST_ROWS = 128
+_PANELS = 16  # panels whose sums a single row finishes at once
 
 
 @inlined
@@ -52,7 +53,7 @@ def _count(panels, panel, rows, indices, at, stride, units, halves, sums):  # ty
     """Add the counts of ``rows`` rows and one panel to ``sums``."""
     steps = (units + STEP - 1) // STEP
     if rows == 1:
-        single_row(panels, panel, indices, at, units, sums)
+        single_row(panels, panel, indices, at, units, sums, 0)
     elif rows == 2:
         pairs_1(panels, panel, indices, at, stride, steps, sums, 0)
     elif rows <= _FEW:
@@ -70,6 +71,15 @@ def _count(panels, panel, rows, indices, at, stride, units, halves, sums):  # ty
             for row in range(0, rows, 4):
                 start = at + row // 2 * stride + 2 * done
                 pairs_2_split(halves, 0, indices, start, stride, steps, sums, row * _WIDTH)
+
+
+@inlined
+def _count_one(panels, panel, number, indices, units, sums):  # type: ignore[no-untyped-def]
+    """Write the counts of one row and ``number`` panels to ``sums``."""
+    sums[: number * _WIDTH] = 0
+    for p in range(number):
+        at = panel + p * _WIDTH * units
+        single_row(panels, at, indices, 0, units, sums, p * _WIDTH)
 
 
 @inlined
@@ -119,10 +129,14 @@ def _multiply(  # type: ignore[no-untyped-def]
                     base, position = next_row(base, position, positions, image_bytes)
                     _expand(bits, a, b, offsets, sizes, units, indices, to)
                     to += stride
-            for p in range(begin, end):
+            alone = short and rows == 1
+            many = _PANELS if alone else 1
+            for p in range(begin, end, many):
                 panel = group * plan[10] + p * _WIDTH * units
                 used = (rows + 3) // 4 * 4 * _WIDTH
-                if short:
+                if alone:
+                    _count_one(panels, panel, min(many, end - p), indices, units, s16)
+                elif short:
                     s16[:used] = 0
                     _count(panels, panel, rows, indices, 0, stride, units, halves, s16)
                 else:
@@ -143,7 +157,7 @@ def _multiply(  # type: ignore[no-untyped-def]
                                     total[k] += np.int32(s16[k]) << (i + j)
                                 done += size
                 column = group * outputs + p * _WIDTH
-                valid = min(_WIDTH, outputs - p * _WIDTH)
+                valid = min(min(many, end - p) * _WIDTH, outputs - p * _WIDTH)
                 finish_rows(
                     *(plan, short, s16, total, _WIDTH, sums, pixels, index, border, positions),
                     *(columns, padding, scale, shift, out, row, rows, group, column, valid),
@@ -188,7 +202,7 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     blocks = max(1, (last - first + block - 1) // block)  # of the same size, to split weights once
     block = (last - first + 4 * blocks - 1) // (4 * blocks) * 4
     indices = np.zeros(planes * block // 2 * stride, np.uint16)
-    s16 = np.empty(block * _WIDTH, np.uint16)
+    s16 = np.empty(max(block, _PANELS) * _WIDTH, np.uint16)
     total = np.empty(1 if short else block * _WIDTH, np.int32)
     halves = np.empty(2 * _WIDTH * _SPLIT if block > _FEW else 1, np.uint8)
     _multiply(

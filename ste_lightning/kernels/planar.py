@@ -11,10 +11,10 @@ from numba import types
 from torch import Tensor
 
 from ste_lightning.kernels.addressed import BYTES, FLOATS, SIZE, addressed, carray
-from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.compiling import emitted, inlined
 from ste_lightning.kernels.threads import share
 
-__all__ = ["by_pixel", "codes_to_pixels", "to_planar", "transpose"]
+__all__ = ["by_pixel", "codes_to_pixels", "to_planar", "transpose", "turn"]
 
 _EIGHT = ir.VectorType(ir.FloatType(), 8)
 _ARRAY = types.Array(types.float32, 1, "C")
@@ -60,24 +60,29 @@ def transpose(typing: Any, x: Any, at: Any, stride: Any, out: Any, to: Any, out_
     return types.none(_ARRAY, types.int64, types.int64, _ARRAY, types.int64, types.int64), code
 
 
+@inlined
+def turn(x, start, out, place, pixels, channels):  # type: ignore[no-untyped-def]
+    """Copy (pixels, channels) from ``x[start]`` to (channels, pixels) at ``out[place]``."""
+    whole_channels, whole_pixels = channels // 8 * 8, pixels // 8 * 8
+    for c in range(0, whole_channels, 8):
+        for p in range(0, whole_pixels, 8):
+            at, to = start + p * channels + c, place + c * pixels + p
+            transpose(x, at, channels, out, to, pixels)
+        for p in range(whole_pixels, pixels):
+            for k in range(c, c + 8):
+                out[place + k * pixels + p] = x[start + p * channels + k]
+    for c in range(whole_channels, channels):
+        for p in range(pixels):
+            out[place + c * pixels + p] = x[start + p * channels + c]
+
+
 @addressed(FLOATS, FLOATS, SIZE, SIZE, SIZE)
 def to_planar(x_, out_, images, pixels, channels):  # type: ignore[no-untyped-def]
     """Copy (images, pixels, channels) to (images, channels, pixels)."""
     size = images * pixels * channels
     x, out = carray(x_, (size,)), carray(out_, (size,))
-    whole_channels, whole_pixels = channels // 8 * 8, pixels // 8 * 8
-    for image in range(images):
-        start = image * pixels * channels
-        for c in range(0, whole_channels, 8):
-            for p in range(0, whole_pixels, 8):
-                at, to = start + p * channels + c, start + c * pixels + p
-                transpose(x, at, channels, out, to, pixels)
-            for p in range(whole_pixels, pixels):
-                for k in range(c, c + 8):
-                    out[start + k * pixels + p] = x[start + p * channels + k]
-        for c in range(whole_channels, channels):
-            for p in range(pixels):
-                out[start + c * pixels + p] = x[start + p * channels + c]
+    for start in range(0, size, pixels * channels):
+        turn(x, start, out, start, pixels, channels)
 
 
 @emitted

@@ -107,12 +107,12 @@ def linear(
     Returns:
         (rows, outputs), float32; exact integers below 2^24 where ``w`` has no scale and shift.
     """
+    if w.counts_bits:
+        return products(x, row_site(w), scale, shift)
     if w.format == "torch":
         values = _torch_values(x, w, scale, shift)
         y = (values @ w.values[:, 0, :].T).float()
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
-    if not w.layout.of_products:
-        return products(x, row_site(w), scale, shift)
     rows = x.shape[0]
     x = x.contiguous()
     out = torch.empty(rows, w.outputs)
@@ -184,12 +184,12 @@ def convolve(
         (images, outputs, *output size), float32, stored with the channels last; of a depthwise
         convolution either so or like ``x``.
     """
+    if w.counts_bits:
+        site = float_site(w, geometry, tuple(x.shape[2:]))
+        return products(x, site, scale, shift).movedim(-1, 1)
     if w.format == "torch":
         y = _convolve_torch(x, w, geometry, scale, shift)
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
-    if not w.layout.of_products and w.format != "depthwise":
-        site = float_site(w, geometry, tuple(x.shape[2:]))
-        return products(x, site, scale, shift).movedim(-1, 1)
     images, outputs = len(x), w.groups * w.outputs
     placed = _at_borders(w, geometry, tuple(x.shape[2:]))
     index, padding = placed

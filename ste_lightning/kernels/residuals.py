@@ -113,12 +113,12 @@ def _sign(typing: Any, x: Any, start: Any, out: Any) -> Any:
 
 
 @addressed(FLOATS, SIZE, FLAG, FLAG, FLOAT, FLOAT, WORDS, WORDS, SIZE, SIZE)
-def pack(x_, size, strict, masked, low, high, bits_, mask_, first, last):  # type: ignore[no-untyped-def]
-    """Pack the signs (steps if ``strict``) and, if ``masked``, the window of the elements.
+def pack(x_, size, strict_, masked, low, high, bits_, mask_, first, last):  # type: ignore[no-untyped-def]
+    """Pack the signs (steps if ``strict_``) and, if ``masked``, the window of the elements.
 
     The last word of all may be shorter than 32 elements; its missing bits are zero.
     """
-    x = carray(x_, (size,))
+    x, strict = carray(x_, (size,)), strict_ != 0
     bits, mask = carray(bits_, (last,)), carray(mask_, (last,))
     for word in range(first, last):
         start = word * 32

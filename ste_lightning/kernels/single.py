@@ -74,18 +74,26 @@ def _emit(b: Any, weights: Any, indices: Any, units: Any, sums: Any) -> None:
 
 @emitted
 def single_row(
-    typing: Any, weights: Any, weights_at: Any, indices: Any, at: Any, units: Any, sums: Any
+    typing: Any,
+    weights: Any,
+    weights_at: Any,
+    indices: Any,
+    at: Any,
+    units: Any,
+    sums: Any,
+    sums_at: Any,
 ) -> Any:
-    """Add the counts of one row and a panel's bytes to 64 uint16.
+    """Add the counts of one row and a panel's bytes to the 64 uint16 at ``sums[sums_at:]``.
 
     ``indices[at:]`` are those of :func:`~ste_lightning.kernels.pairs.expand_16`.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if has_avx2():  # never called without
-            panel, row = (pointer(context, builder, signature, args, i, i + 1) for i in (0, 2))
-            data = context.make_array(signature.args[5])(context, builder, args[5]).data
+            panel, row, data = (
+                pointer(context, builder, signature, args, i, i + 1) for i in (0, 2, 5)
+            )
             _emit(builder, panel, row, args[4], data)
         return context.get_dummy_value()
 
-    return types.none(U8, types.int64, U16, types.int64, types.int64, U16), code
+    return types.none(U8, types.int64, U16, types.int64, types.int64, U16, types.int64), code

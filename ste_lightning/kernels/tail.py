@@ -1,4 +1,4 @@
-"""What follows the last product: max pooling, a batch norm, bounds and a mean, in one pass."""
+"""What follows the last product: max pooling, a batch norm, bounds, a mean and a small layer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, empty, zeros
+from torch import Tensor, empty
 from torch.nn.functional import linear
 
+from ste_lightning.kernels.plan import record_of
 from ste_lightning.kernels.threads import share
 
-__all__ = ["SmallLinear", "Tail"]
+__all__ = ["Tail"]
+
+_MOST_PRODUCTS = 1 << 15  # of the last layer, for which a call of torch does not pay
 
 
 @functools.cache
@@ -32,6 +35,9 @@ class Tail:
         low, high: bounds of scale x + shift.
         late: whether to pool what is scaled and bounded, instead of pooling first.
         average: whether to return the mean over the pixels that remain.
+        image: floats of an image that comes in.
+        shape: of a sample that comes out, before the last layer.
+        weight, bias: of a linear layer that comes last, float32.
     """
 
     def __init__(
@@ -43,49 +49,50 @@ class Tail:
         high: float,
         late: bool,
         average: bool,
+        image: int,
+        shape: tuple[int, ...],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> None:
-        self._kept = (window, scale, shift)
-        self.channels, self.pixels = len(scale), 1 if average else len(window)
-        self._size = window.size * len(scale)
-        self._given = (
-            *(window.ctypes.data, *window.shape, self.channels, scale.ctypes.data),
-            *(shift.ctypes.data, low, high, late, average),
+        channels = len(scale)
+        self.channels, self.pixels = channels, 1 if average else len(window)
+        self.shape = shape if weight is None else (weight.shape[0],)
+        self._before, self._size = shape, window.size * channels
+        self._weight, self._bias = weight, bias
+        weights = [np.empty(0, np.float32)] * 2
+        inputs = outputs = 0
+        if weight is not None:
+            outputs, inputs = weight.shape
+            added = np.zeros(outputs, np.float32) if bias is None else bias.contiguous().numpy()
+            weights = [weight.contiguous().numpy(), added]
+        self._arrays: tuple[NDArray[Any], ...] = (
+            window,
+            scale,
+            shift,
+            np.array([low, high], np.float32),
+            *weights,
         )
+        numbers = (image, *window.shape, channels, late, average, inputs, outputs)
+        self._record = record_of(numbers, self._arrays)
+        self._products = inputs * outputs
+        self.address = int(self._record.ctypes.data)
+
+    def small(self, images: int) -> bool:
+        """Return whether compiled code alone is to compute this, by one thread."""
+        products = images * self._products
+        return products <= _MOST_PRODUCTS and images * self._size < 1 << 18
 
     def __call__(self, y: Tensor) -> Tensor:
-        """Return float32 (images, channels, pixels) of contiguous (images, ..., channels)."""
+        """Return float32 (images, *shape) of contiguous (images, ..., channels)."""
         images = y.shape[0]
         out = empty(images, self.channels, self.pixels)
-        work = _compiled("finish")
-        given = (y.data_ptr(), y.numel() // max(images, 1), *self._given, out.data_ptr())
+        work, given = _compiled("finish"), (self.address, y.data_ptr(), out.data_ptr())
         share(lambda a, b: work(*given, a, b), images, 1 + (1 << 18) // self._size)
-        return out
-
-
-class SmallLinear:
-    """x W^T + b, by compiled code where it is too little work for a call of torch to pay.
-
-    Args:
-        weight, bias: of a linear layer.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._weight, self._bias = weight, bias
-        outputs, inputs = weight.shape
-        self._size = (inputs, outputs)
-        small = weight.numel() <= _MOST_PRODUCTS
-        self._turned = weight.T.contiguous() if small else None
-        self._added = zeros(outputs) if bias is None else bias.contiguous()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the product of contiguous float32 rows."""
-        rows, turned = x.shape[0], self._turned
-        if turned is None or rows * turned.numel() > _MOST_PRODUCTS:
-            return linear(x, self._weight, self._bias)
-        out = empty(rows, self._size[1])
-        weights = (turned.data_ptr(), self._added.data_ptr(), *self._size)
-        _compiled("multiply")(x.data_ptr(), *weights, out.data_ptr(), rows)
-        return out
-
-
-_MOST_PRODUCTS = 1 << 15
+        out = out.view(images, *self._before)
+        if self._weight is None:
+            return out
+        if images * self._products > _MOST_PRODUCTS:
+            return linear(out, self._weight, self._bias)
+        result = empty(images, *self.shape)
+        _compiled("multiply")(self.address, out.data_ptr(), result.data_ptr(), images)
+        return result

@@ -23,7 +23,6 @@ from ste_lightning.kernels.panels import (
     lay_out_digits,
     terms_of_depthwise,
 )
-from ste_lightning.kernels.plan import record_of
 from ste_lightning.kernels.stored import fitting, steps_in_16_bits, stored
 
 __all__ = ["Prepared", "prepare"]
@@ -44,7 +43,7 @@ class Prepared:
         scale, shift: per output, applied to the integer product.
         values: the integer weights, only for the format ``"torch"``: float32, or float64 where
             sums need it.
-        cache: what convolutions derive for an input size.
+        cache: what convolutions derive for an input size, whatever the weights are.
         pad_code: the code that a padded input would have.
     """
 
@@ -68,6 +67,11 @@ class Prepared:
     def layout(self) -> Layout:
         """The format's layout."""
         return LAYOUTS[self.format]
+
+    @functools.cached_property
+    def counts_bits(self) -> bool:
+        """Whether compiled code counts bits that differ, of inputs of bits too."""
+        return self.format != "torch" and not self.layout.of_products
 
     @functools.cached_property
     def units(self) -> int:
@@ -143,19 +147,13 @@ class Prepared:
         return self.panels, self.coefficients.columns, self.scale, self.shift
 
     @functools.cached_property
-    def record(self) -> NDArray[np.int64]:
-        """The plan, followed by where the arrays lie: one argument of a compiled call."""
-        return record_of(self.plan, self.arrays)
-
-    @functools.cached_property
-    def address(self) -> int:
-        """Where the record lies."""
-        return int(self.record.ctypes.data)
+    def sites(self) -> dict[Any, Any]:
+        """What :mod:`.site` derives from these very weights for an input size."""
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what holds addresses: a copy's arrays lie elsewhere."""
-        kept = {k: v for k, v in self.__dict__.items() if k not in ("record", "address")}
-        return {**kept, "cache": {}}
+        return {k: v for k, v in self.__dict__.items() if k != "sites"} | {"cache": {}}
 
 
 def prepare(

@@ -261,15 +261,15 @@ def test_one_dimension_and_more_threads():
 
 
 TAILS = {
-    "pooled": (lambda: [nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(24), nn.Hardtanh()], (24, 5, 4)),
-    "bounded first": (lambda: [nn.BatchNorm2d(24), nn.ReLU6(), nn.MaxPool2d(2)], (24, 4, 4)),
+    "pooled": (lambda: [nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(27), nn.Hardtanh()], (27, 5, 4)),
+    "bounded first": (lambda: [nn.BatchNorm2d(27), nn.ReLU6(), nn.MaxPool2d(2)], (27, 4, 4)),
     "mean": (
-        lambda: [nn.BatchNorm2d(24), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 7)],
+        lambda: [nn.BatchNorm2d(27), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(27, 7)],
         (7,),
     ),
-    "not flattened": (lambda: [nn.ReLU(), nn.Linear(8, 3)], (24, 9, 3)),
-    "much": (lambda: [nn.Flatten(), nn.Linear(24 * 72, 99, bias=False)], (99,)),
-    "untracked": (lambda: [nn.BatchNorm2d(24, track_running_stats=False)], (24, 9, 8)),
+    "not flattened": (lambda: [nn.ReLU(), nn.Linear(8, 3)], (27, 9, 3)),
+    "much": (lambda: [nn.Flatten(), nn.Linear(27 * 72, 99, bias=False)], (99,)),
+    "untracked": (lambda: [nn.BatchNorm2d(27, track_running_stats=False)], (27, 9, 8)),
 }
 
 
@@ -279,7 +279,7 @@ def test_float_layers_after_the_last_packed_one(name):
     torch.manual_seed(0)
     convolution = QuantConv2d(
         6,
-        24,
+        27,
         3,
         padding=1,
         weight_quantizer={"map": "sign", "scale": "channel_mean"},
