@@ -14,6 +14,7 @@ from torch import nn
 
 from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d, QuantLinear
+from ste_lightning.quantizers import Quantizer, Step, build
 
 __all__ = ["MLP", "ConvNet"]
 
@@ -25,6 +26,13 @@ def _positive(name: str, values: Sequence[int]) -> None:
         list(values),
         "use one or more positive integers",
     )
+
+
+def _pad_value(input_quantizer: Any) -> float:
+    """Return 0 where that is a level of the inputs, else the binary value -1."""
+    quantizer = build(input_quantizer, "activations")
+    binary = isinstance(quantizer, Quantizer) and quantizer.bits == 1
+    return -1.0 if binary and not isinstance(quantizer, Step) else 0.0
 
 
 class MLP(nn.Sequential):
@@ -78,7 +86,7 @@ class ConvNet(nn.Sequential):
     r"""Convolutional network for small images: float -> quantized ... quantized -> float.
 
     The first convolution is float; every further one is quantized, pads with -1 (a binary value)
-    when its inputs are binary, and is followed by batch norm. After the layers in ``pool`` the
+    when its inputs are signs, and is followed by batch norm. After the layers in ``pool`` the
     resolution is halved; the last layer is a float classifier on all remaining pixels.
 
     Args:
@@ -123,7 +131,7 @@ class ConvNet(nn.Sequential):
                         3,
                         padding=1,
                         bias=False,
-                        pad_value=0.0 if input_quantizer is None else -1.0,
+                        pad_value=_pad_value(input_quantizer),
                         weight_quantizer=weight_quantizer,
                         input_quantizer=input_quantizer,
                     )

@@ -1,3 +1,5 @@
+from typing import Any
+
 import lightning as L
 import pytest
 import torch
@@ -205,3 +207,19 @@ def test_a_checkpoint_cannot_name_any_callable() -> None:
     ):
         with pytest.raises(ConfigurationError, match="torch module class"):
             Classifier(spec, classes=2)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "value"),
+    [
+        (None, 0.0),
+        ("sign", -1.0),
+        ("step", 0.0),
+        ({"map": "lsq", "bits": 1}, -1.0),
+        ({"map": "lsq", "bits": 4}, 0.0),
+        ({"map": "uniform", "bits": 2}, 0.0),
+    ],
+)
+def test_convolutions_pad_with_a_level_of_their_inputs(quantizer: Any, value: float) -> None:
+    net = ConvNet(input_quantizer=quantizer)
+    assert [m.pad_value for m in net if isinstance(m, QuantConv2d)] == [value]
