@@ -18,7 +18,7 @@ demo: .venv-demo/ready
 
 test: .venv-test/ready lint types
 	rm -rf $(NUMBA_CACHE_DIR)
-	OMP_NUM_THREADS=1 $(TEST) -m pytest -n auto --cov --cov-report=term --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(TEST) -m pytest -n auto --cov --cov-report=term --cov-fail-under=97
 	$(MAKE) build
 
 test-slow: .venv-test/ready
