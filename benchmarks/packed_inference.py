@@ -18,7 +18,7 @@ peak of xor, population count and add where the processor has no instruction for
 onnxruntime joins where it is installed. So does larq-compute-engine, beside single linear layers
 (as convolutions of 1x1) and convolutions, with its indirect kernel:
 
-    pip install larq-compute-engine tensorflow "numpy<2"
+    pip install larq-compute-engine tensorflow "numpy<2"  # constraints.txt pins a later numpy
 
 Its optimised kernels are Arm's. On x86 it falls back on reference kernels, which are, in its own
 words, "not optimized for speed in any way": it is neither "best float32" nor "best int8", and its
@@ -113,7 +113,7 @@ def main() -> None:
         f"{top:.0f} GOPS\n"
     )
     if importlib.util.find_spec("larq_compute_engine"):
-        print("larq-compute-engine's optimised kernels are Arm's; on x86 it runs reference code.\n")
+        print("larq-compute-engine's optimised kernels are Arm's; x86 gets reference kernels.\n")
     print("| case | packed us | GOPS | of peak | best float32 | best int8 | others, us |")
     print("|---|---|---|---|---|---|---|")
     table = Table(seconds, top, tuple(part for part in given.rows.split(";") if part))
