@@ -15,13 +15,20 @@ them. Candidates of a row take turns in one process, each with one call that is 
 those that are; the table gives medians of CPU time and, for the ratios, the median of the ratios of
 single rounds. Counting by looking up can exceed the
 peak of xor, population count and add where the processor has no instruction for the second.
-onnxruntime joins where it is installed; larq-compute-engine is not measured: its x86 kernels are
-reference code ("not optimized for speed in any way").
+onnxruntime joins where it is installed. So does larq-compute-engine, beside single linear layers
+(as convolutions of 1x1) and convolutions, with its indirect kernel:
+
+    pip install larq-compute-engine tensorflow "numpy<2"  # constraints.txt pins a later numpy
+
+Its optimised kernels are Arm's. On x86 it falls back on reference kernels, which are, in its own
+words, "not optimized for speed in any way": it is neither "best float32" nor "best int8", and its
+times on x86 say nothing of it on Arm.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import statistics
@@ -105,6 +112,8 @@ def main() -> None:
         f"{torch.get_num_threads()} thread(s); xor + population count + add from registers: "
         f"{top:.0f} GOPS\n"
     )
+    if importlib.util.find_spec("larq_compute_engine"):
+        print("larq-compute-engine's optimised kernels are Arm's; x86 gets reference kernels.\n")
     print("| case | packed us | GOPS | of peak | best float32 | best int8 | others, us |")
     print("|---|---|---|---|---|---|---|")
     table = Table(seconds, top, tuple(part for part in given.rows.split(";") if part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from packed_peers import int_mm, onnx_calls
+from packed_peers import int_mm, larq_calls, onnx_calls
 from packed_timing import FLOAT, OURS, Call, Table
 from torch import nn
 
@@ -28,6 +28,7 @@ def linear_rows(table: Table) -> None:
                 f"{FLOAT} torch": lambda x=x, layer=layer: F.linear(x, layer.weight),
                 **onnx_calls(layer, x),
                 **(int_mm(x, size) if rows > 16 and size == 1024 else {}),
+                **larq_calls(x.T[None, :, :, None], codes),
             }
             table.row(name, 2 * rows * size**2, calls)
 
@@ -46,6 +47,7 @@ def conv_rows(table: Table) -> None:
             OURS: lambda x=x, w=w, g=geometry: kernels.convolve(x, w, g),
             f"{FLOAT} torch": lambda x=x, layer=layer: F.conv2d(x, layer.weight, padding=1),
             **onnx_calls(layer, x),
+            **larq_calls(x, codes),
         }
         table.row(name, 2 * 9 * channels**2 * pixels**2, calls)
 

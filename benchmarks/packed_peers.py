@@ -1,10 +1,14 @@
-"""What packed products are compared with: onnxruntime's float32 and int8, torch's int8."""
+"""What packed products are compared with: onnxruntime, torch's int8, larq-compute-engine."""
 
 from __future__ import annotations
 
+import math
+import os
 import sys
+import tempfile
 import time
 import warnings
+from typing import Any
 
 import torch
 from packed_timing import FLOAT, INT8, Call
@@ -22,7 +26,6 @@ def onnx_calls(module: nn.Module, x: Tensor, calibration: bool = True) -> dict[s
         return {}
     import logging
     import pathlib
-    import tempfile
 
     logging.disable(logging.WARNING)
 
@@ -73,3 +76,49 @@ def int_mm(x: Tensor, outputs: int) -> dict[str, Call]:
     if time.process_time() - start > 0.2:
         return {}  # without VNNI it is reference code
     return {f"{INT8} torch._int_mm": call}
+
+
+def larq_calls(x: Tensor, codes: Tensor) -> dict[str, Call]:
+    """Return larq-compute-engine's binary convolution with stride 1; it has no dense layer.
+
+    Its outputs are the integers that ours are, but at the border: its "same" padding is +1, the
+    padding in the tables is -1.
+
+    Args:
+        x: (1, channels, height, width), float32; of a linear layer (1, channels, rows, 1).
+        codes: (outputs, kernel x kernel, channels), 0 for -1 and 1 for +1.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import larq_compute_engine as lce
+        import tensorflow as tf
+    except ImportError:
+        return {}
+    outputs, taps, channels = codes.shape
+    kernel = math.isqrt(taps)
+    signs = 2.0 * codes.view(outputs, kernel, kernel, channels).permute(1, 2, 3, 0) - 1
+    weight = tf.constant(signs.numpy())
+    border = [kernel // 2, kernel // 2]
+    images = x.permute(0, 2, 3, 1).contiguous().numpy()
+
+    # a sign, padding with ones and constant signs are what the converter recognizes
+    @tf.function(input_signature=[tf.TensorSpec(images.shape, tf.float32)])  # type: ignore[misc]
+    def convolve(x: Any) -> Any:
+        x = tf.where(x >= 0, 1.0, -1.0)
+        x = tf.pad(x, [[0, 0], border, border, [0, 0]], constant_values=1.0)
+        return tf.nn.conv2d(x, weight, 1, "VALID")
+
+    module = tf.Module()
+    module.convolve = convolve
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, convolve)
+        model = lce.convert_saved_model(folder)
+    # the fastest of its three kernels on x86
+    session = lce.testing.Interpreter(model, torch.get_num_threads(), use_indirect_bgemm=True)
+    try:
+        session.predict(images)
+    except RuntimeError as error:
+        print(f"  (larq-compute-engine left out, it needs numpy < 2: {error})", file=sys.stderr)
+        return {}
+    # one call of the engine: Interpreter.predict takes a batch apart and copies its results
+    return {"binary larq-compute-engine": lambda: session.interpreter.predict([images])}
