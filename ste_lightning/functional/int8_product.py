@@ -44,7 +44,6 @@ def int8_product(
     rows = shape.numel() // max(inputs, 1)
     if not (weight.is_cpu and counting_pays(rows, inputs, outputs) and _multiplies_int8()):
         return None
-
     values = spec.unpacked(bits, shape, torch.int8).view(rows, inputs)
     sums = torch._int_mm(values, packed.signs(weight, scratch_like(weight)).to(torch.int8).t())
     y = sums.to(weight.dtype).view(*shape[:-1], outputs)

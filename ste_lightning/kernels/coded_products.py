@@ -14,11 +14,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels import code_rows, integers, native
+from ste_lightning.kernels import code_rows, integers
 from ste_lightning.kernels.addressed import BYTES, INTEGERS, SIZE, SUMS, carray, on_demand
 from ste_lightning.kernels.compiling import compiled, emitted, inlined
 from ste_lightning.kernels.llvm import load, pointer_to, store
-from ste_lightning.kernels.lookup import multiply_lookup
 from ste_lightning.kernels.records import (
     bytes_of,
     floats_of,
@@ -28,15 +27,15 @@ from ste_lightning.kernels.records import (
     words_of,
 )
 from ste_lightning.kernels.site import ARRAYS, NUMBERS
+from ste_lightning.kernels.site_products import by_gathering, by_lookup, by_rows
 
 __all__ = [
     *("gathered", "gathered_digits", "lookup", "pack_digits", "pool", "rows", "rows_of_digits"),
 ]
 
-_POSITIONS, _PIXELS, _IMAGE = (NUMBERS[name] for name in ("positions", "pixels", "image"))
+_POSITIONS, _PIXELS = NUMBERS["positions"], NUMBERS["pixels"]
 _PANELS, _COLUMNS, _SCALE, _SHIFT = (ARRAYS[n] for n in ("panels", "columns", "scale", "shift"))
 _EXTRA, _INDEX, _BORDER = (ARRAYS[name] for name in ("extra", "index", "border"))
-_STARTS, _OFFSETS, _SIZES = (ARRAYS[name] for name in ("starts", "offsets", "sizes"))
 _ARGUMENTS = (INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
 
 
@@ -52,40 +51,22 @@ def lookup(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type
 
     Args as in :func:`.site_products.lookup_bits`.
     """
-    record = record_at(record_)
-    multiply_lookup(
-        *(record, opened(bits_), plane, opened(sums_)),
-        *(integers_of(record, _STARTS), record[_IMAGE]),
-        *(integers_of(record, _OFFSETS), integers_of(record, _SIZES), record[_PIXELS]),
-        *(words_of(record, _INDEX), integers_of(record, _BORDER)),
-        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_)),
-        *(first, last, begin, end),
-    )
+    given = (record_at(record_), opened(bits_), plane, opened(sums_), _signed(out_))
+    by_lookup(*given, first, last, begin, end)
 
 
 @on_demand(*_ARGUMENTS)
 def gathered(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup`, for the formats of bits that gather pixels; all panels."""
-    record = record_at(record_)
-    native.multiply_gathered(
-        *(record, opened(bits_), plane, opened(sums_), record[_PIXELS]),
-        *(words_of(record, _INDEX), integers_of(record, _BORDER), record[_POSITIONS]),
-        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_), first, last),
-    )
+    given = (record_at(record_), opened(bits_), plane, opened(sums_), _signed(out_))
+    by_gathering(*given, first, last, begin, end)
 
 
 @on_demand(*_ARGUMENTS)
 def rows(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`gathered`, for rows; reads seven rows past the last."""
-    record = record_at(record_)
-    native.multiply(
-        *(record, opened(bits_), plane, opened(sums_)),
-        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_)),
-        *(first, last, begin, end),
-    )
+    given = (record_at(record_), opened(bits_), plane, opened(sums_), _signed(out_))
+    by_rows(*given, first, last, begin, end)
 
 
 @on_demand(*_ARGUMENTS)

@@ -27,6 +27,7 @@ from ste_lightning.kernels.site_packing import packed
 from ste_lightning.kernels.tails import finish_all
 
 __all__ = [
+    *("by_gathering", "by_lookup", "by_rows"),
     *("gathered_bits", "gathered_finished", "gathered_floats", "gathered_once"),
     *("lookup_bits", "lookup_finished", "lookup_floats", "lookup_once"),
     *("rows_bits", "rows_finished", "rows_floats", "rows_once"),
@@ -43,7 +44,8 @@ _AT_ONCE = (INTEGERS, FLOATS, FLAG, FLOATS, FLOATS, SIZE, FLOATS, SIZE)
 
 
 @compiled
-def _lookup(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+def by_lookup(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Multiply rows that lie in padded images, by look-ups."""
     multiply_lookup(
         *(record, bits, plane, sums, integers_of(record, _STARTS), record[_IMAGE]),
         *(integers_of(record, _OFFSETS), integers_of(record, _SIZES), record[_PIXELS]),
@@ -54,7 +56,8 @@ def _lookup(record, bits, plane, sums, out, first, last, begin, end):  # type: i
 
 
 @compiled
-def _gathered(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+def by_gathering(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Multiply rows that are gathered pixel by pixel; all panels."""
     multiply_gathered(
         *(record, bits, plane, sums, record[_PIXELS], words_of(record, _INDEX)),
         *(integers_of(record, _BORDER), record[_POSITIONS]),
@@ -64,7 +67,8 @@ def _gathered(record, bits, plane, sums, out, first, last, begin, end):  # type:
 
 
 @compiled
-def _rows(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+def by_rows(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Multiply rows as they are."""
     multiply(
         *(record, bits, plane, sums, bytes_of(record, _PANELS), words_of(record, _COLUMNS)),
         *(extra_of(record, out), floats_of(record, _SCALE), floats_of(record, _SHIFT)),
@@ -80,59 +84,59 @@ def lookup_floats(record, bits, plane, sums, out, first, last, begin, end):  # t
     the codes' sums, which are read only where the plan has a slope for them.
     """
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    _lookup(*given, first, last, begin, end)
+    by_lookup(*given, first, last, begin, end)
 
 
 @on_demand(*_TO_BITS)
 def lookup_bits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup_floats`, with bits as results: whole bytes per row."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    _lookup(*given, first, last, begin, end)
+    by_lookup(*given, first, last, begin, end)
 
 
 @on_demand(*_TO_FLOATS)
 def gathered_floats(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup_floats`, for the formats that gather pixels; all panels."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    _gathered(*given, first, last, begin, end)
+    by_gathering(*given, first, last, begin, end)
 
 
 @on_demand(*_TO_BITS)
 def gathered_bits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup_bits`, for the formats that gather pixels; all panels."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    _gathered(*given, first, last, begin, end)
+    by_gathering(*given, first, last, begin, end)
 
 
 @on_demand(*_TO_FLOATS)
 def rows_floats(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup_floats`, for rows of the other formats; reads seven rows past the last."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    _rows(*given, first, last, begin, end)
+    by_rows(*given, first, last, begin, end)
 
 
 @on_demand(*_TO_BITS)
 def rows_bits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`rows_floats`, with bits as results."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    _rows(*given, first, last, begin, end)
+    by_rows(*given, first, last, begin, end)
 
 
 @compiled
 def _lookup_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
     rows, panels = images * record[_POSITIONS], (record[4] + 63) // 64
-    _lookup(record, bits, 0, sums, out, 0, rows, 0, panels)
+    by_lookup(record, bits, 0, sums, out, 0, rows, 0, panels)
 
 
 @compiled
 def _gathered_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
-    _gathered(record, bits, 0, sums, out, 0, images * record[_POSITIONS], 0, 0)
+    by_gathering(record, bits, 0, sums, out, 0, images * record[_POSITIONS], 0, 0)
 
 
 @compiled
 def _rows_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
     width = 32 if record[0] == 2 else 64
-    _rows(record, bits, 0, sums, out, 0, images, 0, (record[4] + width - 1) // width)
+    by_rows(record, bits, 0, sums, out, 0, images, 0, (record[4] + width - 1) // width)
 
 
 @on_demand(*_AT_ONCE)
