@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_pairs import both, noisy
 from torch import nn
 
 from ste_lightning import deploy
@@ -22,27 +23,9 @@ pytestmark = pytest.mark.skipif(default_format() == "torch", reason="numba is mi
 FORMATS = ["bytes", "words", *(["lookup"] if has_avx2() else [])]
 
 
-def noisy(network):
-    """Batch norms of both signs, with statistics of data, some channels constant."""
-    for module in network.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
-            module.weight.data[::7] = 0.0
-            nn.init.normal_(module.running_mean, std=3.0)
-            module.running_var.uniform_(0.5, 9.0)
-    return network.eval()
-
-
 def runs(packed):
     """The runs of layers that a packed network computes together."""
     return [a.call for a in packed._planned().actions if isinstance(a.call, Chain)]
-
-
-def both(network, x, packed):
-    """Return what the trained and the packed network compute."""
-    with torch.no_grad():
-        return network(x), packed(x)
 
 
 CONVOLUTIONS = st.fixed_dictionaries(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_pairs import both, noisy
 from torch import nn
 
 from ste_lightning import deploy
@@ -22,18 +23,6 @@ pytestmark = pytest.mark.skipif(default_format() == "torch", reason="numba is mi
 FORMATS = ["bytes", "words", *(["lookup"] if has_avx2() else [])]
 
 
-def noisy(network):
-    """Batch norms of both signs, some channels constant."""
-    for module in network.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
-            module.weight.data[::7] = 0.0
-            nn.init.normal_(module.running_mean, std=3.0)
-            module.running_var.uniform_(0.5, 9.0)
-    return network.eval()
-
-
 def calls(packed):
     return [action.call for action in packed._planned().actions]
 
@@ -42,11 +31,6 @@ def coded(packed):
     """How many layers return codes."""
     found = [c for c in calls(packed) if isinstance(c, (Chain, CodedLayer))]
     return sum(c._emission is not None for c in found)
-
-
-def both(network, x, packed):
-    with torch.no_grad():
-        return network(x), packed(x)
 
 
 STEPS = st.sampled_from([1, 2, 3, 4])
