@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import torch
 from packed_peers import onnx_calls
@@ -13,22 +14,39 @@ from ste_lightning import deploy
 from ste_lightning.layers import QuantConv2d
 from ste_lightning.models.networks import ConvNet
 
+Inner = Callable[[int, int], list[nn.Module]]
 
-def network(width: int = 128, quantized: bool = True) -> nn.Sequential:
-    """Return the CNN for 32x32x3 images; float first and last layer."""
+
+def _cnn(width: int, inner: Inner, head: list[nn.Module]) -> nn.Sequential:
+    """Return a CNN for 32x32x3 images; float first and last layer.
+
+    Args:
+        width: channels of its first convolution.
+        inner: what follows a batch norm, given its channels and the next convolution's.
+        head: what follows the last batch norm.
+    """
     layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False)]
     before = width
     for index, after in enumerate((width, 2 * width, 2 * width, 4 * width, 4 * width)):
-        layers.append(nn.BatchNorm2d(before))
-        if quantized:
-            layers.append(QuantConv2d(before, after, 3, padding=1, bias=False, pad_value=-1.0))
-        else:
-            layers += [nn.ReLU(), nn.Conv2d(before, after, 3, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(before), *inner(before, after)]
         if index % 2 == 0:
             layers.append(nn.MaxPool2d(2))
         before = after
-    layers += [nn.BatchNorm2d(before), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10)]
-    return nn.Sequential(*layers).eval()
+    layers += [nn.BatchNorm2d(before), *head, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(before, 10))
+
+
+def _plain(before: int, after: int) -> list[nn.Module]:
+    return [nn.ReLU(), nn.Conv2d(before, after, 3, padding=1, bias=False)]
+
+
+def network(width: int = 128, quantized: bool = True) -> nn.Sequential:
+    """Return the binary CNN, or its float twin."""
+
+    def binary(before: int, after: int) -> list[nn.Module]:
+        return [QuantConv2d(before, after, 3, padding=1, bias=False, pad_value=-1.0)]
+
+    return _cnn(width, binary if quantized else _plain, []).eval()
 
 
 def network_rows(table: Table) -> None:
@@ -70,22 +88,14 @@ def _small(table: Table) -> None:
 
 
 def low_bit_network(bits: int, width: int = 64, quantized: bool = True) -> nn.Sequential:
-    """Return a CNN for 32x32x3 images with weights and inputs of several bits, steps set."""
+    """Return a CNN with weights and inputs of several bits, steps set, or its float twin."""
     spec = {"map": "lsq", "bits": bits}
     quantizers = {"weight_quantizer": spec, "input_quantizer": {**spec, "signed": False}}
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False)]
-    before = width
-    for index, after in enumerate((width, 2 * width, 2 * width, 4 * width, 4 * width)):
-        layers += [nn.BatchNorm2d(before), nn.ReLU()]
-        if quantized:
-            layers.append(QuantConv2d(before, after, 3, padding=1, bias=False, **quantizers))
-        else:
-            layers.append(nn.Conv2d(before, after, 3, padding=1, bias=False))
-        if index % 2 == 0:
-            layers.append(nn.MaxPool2d(2))
-        before = after
-    layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    found = nn.Sequential(*layers, nn.Linear(before, 10))
+
+    def low_bit(before: int, after: int) -> list[nn.Module]:
+        return [nn.ReLU(), QuantConv2d(before, after, 3, padding=1, bias=False, **quantizers)]
+
+    found = _cnn(width, low_bit if quantized else _plain, [nn.ReLU()])
     found(torch.randn(32, 3, 32, 32))
     return found.eval()
 
