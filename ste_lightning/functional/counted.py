@@ -8,16 +8,14 @@ import torch
 from torch import Tensor
 
 from ste_lightning.functional.one_bit_specification import OneBitProduct
+from ste_lightning.functional.planar_product import convolve_planar
 from ste_lightning.kernels import (
     SIGNS,
     STEPS,
     Geometry,
-    Prepared,
-    convolve,
     default_format,
     linear,
 )
-from ste_lightning.kernels.threads import share
 
 __all__ = ["counted_product", "counting_pays", "counts"]
 
@@ -25,7 +23,6 @@ __all__ = ["counted_product", "counting_pays", "counts"]
 # multiplications the calls themselves cost more than they save.
 _LEAST_ROWS = 48
 _LEAST_WORK = 1 << 23
-_PART = 1 << 20  # elements of a convolution that are counted before they are moved
 
 
 def counting_pays(rows: int, channels: int, outputs: int) -> bool:
@@ -75,36 +72,8 @@ def counted_product(
         )
         padding = tuple((p, p) for p in g.padding)
         geometry = Geometry(tuple(weight.shape[2:]), g.stride, padding, g.dilation)
-        y = _convolve(x, prepared, geometry, dtype)
+        y = convolve_planar(x, prepared, geometry, dtype)
     shape = (-1, *[1] * (0 if g is None else y.dim() - 2))
     if scale is not None:
         y.mul_(scale.reshape(shape) if scale.numel() > 1 else scale)
     return y if bias is None else y.add_(bias.detach().view(shape))
-
-
-def _convolve(x: Tensor, weights: Prepared, geometry: Geometry, dtype: torch.dtype) -> Tensor:
-    """Return the convolution with its channels first, as torch's own keeps a contiguous input's.
-
-    It is counted with the channels last, a few images at a time, which stay in the cache.
-    """
-    from ste_lightning.kernels.planar import to_planar
-
-    size = geometry.output(x.shape[2:])
-    outputs, pixels = weights.groups * weights.outputs, math.prod(size)
-    y = x.new_empty(len(x), outputs, *size, dtype=dtype)
-    image = outputs * pixels
-    several = max(_PART // max(image, 1), 1)
-    room = x.new_empty(min(several, len(x)), outputs, *size) if dtype != x.dtype else y
-    for first in range(0, len(x), several):
-        part = convolve(x[first : first + several], weights, geometry)
-        planar = room[: len(part)] if dtype != x.dtype else y[first:]
-        source, to = part.data_ptr(), planar.data_ptr()
-
-        def move(start: int, end: int, source: int = source, to: int = to) -> None:
-            at = 4 * start * image
-            to_planar(source + at, to + at, end - start, pixels, outputs)
-
-        share(move, len(part), 1 + (1 << 18) // max(image, 1))
-        if dtype != x.dtype:
-            y[first : first + several].copy_(planar)
-    return y

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional.learned_scale import SMALLEST
+from ste_lightning.functional.level_product import level_product
 from ste_lightning.functional.native_steps import Step, native_step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
@@ -39,6 +40,10 @@ class _Learned(torch.autograd.Function):
     ) -> Tensor:
         ctx.product, ctx.steps = product, (input_step, weight_step)
         ctx.save_for_backward(x, weight, input_scale, weight_scale)
+        if input_step is not None:
+            y = level_product(x, weight, input_step, weight_step, bias, product.geometry)
+            if y is not None:
+                return y
         values = x if input_step is None else input_step.quantize(x)
         return product.multiply(values, weight_step.quantize(weight, scratch_like(weight)), bias)
 

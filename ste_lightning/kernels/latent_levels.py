@@ -1,0 +1,194 @@
+"""Weights of several bits laid out straight from the latent weights, at every step anew."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ste_lightning.kernels import affine
+from ste_lightning.kernels.addressed import BYTES, FLOAT, FLOATS, INTEGERS, SIZE, addressed, carray
+from ste_lightning.kernels.affine import Codes
+from ste_lightning.kernels.level_vectors import levels_32, sum_32
+from ste_lightning.kernels.panels import aligned
+from ste_lightning.kernels.stored import fitting
+from ste_lightning.kernels.threads import share
+from ste_lightning.kernels.weights import Prepared
+
+__all__ = ["codes_of_levels", "prepare_levels"]
+
+_LEAST = 1 << 18  # weights worth a thread of their own
+_MOST = 1 << 26  # bytes of panels that a thread keeps
+
+
+def codes_of_levels(low: float, high: float) -> Codes | None:
+    """Return the codes of the integers from ``low`` to ``high``; ``None`` if a byte cannot."""
+    count = int(high - low) + 1
+    if not 2 <= count <= 256 or low != int(low) or high != int(high):
+        return None
+    return Codes((count - 1).bit_length(), 1, int(low))
+
+
+@addressed(
+    *(FLOATS, FLOAT, FLOAT, FLOAT, SIZE, SIZE, SIZE, SIZE, SIZE, BYTES, INTEGERS, SIZE, SIZE),
+    returns=SIZE,
+)
+def lay_out_levels(  # type: ignore[no-untyped-def]
+    w_, s, low, high, outputs, taps, channels, units, size, out_, sums_, first, last
+):
+    """Write eights of outputs, ``first`` to ``last``, to their panels, and their sums per tap.
+
+    Eights begin anew in every group. Args: ``outputs`` of a group; ``units`` of a tap, of
+    ``size`` channels (2 or 4).
+
+    Returns whether some weights are not numbers.
+    """
+    eights = (outputs + 7) // 8
+    end = (last // eights * outputs + last % eights * 8) * taps
+    w, sums = carray(w_, (end * channels,)), carray(sums_, (end,))
+    panel = 16 * taps * units  # units of sixteen outputs
+    group = (outputs + 31) // 32 * 2 * panel
+    out = carray(out_, (((last - 1) // eights + 1) * group * size,))
+    fours, twos = out.view(np.int32), out.view(np.int16)
+    whole, pitch = channels // 32 * 32, (units * size + 31) // 32 * 32
+    part, rows = np.zeros(32, np.float32), np.zeros(8 * pitch, np.uint8)
+    rows_of_fours, rows_of_twos = rows.view(np.int32), rows.view(np.int16)
+    zero, strange = np.float32(0), 0
+    for eight in range(first, last):
+        lane = eight % eights * 8
+        o = eight // eights * outputs + lane
+        at = eight // eights * group + lane // 16 * panel + lane % 16
+        for t in range(taps):
+            for r in range(min(8, outputs - lane)):
+                source, row = ((o + r) * taps + t) * channels, r * pitch
+                total = 0
+                for c in range(0, whole, 32):
+                    strange |= levels_32(w, source + c, s, low, high, zero, rows, row + c)
+                    total += sum_32(rows, row + c)
+                if whole < channels:
+                    part[: channels - whole] = w[source + whole : source + channels]
+                    strange |= levels_32(part, 0, s, low, high, zero, rows, row + whole)
+                    total += sum_32(rows, row + whole)
+                sums[(o + r) * taps + t] = total
+            for u in range(units):
+                for r in range(8):
+                    if size == 4:
+                        fours[at + r] = rows_of_fours[r * (pitch // 4) + u]
+                    else:
+                        twos[at + r] = rows_of_twos[r * (pitch // 2) + u]
+                at += 16
+    return strange
+
+
+class _Room(threading.local):
+    def __init__(self) -> None:
+        self.octets = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> NDArray[np.uint8]:
+        """Return bytes that last until this thread's next call; all but their values is as of
+        :func:`~.panels.aligned`.
+        """
+        if size > _MOST:
+            return aligned(size)
+        if len(self.octets) < size:
+            self.octets = aligned(size)
+        return self.octets[:size]
+
+
+_room = _Room()
+
+
+def prepare_levels(
+    weight: Tensor,
+    step: float,
+    levels: tuple[float, float],
+    inputs: Codes,
+    *,
+    scale: float,
+    shift: Tensor | None,
+    groups: int = 1,
+    pad_value: float | None = None,
+) -> Prepared | None:
+    """Return what :func:`~ste_lightning.kernels.prepare` makes of round(clip(weight / s, ...)).
+
+    What it returns lasts until this thread calls it again.
+
+    Args:
+        weight: latent weights (outputs, channels per group, *kernel), float32, on the CPU.
+        step: s.
+        levels: the lowest, at most 0, and the highest, at least 0; signed bytes must hold them.
+        inputs: the codes of the inputs that will come.
+        scale, shift: of the integer product; the shift per output, default 0.
+        groups, pad_value: as in :func:`~ste_lightning.kernels.prepare`.
+
+    Returns:
+        Weights in the format ``digits`` or ``wide_digits``; ``None`` if one is not a number.
+    """
+    kind = codes_of_levels(*levels)
+    assert kind is not None
+    all_outputs, channels = weight.shape[:2]
+    taps = math.prod(weight.shape[2:])
+    empty = _empty(inputs, kind, groups, all_outputs // groups, taps, channels)
+    layout, units = empty.layout, empty.units // taps
+    panels = _room.of(groups * layout.width * empty.units * layout.unit * -(-empty.outputs // 32))
+    sums = np.empty((all_outputs, taps), np.int64)
+    rows = weight.detach()
+    if weight.dim() > 2:
+        rows = rows.flatten(2).movedim(1, 2)
+    rows = rows.contiguous()
+    where = (empty.outputs, taps, channels, units, layout.unit)
+    source, to, totals = rows.data_ptr(), panels.ctypes.data, sums.ctypes.data
+    strange: list[int] = []
+
+    def part(first: int, last: int) -> None:
+        strange.append(lay_out_levels(source, step, *levels, *where, to, totals, first, last))
+
+    eights = groups * -(-empty.outputs // 8)
+    share(part, eights, 1 + _LEAST // max(8 * taps * channels, 1))
+    if any(strange):
+        return None
+    padding = empty.padding
+    if pad_value is not None and pad_value != inputs.offset:
+        padding = ((pad_value - inputs.offset) * sums.T).astype(np.float32)
+    bytes_ = Codes(kind.bits, 1, 0)
+    return replace(
+        empty,
+        panels=panels,
+        coefficients=affine.coefficients(
+            inputs, bytes_, taps * channels, sums.sum(axis=1), from_codes=True
+        ),
+        padding=padding,
+        scale=np.full(all_outputs, scale, np.float32),
+        shift=empty.shift if shift is None else shift.detach().numpy(),
+        cache={},
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _empty(
+    inputs: Codes, weights: Codes, groups: int, outputs: int, taps: int, channels: int
+) -> Prepared:
+    """Return prepared weights without their panels: what depends on the shape alone."""
+    count = groups * outputs
+    nothing, zeros = np.empty(0, np.uint8), np.zeros(count, np.float32)
+    return Prepared(
+        fitting("digits", inputs, weights),
+        inputs,
+        weights,
+        groups,
+        outputs,
+        taps,
+        channels,
+        nothing,
+        affine.coefficients(inputs, weights, taps * channels, np.zeros(count, np.int64), True),
+        np.zeros((taps, count), np.float32),
+        zeros,
+        zeros,
+        torch.empty(0),
+    )
