@@ -2,7 +2,9 @@
 
 The gradient of a step needs the float operand's distance to its level. That operand is kept (the
 latent weights are anyway); its quantized values, which the plain composition keeps beside it, are
-made again. Gradients equal the plain composition's bit for bit.
+made again. Gradients equal the plain composition's bit for bit, outputs too where they are the
+same float product; where integers are summed (:mod:`.level_product`) they are nearer the exact
+ones, and the plain composition's to rounding.
 """
 
 from __future__ import annotations
@@ -60,14 +62,11 @@ class _Learned(torch.autograd.Function):
         in_x, in_weight, in_bias = ctx.product.differentiate(grad, values, quantized, wanted)
         in_input_scale = in_weight_scale = None
         if in_x is not None and input_step is not None:
-            # the quantized input has done its work
-            in_x, by_step = input_step.differentiate(in_x.contiguous(), x, values)
-            in_input_scale = by_step.sum_to_size(input_scale.shape)
+            in_x, by_step = input_step.differentiate(in_x.contiguous(), x)
+            in_input_scale = by_step.view(input_scale.shape)
         if in_weight is not None:
-            in_weight = in_weight.contiguous()
-            room = scratch_like(in_weight)
-            in_weight, by_step = weight_step.differentiate(in_weight, weight, room)
-            in_weight_scale = by_step.sum_to_size(weight_scale.shape)
+            in_weight, by_step = weight_step.differentiate(in_weight.contiguous(), weight)
+            in_weight_scale = by_step.view(weight_scale.shape)
         return in_x, in_weight, in_input_scale, in_weight_scale, in_bias, None, None, None
 
 

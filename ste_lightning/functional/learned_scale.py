@@ -73,8 +73,8 @@ class _LearnedScale(torch.autograd.Function):
             native = native_step(x, scale, offset, low, high, SMALLEST)
             if native is not None:
                 own = grads[0].clone(memory_format=torch.contiguous_format)
-                by_x, by_step = native.differentiate(own, x, torch.empty_like(own))
-                return by_x, by_step.sum_to_size(scale.shape), None, None, None, None
+                by_x, by_step = native.differentiate(own, x)
+                return by_x, by_step.view(scale.shape), None, None, None, None
         s = widen(scale).clamp_min(SMALLEST).to(widen(x).dtype)
         v = (widen(x) - (offset / s).round() * s) / s
         grad = widen(grads[0])
@@ -86,12 +86,19 @@ class _LearnedScale(torch.autograd.Function):
         by_offset = grad * (1 - slope)
         return (
             (grad * slope).to(x.dtype),
-            by_scale.sum_to_size(scale.shape).to(scale.dtype),
+            _sum_to(by_scale, scale).to(scale.dtype),
             by_offset.sum_to_size(offset.shape).to(offset.dtype),
             None,
             None,
             None,
         )
+
+
+def _sum_to(x: Tensor, like: Tensor) -> Tensor:
+    """Return the sum in the shape of ``like``, as compiled code sums one step's gradient."""
+    if x.is_cpu and like.numel() == 1:
+        return x.sum(dtype=torch.float64).reshape(like.shape)
+    return x.sum_to_size(like.shape)
 
 
 def learned_scale_quantize(

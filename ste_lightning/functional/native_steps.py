@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 from types import ModuleType
@@ -56,21 +57,24 @@ class Step:
         share(lambda a, b: kernels.quantize(source, *self.numbers, target, a, b), x.numel(), _LEAST)
         return y
 
-    def differentiate(self, grad: Tensor, x: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients in ``x`` and, per element, in the step.
+    def differentiate(self, grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients in ``x`` and in the step, a number summed in float64.
 
-        ``grad`` and ``room``, contiguous like ``x``, must be the caller's own: the two results
-        overwrite them. Fresh memory would cost as much as the pass.
+        ``grad``, contiguous like ``x``, must be the caller's own: the gradient in ``x`` overwrites
+        it. Fresh memory would cost as much as the pass.
         """
         kernels = _kernels()
         assert kernels is not None
-        arrays, out = (_flat(grad), _flat(x)), _flat(room)
-        share(
-            lambda a, b: kernels.differentiate(*arrays, *self.numbers, out, a, b),
-            x.numel(),
-            _LEAST,
-        )
-        return grad, room
+        sums: dict[int, float] = {}
+        given = (grad.data_ptr(), x.data_ptr(), *self.numbers)
+
+        def part(first: int, last: int) -> None:
+            total = ctypes.c_double()
+            kernels.differentiate(*given, ctypes.addressof(total), first, last)
+            sums[first] = total.value
+
+        share(part, x.numel(), _LEAST)
+        return grad, torch.tensor(sum(sums[first] for first in sorted(sums)), dtype=torch.float32)
 
 
 def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

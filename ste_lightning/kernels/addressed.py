@@ -11,7 +11,7 @@ import numba
 from numba import types
 
 __all__ = [
-    *("BYTES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
+    *("BYTES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
     *("addressed", "carray", "on_demand"),
 ]
 
@@ -21,7 +21,7 @@ FLOAT, SIZE = types.float32, types.int64
 FLAG = SIZE  # 0 for no
 _pointer: Any = types.CPointer
 BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
-INTEGERS, SUMS = _pointer(types.int64), _pointer(types.int32)
+INTEGERS, SUMS, DOUBLES = (_pointer(kind) for kind in (types.int64, types.int32, types.float64))
 _IN_C: dict[Any, Any] = {FLOAT: ctypes.c_float}  # the rest is as wide as an address
 
 
@@ -35,8 +35,9 @@ def addressed(
     is trusted with their sizes.
 
     Args:
-        arguments: ``BYTES``, ``FLOATS``, ``WORDS``, ``INTEGERS`` and ``SUMS`` for addresses of
-            uint8, float32, uint32, int64 and int32, ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
+        arguments: ``BYTES``, ``FLOATS``, ``DOUBLES``, ``WORDS``, ``INTEGERS`` and ``SUMS`` for
+            addresses of uint8, float32, float64, uint32, int64 and int32; ``SIZE``, ``FLOAT`` and
+            ``FLAG`` for numbers.
         returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
     signature = returns(*arguments)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.addressed import BYTES, FLOAT, FLOATS, SIZE, addressed, carray
+from ste_lightning.kernels.addressed import BYTES, DOUBLES, FLOAT, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.level_vectors import levels_32
+from ste_lightning.kernels.level_vectors import differentiate_32, levels_32
 
 __all__ = ["codes", "differentiate", "nearest", "quantize"]
 
@@ -45,17 +45,21 @@ def quantize(all_x, s, start, low, high, all_out, first, last):  # type: ignore[
         out[i] = nearest((x[i] - start) / s, low, high) * s + start
 
 
-@compiled
-def differentiate(all_grad, all_x, s, start, low, high, all_by_s, first, last):  # type: ignore[no-untyped-def]
-    """Multiply ``grad`` by dy/dx = 1[low < v < high], v = (x - start) / s; write it times dy/ds.
+@addressed(FLOATS, FLOATS, FLOAT, FLOAT, FLOAT, FLOAT, DOUBLES, SIZE, SIZE)
+def differentiate(grad_, x_, s, start, low, high, total_, first, last):  # type: ignore[no-untyped-def]
+    """Multiply ``grad`` by dy/dx = 1[low < v < high], v = (x - start) / s; sum it times dy/ds.
 
-    dy/ds = round(v) - v inside, ``low`` or ``high`` outside. The arrays must not overlap.
+    dy/ds = round(v) - v inside, ``low`` or ``high`` outside; the products are those of float32,
+    their sum is written to ``total``. ``grad`` and ``x`` must not overlap.
     """
-    grad, x, by_s = all_grad[first:last], all_x[first:last], all_by_s[first:last]
-    for i in range(len(x)):
-        v = (x[i] - start) / s
-        c = low if v < low else v
-        c = high if c > high else c
-        inside = np.float32(1) if (v > low) & (v < high) else np.float32(0)
-        by_s[i] = grad[i] * (((c + _ROUND) - _ROUND) - inside * c)
-        grad[i] *= inside
+    grad, x, total = carray(grad_, (last,)), carray(x_, (last,)), carray(total_, (1,))
+    sums = np.zeros(32, np.float64)
+    whole = first + (last - first) // 32 * 32
+    for i in range(first, whole, 32):
+        differentiate_32(grad, x, i, s, start, low, high, sums)
+    if whole < last:
+        part_of_grad, part_of_x = np.zeros(32, np.float32), np.zeros(32, np.float32)
+        part_of_grad[: last - whole], part_of_x[: last - whole] = grad[whole:], x[whole:]
+        differentiate_32(part_of_grad, part_of_x, 0, s, start, low, high, sums)
+        grad[whole:] = part_of_grad[: last - whole]
+    total[0] = sums.sum()

@@ -1,4 +1,4 @@
-"""Vector instructions that quantize floats with one step: 32 at a time, to a byte each."""
+"""Vector instructions of floats quantized with one step, 32 at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.compiling import emitted
-from ste_lightning.kernels.llvm import load, pointer_to, splat
+from ste_lightning.kernels.llvm import load, pointer_to, splat, store
 
-__all__ = ["levels_32", "sum_32"]
+__all__ = ["differentiate_32", "levels_32", "sum_32"]
 
 _I8, _I32, _F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
 _FLOATS, _BYTES = types.Array(types.float32, 1, "C"), types.Array(types.uint8, 1, "C")
 _ROUND = 12582912.0  # x + c - c rounds to the nearest integer, half to even, where |x| < 2^22
+_REALS = ir.VectorType(_F32, 32)
+
+
+def _clipped(builder: Any, v: Any, low: Any, high: Any) -> Any:
+    v = builder.select(builder.fcmp_ordered("<", v, low), low, v)
+    return builder.select(builder.fcmp_ordered("<", high, v), high, v)
+
+
+def _rounded(builder: Any, v: Any) -> Any:
+    c = splat(builder, ir.Constant(_F32, _ROUND), 32)
+    return builder.fsub(builder.fadd(v, c), c)
 
 
 @emitted
@@ -26,16 +37,13 @@ def levels_32(
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x_, start_, s_, low_, high_, zero_, out_, at_ = args
-        kinds, wide = signature.args, ir.VectorType(_F32, 32)
-        values = load(builder, pointer_to(context, builder, kinds[0], x_, start_), wide)
+        kinds = signature.args
+        values = load(builder, pointer_to(context, builder, kinds[0], x_, start_), _REALS)
         v = builder.fdiv(values, splat(builder, s_, 32))
         strange = builder.fcmp_unordered("uno", v, v)
-        least, most = splat(builder, low_, 32), splat(builder, high_, 32)
-        v = builder.select(builder.fcmp_ordered("<", v, least), least, v)
-        v = builder.select(builder.fcmp_ordered("<", most, v), most, v)
-        c = splat(builder, ir.Constant(_F32, _ROUND), 32)
-        v = builder.fsub(builder.fadd(v, c), c)
-        v = builder.fptosi(builder.fsub(v, splat(builder, zero_, 32)), ir.VectorType(_I32, 32))
+        v = _clipped(builder, v, splat(builder, low_, 32), splat(builder, high_, 32))
+        v = builder.fsub(_rounded(builder, v), splat(builder, zero_, 32))
+        v = builder.fptosi(v, ir.VectorType(_I32, 32))
         target = builder.bitcast(
             pointer_to(context, builder, kinds[6], out_, at_),
             ir.VectorType(_I8, 32).as_pointer(),
@@ -64,3 +72,46 @@ def sum_32(typing: Any, octets: Any, start: Any) -> Any:
         return builder.sext(total, ir.IntType(64))
 
     return types.int64(_BYTES, types.int64), code
+
+
+@emitted
+def differentiate_32(
+    typing: Any,
+    grad: Any,
+    x: Any,
+    at: Any,
+    s: Any,
+    start: Any,
+    low: Any,
+    high: Any,
+    sums: Any,
+) -> Any:
+    """Multiply 32 of ``grad`` by dy/dx; add them times dy/ds to the 32 float64 ``sums``."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        grad_, x_, at_, s_, start_, low_, high_, sums_ = args
+        kinds = signature.args
+        place = pointer_to(context, builder, kinds[0], grad_, at_)
+        g = load(builder, place, _REALS)
+        v = load(builder, pointer_to(context, builder, kinds[1], x_, at_), _REALS)
+        v = builder.fdiv(builder.fsub(v, splat(builder, start_, 32)), splat(builder, s_, 32))
+        least, most = splat(builder, low_, 32), splat(builder, high_, 32)
+        inside = builder.and_(
+            builder.fcmp_ordered("<", least, v), builder.fcmp_ordered("<", v, most)
+        )
+        clipped = _clipped(builder, v, least, most)
+        part = builder.select(inside, clipped, ir.Constant(_REALS, None))
+        by_step = builder.fmul(g, builder.fsub(_rounded(builder, clipped), part))
+        one = ir.Constant(_REALS, [1.0] * 32)
+        slope = builder.select(inside, one, ir.Constant(_REALS, None))
+        store(builder, builder.fmul(g, slope), place, 4)
+        kind = ir.VectorType(ir.DoubleType(), 32)
+        total = pointer_to(context, builder, kinds[7], sums_, ir.Constant(ir.IntType(64), 0))
+        added = builder.fadd(load(builder, total, kind, 8), builder.fpext(by_step, kind))
+        store(builder, added, total, 8)
+        return context.get_dummy_value()
+
+    number, doubles = types.float32, types.Array(types.float64, 1, "C")
+    return types.none(
+        *(_FLOATS, _FLOATS, types.int64, number, number, number, number, doubles)
+    ), code

@@ -1,0 +1,217 @@
+"""Forward products of integer levels equal the products of the quantized floats."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ste_lightning.deploy import pack
+from ste_lightning.functional import counted, learned_product, level_product
+from ste_lightning.functional.native_steps import Step, native_step
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
+from ste_lightning.layers import QuantConv2d, QuantLinear
+
+pytest.importorskip("numba")
+
+
+def always(*_: int) -> bool:
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _small_products_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(level_product, "counting_pays", always)
+
+
+def step_of(x: Tensor, scale: float, low: int, high: int) -> Step:
+    step = native_step(x, torch.tensor(scale), None, low, high, 1e-8)
+    assert step is not None
+    return step
+
+
+def levels(x: Tensor, step: Step) -> Tensor:
+    scale = torch.tensor(step.step, dtype=torch.float32)
+    return (x / scale).clamp(step.low, step.high).round().double()
+
+
+RANGES = st.sampled_from([(-2, 1), (-8, 7), (-7, 7), (0, 15), (0, 3), (-128, 127), (0, 255)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.data(),
+    RANGES,
+    RANGES.filter(lambda ends: ends[1] < 128),
+    st.integers(1, 70),
+    st.integers(1, 150),
+    st.integers(1, 80),
+)
+def test_linear_sums_are_exact(
+    data: st.DataObject,
+    of_inputs: tuple[int, int],
+    of_weights: tuple[int, int],
+    rows: int,
+    channels: int,
+    outputs: int,
+) -> None:
+    torch.manual_seed(data.draw(st.integers(0, 999)))
+    x, w = 3 * torch.randn(rows, channels), 2 * torch.randn(outputs, channels)
+    inputs, weights = step_of(x, 0.25, *of_inputs), step_of(w, 0.125, *of_weights)
+    y = level_product.level_product(x, w, inputs, weights, None, None)
+    exact = levels(x, inputs) @ levels(w, weights).T / 32
+    assert y is not None
+    assert torch.equal(y, exact.float())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.data(),
+    st.sampled_from([(-8, 7), (0, 3), (0, 255)]),
+    st.sampled_from([1, 2, 3]),
+    st.integers(1, 2),
+)
+def test_convolutions_of_every_geometry(
+    data: st.DataObject, of_inputs: tuple[int, int], groups: int, dims: int
+) -> None:
+    torch.manual_seed(data.draw(st.integers(0, 999)))
+    small = st.integers(1, 3)
+    kernel, stride, dilation = (tuple(data.draw(small) for _ in range(dims)) for _ in range(3))
+    padding = tuple(data.draw(st.integers(0, 2)) for _ in range(dims))
+    channels, outputs = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 40))
+    x = 3 * torch.randn(data.draw(small), groups * channels, *[9] * dims)
+    w = torch.randn(groups * outputs, channels, *kernel)
+    inputs, weights = step_of(x, 0.25, *of_inputs), step_of(w, 0.125, -8, 7)
+    g = ConvolutionGeometry(stride, padding, dilation, groups)
+    y = level_product.level_product(x, w, inputs, weights, None, g)
+    convolve: Any = (F.conv1d, F.conv2d)[dims - 1]
+    exact = convolve(
+        *(levels(x, inputs), levels(w, weights)), None, stride, padding, dilation, groups
+    )
+    assert y is not None
+    assert y.is_contiguous()
+    assert torch.equal(y, (exact / 32).float())
+
+
+@pytest.mark.parametrize("operand", ["x", "weight", "last x", "last weight"])
+def test_what_is_no_number_is_left_to_floats(operand: str) -> None:
+    x, w = torch.randn(6, 37), torch.randn(9, 37)
+    target = x if operand.endswith("x") else w
+    target[(-1, -1) if "last" in operand else (2, 3)] = math.nan
+    product = level_product.level_product(
+        x, w, step_of(x, 0.1, -8, 7), step_of(w, 0.1, -8, 7), None, None
+    )
+    assert product is None
+
+
+def test_infinities_are_clipped() -> None:
+    x, w = torch.full((3, 40), math.inf), torch.full((5, 40), -math.inf)
+    y = level_product.level_product(
+        x, w, step_of(x, 0.5, -8, 7), step_of(w, 0.5, -8, 7), torch.ones(5), None
+    )
+    assert y is not None
+    assert torch.equal(y, torch.full((3, 5), 40 * 7 * -8 / 4 + 1))
+
+
+@pytest.mark.parametrize(
+    ("of_inputs", "of_weights", "length"),
+    [((0, 511), (-8, 7), 20), ((-8, 7), (0, 255), 20), ((0, 255), (-128, 127), 1 << 16)],
+)
+def test_levels_and_sums_beyond_the_kernels_are_left_to_floats(
+    of_inputs: tuple[int, int], of_weights: tuple[int, int], length: int
+) -> None:
+    x, w = torch.randn(2, length), torch.randn(3, length)
+    steps = step_of(x, 0.1, *of_inputs), step_of(w, 0.1, *of_weights)
+    assert level_product.level_product(x, w, *steps, None, None) is None
+
+
+FOUR: dict[str, Any] = {"map": "lsq", "bits": 4}
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    unsigned = {**FOUR, "signed": False}
+    return nn.Sequential(
+        QuantConv2d(3, 16, 3, padding=1, weight_quantizer=FOUR, input_quantizer=None),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        QuantConv2d(16, 20, 3, 2, 1, weight_quantizer=FOUR, input_quantizer=unsigned),
+        nn.BatchNorm2d(20),
+        nn.Flatten(),
+        QuantLinear(20 * 9, 10, weight_quantizer=FOUR, input_quantizer=FOUR),
+    )
+
+
+def test_gradients_are_those_of_the_float_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = QuantConv2d(8, 40, 3, padding=1, weight_quantizer=FOUR, input_quantizer=FOUR)
+    x, upstream = torch.randn(4, 8, 7, 7), torch.randn(4, 40, 7, 7)
+    layer(x)
+    found = []
+    for summed in (True, False):
+        if not summed:
+            monkeypatch.setattr(learned_product, "level_product", lambda *_: None)
+        leaf = x.clone().requires_grad_()
+        y = layer(leaf)
+        found.append((y, torch.autograd.grad(y, [leaf, *layer.parameters()], upstream)))
+    (y, grads), (expected, expected_grads) = found
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(y, expected)  # two different products
+    for ours, other in zip(grads, expected_grads, strict=True):
+        assert torch.equal(ours, other)
+
+
+def test_training_follows_the_float_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.randn(32, 3, 6, 6), torch.randint(10, (32,))
+    curves = []
+    for summed in (True, False):
+        if not summed:
+            monkeypatch.setattr(learned_product, "level_product", lambda *_: None)
+        net = network()
+        optimizer, curve = torch.optim.SGD(net.parameters(), 0.05), []
+        for _ in range(200):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            curve.append(loss.item())
+        curves.append(torch.tensor(curve))
+    assert curves[0][-1] < 0.1 * curves[0][0]
+    torch.testing.assert_close(curves[0][:20], curves[1][:20], rtol=1e-3, atol=1e-4)
+    assert abs(curves[0] - curves[1]).mean() < 0.02
+
+
+def test_a_layer_in_training_computes_what_its_packed_layer_does() -> None:
+    layer = QuantLinear(300, 90, weight_quantizer=FOUR, input_quantizer=FOUR)
+    x = torch.randn(64, 300)
+    net = nn.Sequential(layer)
+    net(x)
+    packed = pack(net.eval())
+    assert torch.equal(net(x), packed(x))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_share_large_layers(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x, w = torch.randn(400, 1100), torch.randn(1001, 1100)
+        inputs, weights = step_of(x, 0.25, -8, 7), step_of(w, 0.125, -8, 7)
+        y = level_product.level_product(x, w, inputs, weights, None, None)
+    finally:
+        torch.set_num_threads(before)
+    exact = levels(x, inputs) @ levels(w, weights).T / 32
+    assert y is not None
+    assert torch.equal(y, exact.float())
+
+
+def test_small_products_stay_with_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(level_product, "counting_pays", counted.counting_pays)
+    x, w = torch.randn(4, 16), torch.randn(8, 16)
+    steps = step_of(x, 0.25, -8, 7), step_of(w, 0.125, -8, 7)
+    assert level_product.level_product(x, w, *steps, None, None) is None
