@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional.learned_scale import SMALLEST
-from ste_lightning.functional.level_product import level_product
+from ste_lightning.functional.level_product import codes_of_levels, level_product, levels_pay
+from ste_lightning.functional.native_grids import InputGrid
 from ste_lightning.functional.native_steps import Step, native_step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
@@ -42,8 +44,8 @@ class _Learned(torch.autograd.Function):
     ) -> Tensor:
         ctx.product, ctx.steps = product, (input_step, weight_step)
         ctx.save_for_backward(x, weight, input_scale, weight_scale)
-        if input_step is not None:
-            y = level_product(x, weight, input_step, weight_step, bias, product.geometry)
+        if input_step is not None and levels_pay(x, weight, product.geometry):
+            y = _summed(x, weight, bias, input_step, weight_step, product.geometry)
             if y is not None:
                 return y
         values = x if input_step is None else input_step.quantize(x)
@@ -68,6 +70,26 @@ class _Learned(torch.autograd.Function):
             in_weight, by_step = weight_step.differentiate(in_weight.contiguous(), weight)
             in_weight_scale = by_step.view(weight_scale.shape)
         return in_x, in_weight, in_input_scale, in_weight_scale, in_bias, None, None, None
+
+
+def _summed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: Step,
+    weights: Step,
+    geometry: ConvolutionGeometry | None,
+) -> Tensor | None:
+    kind = codes_of_levels(inputs.low, inputs.high)
+    if kind is None:
+        return None
+    grid = InputGrid(inputs.step, 0.0, inputs.low, inputs.high)
+    found = grid.codes(x, masked=False)
+    if found is None:
+        return None
+    steps = np.full(len(weight), weights.step, np.float32)
+    scale, levels = steps * np.float32(inputs.step), (weights.low, weights.high)
+    return level_product(found[0], kind, weight, steps, levels, scale, bias, geometry)
 
 
 def learned_product(

@@ -1,4 +1,4 @@
-"""Forward products of operands with learned steps, as sums of integers by compiled code.
+"""Forward products of operands on uniform grids, as sums of integers by compiled code.
 
 The sums are exact, and those of the packed network that is made of the layer.
 """
@@ -7,71 +7,94 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.counted import counting_pays
-from ste_lightning.functional.native_steps import Step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.functional.planar_product import convolve_planar
 from ste_lightning.kernels import Codes, Geometry, default_format, linear
 
-__all__ = ["level_product"]
+__all__ = ["codes_of_levels", "level_product", "levels_pay"]
+
+Levels = tuple[float, float]
+
+
+def codes_of_levels(low: float, high: float, zero: float = 0.0) -> Codes | None:
+    """Return the codes of the integers ``low - zero`` to ``high - zero``.
+
+    ``None`` if they are no integers, or more than a byte has values.
+    """
+    integers = low == int(low) and high == int(high) and zero == int(zero)
+    count = int(high - low) + 1
+    if not integers or not 2 <= count <= 256:
+        return None
+    return Codes((count - 1).bit_length(), 1, int(low - zero))
+
+
+def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) -> bool:
+    """Return whether :func:`level_product` is faster than a product of floats."""
+    groups = 1 if geometry is None else geometry.groups
+    rows = x.numel() // max(x.shape[-1] if geometry is None else x.shape[1], 1)
+    rows //= 1 if geometry is None else math.prod(geometry.stride)
+    pays = counting_pays(rows, math.prod(weight.shape[1:]), len(weight) // groups)
+    return pays and default_format() != "torch"
 
 
 def level_product(
-    x: Tensor,
+    given: Tensor,
+    codes: Codes,
     weight: Tensor,
-    inputs: Step,
-    weights: Step,
+    steps: NDArray[np.float32],
+    levels: Levels,
+    scale: NDArray[np.float32],
     bias: Tensor | None,
     geometry: ConvolutionGeometry | None,
 ) -> Tensor | None:
-    """Return ``s_x s_W (round(clip(x / s_x)) * round(clip(W / s_W))) + bias``.
+    """Return ``scale (X * round(clip(W / s, low, high))) + bias``.
 
     Args:
-        x, weight, bias, geometry: as of
-            :func:`~ste_lightning.functional.learned_product.learned_product`.
-        inputs, weights: their steps, which start at 0.
+        given: uint8, the codes of X; (*, in), or (N, C, *size) for a convolution.
+        codes: what they stand for.
+        weight: latent weights, float32, on the CPU.
+        steps: s, per output.
+        levels: low and high.
+        scale: per output.
+        bias: per output, or ``None``.
+        geometry: of a convolution; ``None`` for a linear layer.
 
     Returns:
-        The product in float32, or ``None`` where it does not pay, where bytes cannot hold the
-        levels or 32 bits their sums, and where an operand is not a number.
+        The product in float32, or ``None`` where bytes cannot hold the levels or 32 bits their
+        sums, and where a weight is not a number.
     """
-    groups = 1 if geometry is None else geometry.groups
-    channels, outputs = math.prod(weight.shape[1:]), len(weight) // groups
-    rows = x.numel() // max(x.shape[-1] if geometry is None else x.shape[1], 1)
-    positions = rows if geometry is None else rows // math.prod(geometry.stride)
-    if not counting_pays(positions, channels, outputs) or default_format() == "torch":
-        return None
-    from ste_lightning.kernels.latent_levels import codes_of_levels, prepare_levels
-
-    codes = codes_of_levels(inputs.low, inputs.high)
     padded = geometry is not None and geometry.pad_value != 0  # with no multiple of the step
-    if codes is None or padded or not _fits(codes, weights, channels):
+    if padded or not _fits(codes, levels, math.prod(weight.shape[1:])):
         return None
-    given = inputs.codes(x)
-    if given is None:
-        return None
+    from ste_lightning.kernels.latent_levels import prepare_levels
+
     prepared = prepare_levels(
-        *(weight, weights.step, (weights.low, weights.high), codes),
-        scale=inputs.step * weights.step,
+        *(weight, steps, levels, codes),
+        scale=scale,
         shift=bias,
-        groups=groups,
+        groups=1 if geometry is None else geometry.groups,
         pad_value=None if geometry is None else 0.0,
     )
     if prepared is None:
         return None
     if geometry is None:
-        return linear(given.view(rows, channels), prepared).view(*x.shape[:-1], outputs)
+        rows = given.view(-1, given.shape[-1])
+        return linear(rows, prepared).view(*given.shape[:-1], len(weight))
     padding = tuple((p, p) for p in geometry.padding)
     where = Geometry(tuple(weight.shape[2:]), geometry.stride, padding, geometry.dilation)
     return convolve_planar(given, prepared, where)
 
 
-def _fits(inputs: Codes, weights: Step, length: int) -> bool:
+def _fits(inputs: Codes, levels: Levels, length: int) -> bool:
     """Return whether signed bytes hold the weights, and 32 bits twice every sum."""
-    if not -128 <= weights.low <= 0 <= weights.high <= 127:
+    low, high = levels
+    if codes_of_levels(low, high) is None or not -128 <= low <= 0 <= high <= 127:
         return False
     largest = max(abs(inputs.offset), abs(inputs.offset + 2**inputs.bits - 1), 2**inputs.bits)
-    most: float = 2 * length * largest * max(-weights.low, weights.high, 1)
+    most: float = 2 * length * largest * max(-low, high, 1)
     return most < 2**31

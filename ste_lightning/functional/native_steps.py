@@ -35,19 +35,6 @@ class Step:
         self.step, self.low, self.high = step, low, high
         self.numbers = tuple(np.float32(value) for value in (step, start, low, high))
 
-    def codes(self, x: Tensor) -> Tensor | None:
-        """Return round(clip(x / step, low, high)) - low as uint8; ``None`` if one is NaN.
-
-        Args:
-            x: contiguous; the step must start at 0 and have at most 256 levels.
-        """
-        kernels = _kernels()
-        assert kernels is not None
-        y, strange = torch.empty(x.shape, dtype=torch.uint8), []
-        numbers = (x.data_ptr(), self.step, self.low, self.high, y.data_ptr())
-        share(lambda a, b: strange.append(kernels.codes(*numbers, a, b)), x.numel(), _LEAST)
-        return None if any(strange) else y
-
     def quantize(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the nearest grid values, in ``out`` (contiguous, like ``x``) if given."""
         kernels = _kernels()

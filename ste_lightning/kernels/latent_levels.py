@@ -21,37 +21,30 @@ from ste_lightning.kernels.stored import fitting
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["codes_of_levels", "prepare_levels"]
+__all__ = ["prepare_levels"]
 
 _LEAST = 1 << 18  # weights worth a thread of their own
 _MOST = 1 << 26  # bytes of panels that a thread keeps
 
 
-def codes_of_levels(low: float, high: float) -> Codes | None:
-    """Return the codes of the integers from ``low`` to ``high``; ``None`` if a byte cannot."""
-    count = int(high - low) + 1
-    if not 2 <= count <= 256 or low != int(low) or high != int(high):
-        return None
-    return Codes((count - 1).bit_length(), 1, int(low))
-
-
 @addressed(
-    *(FLOATS, FLOAT, FLOAT, FLOAT, SIZE, SIZE, SIZE, SIZE, SIZE, BYTES, INTEGERS, SIZE, SIZE),
+    *(FLOATS, FLOATS, FLOAT, FLOAT, SIZE, SIZE, SIZE, SIZE, SIZE, BYTES, INTEGERS, SIZE, SIZE),
     returns=SIZE,
 )
 def lay_out_levels(  # type: ignore[no-untyped-def]
-    w_, s, low, high, outputs, taps, channels, units, size, out_, sums_, first, last
+    w_, steps_, low, high, outputs, taps, channels, units, size, out_, sums_, first, last
 ):
     """Write eights of outputs, ``first`` to ``last``, to their panels, and their sums per tap.
 
-    Eights begin anew in every group. Args: ``outputs`` of a group; ``units`` of a tap, of
-    ``size`` channels (2 or 4).
+    Eights begin anew in every group. Args: ``steps`` of all outputs; ``outputs`` of a group;
+    ``units`` of a tap, of ``size`` channels (2 or 4).
 
     Returns whether some weights are not numbers.
     """
     eights = (outputs + 7) // 8
     end = (last // eights * outputs + last % eights * 8) * taps
     w, sums = carray(w_, (end * channels,)), carray(sums_, (end,))
+    steps = carray(steps_, (end // max(taps, 1),))
     panel = 16 * taps * units  # units of sixteen outputs
     group = (outputs + 31) // 32 * 2 * panel
     out = carray(out_, (((last - 1) // eights + 1) * group * size,))
@@ -59,7 +52,7 @@ def lay_out_levels(  # type: ignore[no-untyped-def]
     whole, pitch = channels // 32 * 32, (units * size + 31) // 32 * 32
     part, rows = np.zeros(32, np.float32), np.zeros(8 * pitch, np.uint8)
     rows_of_fours, rows_of_twos = rows.view(np.int32), rows.view(np.int16)
-    zero, strange = np.float32(0), 0
+    zero, strange = np.float32(0), np.uint64(0)
     for eight in range(first, last):
         lane = eight % eights * 8
         o = eight // eights * outputs + lane
@@ -67,13 +60,17 @@ def lay_out_levels(  # type: ignore[no-untyped-def]
         for t in range(taps):
             for r in range(min(8, outputs - lane)):
                 source, row = ((o + r) * taps + t) * channels, r * pitch
-                total = 0
+                total, s = 0, steps[o + r]
                 for c in range(0, whole, 32):
-                    strange |= levels_32(w, source + c, s, low, high, zero, rows, row + c)
+                    strange |= levels_32(
+                        *(w, source + c, s, zero, low, high, low, high, zero, rows, row + c)
+                    )
                     total += sum_32(rows, row + c)
                 if whole < channels:
                     part[: channels - whole] = w[source + whole : source + channels]
-                    strange |= levels_32(part, 0, s, low, high, zero, rows, row + whole)
+                    strange |= levels_32(
+                        *(part, 0, s, zero, low, high, low, high, zero, rows, row + whole)
+                    )
                     total += sum_32(rows, row + whole)
                 sums[(o + r) * taps + t] = total
             for u in range(units):
@@ -83,7 +80,7 @@ def lay_out_levels(  # type: ignore[no-untyped-def]
                     else:
                         twos[at + r] = rows_of_twos[r * (pitch // 2) + u]
                 at += 16
-    return strange
+    return strange >> np.uint64(32) != 0
 
 
 class _Room(threading.local):
@@ -106,11 +103,11 @@ _room = _Room()
 
 def prepare_levels(
     weight: Tensor,
-    step: float,
+    steps: NDArray[np.float32],
     levels: tuple[float, float],
     inputs: Codes,
     *,
-    scale: float,
+    scale: NDArray[np.float32],
     shift: Tensor | None,
     groups: int = 1,
     pad_value: float | None = None,
@@ -121,17 +118,17 @@ def prepare_levels(
 
     Args:
         weight: latent weights (outputs, channels per group, *kernel), float32, on the CPU.
-        step: s.
+        steps: s per output.
         levels: the lowest, at most 0, and the highest, at least 0; signed bytes must hold them.
         inputs: the codes of the inputs that will come.
-        scale, shift: of the integer product; the shift per output, default 0.
+        scale, shift: of the integer product, per output; the shift's default is 0.
         groups, pad_value: as in :func:`~ste_lightning.kernels.prepare`.
 
     Returns:
         Weights in the format ``digits`` or ``wide_digits``; ``None`` if one is not a number.
     """
-    kind = codes_of_levels(*levels)
-    assert kind is not None
+    low, high = levels
+    kind = Codes(int(high - low).bit_length(), 1, int(low))
     all_outputs, channels = weight.shape[:2]
     taps = math.prod(weight.shape[2:])
     empty = _empty(inputs, kind, groups, all_outputs // groups, taps, channels)
@@ -144,10 +141,11 @@ def prepare_levels(
     rows = rows.contiguous()
     where = (empty.outputs, taps, channels, units, layout.unit)
     source, to, totals = rows.data_ptr(), panels.ctypes.data, sums.ctypes.data
+    each = steps.ctypes.data
     strange: list[int] = []
 
     def part(first: int, last: int) -> None:
-        strange.append(lay_out_levels(source, step, *levels, *where, to, totals, first, last))
+        strange.append(lay_out_levels(source, each, *levels, *where, to, totals, first, last))
 
     eights = groups * -(-empty.outputs // 8)
     share(part, eights, 1 + _LEAST // max(8 * taps * channels, 1))
@@ -164,7 +162,7 @@ def prepare_levels(
             inputs, bytes_, taps * channels, sums.sum(axis=1), from_codes=True
         ),
         padding=padding,
-        scale=np.full(all_outputs, scale, np.float32),
+        scale=scale,
         shift=empty.shift if shift is None else shift.detach().numpy(),
         cache={},
     )

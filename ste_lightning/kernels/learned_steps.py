@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.addressed import BYTES, DOUBLES, FLOAT, FLOATS, SIZE, addressed, carray
+from ste_lightning.kernels.addressed import DOUBLES, FLOAT, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.level_vectors import differentiate_32, levels_32
+from ste_lightning.kernels.level_vectors import differentiate_32
 
-__all__ = ["codes", "differentiate", "nearest", "quantize"]
+__all__ = ["differentiate", "nearest", "quantize"]
 
 # x + c - c rounds to the nearest integer, half to even, as long as |x| < 2^22
 _ROUND = np.float32(12582912)
@@ -20,21 +20,6 @@ def nearest(v, low, high):  # type: ignore[no-untyped-def]
     v = low if v < low else v
     v = high if v > high else v
     return (v + _ROUND) - _ROUND
-
-
-@addressed(FLOATS, FLOAT, FLOAT, FLOAT, BYTES, SIZE, SIZE, returns=SIZE)
-def codes(x_, s, low, high, out_, first, last):  # type: ignore[no-untyped-def]
-    """Write round(clip(x / s, low, high)) - low; return whether some are not numbers."""
-    x, out = carray(x_, (last,)), carray(out_, (last,))
-    whole = first + (last - first) // 32 * 32
-    strange = 0
-    for i in range(first, whole, 32):
-        strange |= levels_32(x, i, s, low, high, low, out, i)
-    for i in range(whole, last):
-        v = x[i] / s
-        strange |= v != v
-        out[i] = np.uint8(np.int32(nearest(v, low, high) - low))
-    return strange
 
 
 @compiled

@@ -13,7 +13,7 @@ from ste_lightning.kernels.llvm import load, pointer_to, splat, store
 
 __all__ = ["differentiate_32", "levels_32", "sum_32"]
 
-_I8, _I32, _F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
+_I8, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FLOATS, _BYTES = types.Array(types.float32, 1, "C"), types.Array(types.uint8, 1, "C")
 _ROUND = 12582912.0  # x + c - c rounds to the nearest integer, half to even, where |x| < 2^22
 _REALS = ir.VectorType(_F32, 32)
@@ -31,28 +31,50 @@ def _rounded(builder: Any, v: Any) -> Any:
 
 @emitted
 def levels_32(
-    typing: Any, x: Any, start: Any, s: Any, low: Any, high: Any, zero: Any, out: Any, at: Any
+    typing: Any,
+    x: Any,
+    at: Any,
+    s: Any,
+    z: Any,
+    low: Any,
+    high: Any,
+    least: Any,
+    most: Any,
+    origin: Any,
+    out: Any,
+    to: Any,
 ) -> Any:
-    """Write the bytes round(clip(x / s, low, high)) - zero; return the bits of not-a-numbers."""
+    """Write the bytes round(clip(v, low, high)) - origin, v = x / s + z.
+
+    Returns, in its lower half, the bits of least <= v <= most, in its upper those of NaN.
+    """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x_, start_, s_, low_, high_, zero_, out_, at_ = args
+        x_, at_, s_, z_, low_, high_, least_, most_, origin_, out_, to_ = args
         kinds = signature.args
-        values = load(builder, pointer_to(context, builder, kinds[0], x_, start_), _REALS)
+        values = load(builder, pointer_to(context, builder, kinds[0], x_, at_), _REALS)
         v = builder.fdiv(values, splat(builder, s_, 32))
+        v = builder.fadd(v, splat(builder, z_, 32))
         strange = builder.fcmp_unordered("uno", v, v)
+        inside = builder.and_(
+            builder.fcmp_ordered("<=", splat(builder, least_, 32), v),
+            builder.fcmp_ordered("<=", v, splat(builder, most_, 32)),
+        )
         v = _clipped(builder, v, splat(builder, low_, 32), splat(builder, high_, 32))
-        v = builder.fsub(_rounded(builder, v), splat(builder, zero_, 32))
+        v = builder.fsub(_rounded(builder, v), splat(builder, origin_, 32))
         v = builder.fptosi(v, ir.VectorType(_I32, 32))
         target = builder.bitcast(
-            pointer_to(context, builder, kinds[6], out_, at_),
+            pointer_to(context, builder, kinds[9], out_, to_),
             ir.VectorType(_I8, 32).as_pointer(),
         )
         builder.store(builder.trunc(v, ir.VectorType(_I8, 32)), target).align = 1
-        return builder.bitcast(strange, _I32)
+        lower, upper = (
+            builder.zext(builder.bitcast(bits, _I32), _I64) for bits in (inside, strange)
+        )
+        return builder.or_(lower, builder.shl(upper, ir.Constant(_I64, 32)))
 
     index, number = types.int64, types.float32
-    return types.uint32(_FLOATS, index, number, number, number, number, _BYTES, index), code
+    return types.uint64(_FLOATS, index, *[number] * 7, _BYTES, index), code
 
 
 @emitted
@@ -69,7 +91,7 @@ def sum_32(typing: Any, octets: Any, start: Any) -> Any:
         reduce = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
         total = builder.call(reduce, [builder.zext(moved, wide)])
         total = builder.sub(total, ir.Constant(_I32, 32 * 128))
-        return builder.sext(total, ir.IntType(64))
+        return builder.sext(total, _I64)
 
     return types.int64(_BYTES, types.int64), code
 
@@ -106,7 +128,7 @@ def differentiate_32(
         slope = builder.select(inside, one, ir.Constant(_REALS, None))
         store(builder, builder.fmul(g, slope), place, 4)
         kind = ir.VectorType(ir.DoubleType(), 32)
-        total = pointer_to(context, builder, kinds[7], sums_, ir.Constant(ir.IntType(64), 0))
+        total = pointer_to(context, builder, kinds[7], sums_, ir.Constant(_I64, 0))
         added = builder.fadd(load(builder, total, kind, 8), builder.fpext(by_step, kind))
         store(builder, added, total, 8)
         return context.get_dummy_value()

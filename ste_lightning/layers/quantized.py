@@ -18,6 +18,7 @@ from ste_lightning.functional.one_bit_operators import (
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.layers.learned import learned_layer_product
 from ste_lightning.layers.one_bit import compiles_one_bit, one_bit_specification
+from ste_lightning.layers.uniform import uniform_layer_product
 from ste_lightning.quantizers import QuantizerSpec, Sign, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
@@ -136,7 +137,8 @@ class QuantizedLayer(nn.Module):
         """Return the layer's output by a product that keeps less than the plain composition.
 
         For sign weights with sign, step or float inputs that is one bit per activation, for
-        learned steps (``lsq``) the float operands alone. ``None`` where the plain composition
+        learned steps (``lsq``) the float operands alone, for uniform grids codes and one bit.
+        ``None`` where the plain composition
         has to do it: for other quantizers, backward rules that must remember their input,
         quantizers with hooks, and inside export, vmap and autocast.
         """
@@ -160,7 +162,9 @@ class QuantizedLayer(nn.Module):
         if spec is None:
             if compiled:
                 return None
-            return learned_layer_product(x, weight, bias, weights, inputs, geometry)
+            operands = (x, weight, bias, weights, inputs, geometry)
+            y = learned_layer_product(*operands)
+            return uniform_layer_product(*operands) if y is None else y
         assert isinstance(weights, Sign)
         scale = None
         if weights.scale != "none":

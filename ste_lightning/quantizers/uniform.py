@@ -112,7 +112,7 @@ class Uniform(Quantizer):
             self.register_buffer("maximum", torch.zeros(()))
             self.register_buffer("initialized", torch.tensor(0))  # averaging cannot take a bool
 
-    def _levels(self) -> tuple[Tensor | float, Tensor | float]:
+    def ends(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the smallest and the largest level, before the zero point is subtracted."""
         if self.symmetric:
             high = 2 ** (self.bits - 1) - 1
@@ -122,7 +122,7 @@ class Uniform(Quantizer):
 
     def _grid(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor | float]:
         """Return the step and the zero point of the grid for data in [low, high]."""
-        _, last = self._levels()
+        _, last = self.ends()
         smallest = torch.finfo(low.dtype).tiny / torch.finfo(low.dtype).eps
         if self.symmetric:
             return (torch.maximum(high, -low) / last).clamp_min(smallest), 0.0
@@ -136,7 +136,7 @@ class Uniform(Quantizer):
         low, high = x.amin(dim=axes, keepdim=True), x.amax(dim=axes, keepdim=True)
         if self.range == "minmax":
             return low, high
-        first, last = self._levels()
+        first, last = self.ends()
 
         def quantize(shrinkage: float) -> Tensor:
             scale, zero = self._grid(low * shrinkage, high * shrinkage)
@@ -150,7 +150,7 @@ class Uniform(Quantizer):
             return (x.dim() - 1,)
         return reduced_axes(x, self.granularity, self.channel_dim)
 
-    def _grouped(self, x: Tensor) -> Tensor:
+    def grouped(self, x: Tensor) -> Tensor:
         """Return ``x``, its groups along a last axis where ranges are per group."""
         if self.group_size is None:
             return x
@@ -164,13 +164,18 @@ class Uniform(Quantizer):
         return rows.reshape(rows.shape[0], -1, self.group_size)
 
     def _ungrouped(self, groups: Tensor, x: Tensor) -> Tensor:
-        """Undo :meth:`_grouped`: give ``groups`` the layout of ``x``."""
+        """Undo :meth:`grouped`: give ``groups`` the layout of ``x``."""
         if self.group_size is None:
             return groups
         return groups.reshape(x.movedim(self.channel_dim, 0).shape).movedim(0, self.channel_dim)
 
     @torch.no_grad()
-    def _scale_and_zero(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+    def scale_and_zero(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return the step and the zero point for ``x``, which a running range sees in training.
+
+        Args:
+            x: at least float32, as :meth:`grouped` returns it.
+        """
         if self.binary:
             mean = x.abs().mean(dim=self._axes(x), keepdim=True)
             return mean.clamp_min(torch.finfo(x.dtype).tiny), 0.0
@@ -200,24 +205,24 @@ class Uniform(Quantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest grid values in the shape and dtype of ``x``."""
-        values = self._grouped(x)
-        scale, zero = self._scale_and_zero(widen(values))
+        values = self.grouped(x)
+        scale, zero = self.scale_and_zero(widen(values))
         if self.binary:
             y = (SF.sign(widen(values) / scale, self.rule) * scale).to(x.dtype)
         else:
-            low, high = self._levels()
+            low, high = self.ends()
             y = SF.fake_quantize(values, scale, zero, low, high, self.rule, self._noise(values))
         return self._ungrouped(y, x)
 
     @torch.no_grad()
     def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the levels less the zero point, and the step."""
-        values = widen(self._grouped(x))
-        scale, zero = self._scale_and_zero(values)
+        values = widen(self.grouped(x))
+        scale, zero = self.scale_and_zero(values)
         if self.binary:
             levels = SF.hard_sign(values)
         else:
-            low, high = self._levels()
+            low, high = self.ends()
             levels = (values / scale + zero).round().clamp_min(low).clamp_max(high) - zero
         if self.group_size is not None:
             scale = self._ungrouped(scale.expand_as(values), x)

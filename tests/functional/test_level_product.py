@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,31 +15,43 @@ from torch.nn import functional as F
 
 from ste_lightning.deploy import pack
 from ste_lightning.functional import counted, learned_product, level_product
-from ste_lightning.functional.native_steps import Step, native_step
+from ste_lightning.functional.native_grids import InputGrid
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 pytest.importorskip("numba")
 
 
-def always(*_: int) -> bool:
-    return True
-
-
 @pytest.fixture(autouse=True)
 def _small_products_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level_product, "counting_pays", always)
+    monkeypatch.setattr(level_product, "counting_pays", lambda *_: True)
 
 
-def step_of(x: Tensor, scale: float, low: int, high: int) -> Step:
-    step = native_step(x, torch.tensor(scale), None, low, high, 1e-8)
-    assert step is not None
-    return step
+Ends = tuple[int, int]
 
 
-def levels(x: Tensor, step: Step) -> Tensor:
-    scale = torch.tensor(step.step, dtype=torch.float32)
-    return (x / scale).clamp(step.low, step.high).round().double()
+def product_of(
+    x: Tensor,
+    weight: Tensor,
+    of_inputs: Ends,
+    of_weights: Ends,
+    bias: Tensor | None = None,
+    geometry: ConvolutionGeometry | None = None,
+    zero: int = 0,
+) -> Tensor | None:
+    """Multiply levels of steps 1/4 and 1/8."""
+    found = InputGrid(0.25, zero, *of_inputs).codes(x, masked=False)
+    codes = level_product.codes_of_levels(*of_inputs, zero)
+    if found is None or codes is None:
+        return None
+    steps = np.full(len(weight), 0.125, np.float32)
+    return level_product.level_product(
+        found[0], codes, weight, steps, of_weights, steps / 4, bias, geometry
+    )
+
+
+def levels(x: Tensor, step: float, ends: Ends, zero: int = 0) -> Tensor:
+    return ((x / step + zero).clamp(*ends).round() - zero).double()
 
 
 RANGES = st.sampled_from([(-2, 1), (-8, 7), (-7, 7), (0, 15), (0, 3), (-128, 127), (0, 255)])
@@ -55,17 +68,17 @@ RANGES = st.sampled_from([(-2, 1), (-8, 7), (-7, 7), (0, 15), (0, 3), (-128, 127
 )
 def test_linear_sums_are_exact(
     data: st.DataObject,
-    of_inputs: tuple[int, int],
-    of_weights: tuple[int, int],
+    of_inputs: Ends,
+    of_weights: Ends,
     rows: int,
     channels: int,
     outputs: int,
 ) -> None:
     torch.manual_seed(data.draw(st.integers(0, 999)))
     x, w = 3 * torch.randn(rows, channels), 2 * torch.randn(outputs, channels)
-    inputs, weights = step_of(x, 0.25, *of_inputs), step_of(w, 0.125, *of_weights)
-    y = level_product.level_product(x, w, inputs, weights, None, None)
-    exact = levels(x, inputs) @ levels(w, weights).T / 32
+    zero = data.draw(st.integers(0, 9))
+    y = product_of(x, w, of_inputs, of_weights, zero=zero)
+    exact = levels(x, 0.25, of_inputs, zero) @ levels(w, 0.125, of_weights).T / 32
     assert y is not None
     assert torch.equal(y, exact.float())
 
@@ -78,7 +91,7 @@ def test_linear_sums_are_exact(
     st.integers(1, 2),
 )
 def test_convolutions_of_every_geometry(
-    data: st.DataObject, of_inputs: tuple[int, int], groups: int, dims: int
+    data: st.DataObject, of_inputs: Ends, groups: int, dims: int
 ) -> None:
     torch.manual_seed(data.draw(st.integers(0, 999)))
     small = st.integers(1, 3)
@@ -87,13 +100,12 @@ def test_convolutions_of_every_geometry(
     channels, outputs = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 40))
     x = 3 * torch.randn(data.draw(small), groups * channels, *[9] * dims)
     w = torch.randn(groups * outputs, channels, *kernel)
-    inputs, weights = step_of(x, 0.25, *of_inputs), step_of(w, 0.125, -8, 7)
-    g = ConvolutionGeometry(stride, padding, dilation, groups)
-    y = level_product.level_product(x, w, inputs, weights, None, g)
+    g, of_weights = ConvolutionGeometry(stride, padding, dilation, groups), (-8, 7)
+    zero = data.draw(st.integers(0, 9))
+    y = product_of(x, w, of_inputs, of_weights, None, g, zero)
+    quantized = levels(x, 0.25, of_inputs, zero), levels(w, 0.125, of_weights)
     convolve: Any = (F.conv1d, F.conv2d)[dims - 1]
-    exact = convolve(
-        *(levels(x, inputs), levels(w, weights)), None, stride, padding, dilation, groups
-    )
+    exact = convolve(*quantized, None, stride, padding, dilation, groups)
     assert y is not None
     assert y.is_contiguous()
     assert torch.equal(y, (exact / 32).float())
@@ -104,19 +116,14 @@ def test_what_is_no_number_is_left_to_floats(operand: str) -> None:
     x, w = torch.randn(6, 37), torch.randn(9, 37)
     target = x if operand.endswith("x") else w
     target[(-1, -1) if "last" in operand else (2, 3)] = math.nan
-    product = level_product.level_product(
-        x, w, step_of(x, 0.1, -8, 7), step_of(w, 0.1, -8, 7), None, None
-    )
-    assert product is None
+    assert product_of(x, w, (-8, 7), (-8, 7)) is None
 
 
 def test_infinities_are_clipped() -> None:
     x, w = torch.full((3, 40), math.inf), torch.full((5, 40), -math.inf)
-    y = level_product.level_product(
-        x, w, step_of(x, 0.5, -8, 7), step_of(w, 0.5, -8, 7), torch.ones(5), None
-    )
+    y = product_of(x, w, (-8, 7), (-8, 7), torch.ones(5))
     assert y is not None
-    assert torch.equal(y, torch.full((3, 5), 40 * 7 * -8 / 4 + 1))
+    assert torch.equal(y, torch.full((3, 5), 40 * 7 * -8 / 32 + 1))
 
 
 @pytest.mark.parametrize(
@@ -124,11 +131,10 @@ def test_infinities_are_clipped() -> None:
     [((0, 511), (-8, 7), 20), ((-8, 7), (0, 255), 20), ((0, 255), (-128, 127), 1 << 16)],
 )
 def test_levels_and_sums_beyond_the_kernels_are_left_to_floats(
-    of_inputs: tuple[int, int], of_weights: tuple[int, int], length: int
+    of_inputs: Ends, of_weights: Ends, length: int
 ) -> None:
     x, w = torch.randn(2, length), torch.randn(3, length)
-    steps = step_of(x, 0.1, *of_inputs), step_of(w, 0.1, *of_weights)
-    assert level_product.level_product(x, w, *steps, None, None) is None
+    assert product_of(x, w, of_inputs, of_weights) is None
 
 
 FOUR: dict[str, Any] = {"map": "lsq", "bits": 4}
@@ -201,17 +207,15 @@ def test_threads_share_large_layers(threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         x, w = torch.randn(400, 1100), torch.randn(1001, 1100)
-        inputs, weights = step_of(x, 0.25, -8, 7), step_of(w, 0.125, -8, 7)
-        y = level_product.level_product(x, w, inputs, weights, None, None)
+        y = product_of(x, w, (-8, 7), (-8, 7))
     finally:
         torch.set_num_threads(before)
-    exact = levels(x, inputs) @ levels(w, weights).T / 32
+    exact = levels(x, 0.25, (-8, 7)) @ levels(w, 0.125, (-8, 7)).T / 32
     assert y is not None
     assert torch.equal(y, exact.float())
 
 
-def test_small_products_stay_with_floats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level_product, "counting_pays", counted.counting_pays)
-    x, w = torch.randn(4, 16), torch.randn(8, 16)
-    steps = step_of(x, 0.25, -8, 7), step_of(w, 0.125, -8, 7)
-    assert level_product.level_product(x, w, *steps, None, None) is None
+def test_small_products_stay_with_floats() -> None:
+    assert not counted.counting_pays(4, 1024, 1024)
+    assert not counted.counting_pays(64, 16, 8)
+    assert counted.counting_pays(256, 1024, 1024)

@@ -1,0 +1,121 @@
+"""Products of operands on uniform grids that keep codes of the input for the backward pass.
+
+The input waits as its codes (four bits each where they are enough) and, if a gradient passes
+through it, one bit per element that says where. Quantized weights are made again. Gradients equal
+the plain composition's bit for bit; outputs do where floats are multiplied, and to rounding where
+integers are summed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ste_lightning.functional import bits as packed
+from ste_lightning.functional.level_product import codes_of_levels, level_product, levels_pay
+from ste_lightning.functional.native_grids import Coded, InputGrid, WeightGrid
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.rules.windows import Identity
+from ste_lightning.functional.scratch import scratch_like
+
+__all__ = ["uniform_product"]
+
+
+class _Uniform(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        codes: Tensor | None,
+        mask: Tensor | None,
+        inputs: InputGrid | None,
+        weights: WeightGrid,
+        product: OneBitProduct,
+    ) -> Tensor:
+        ctx.product, ctx.weights, ctx.coded = product, weights, None
+        kept, y = x, None
+        if codes is not None and inputs is not None:
+            ctx.coded = Coded(inputs, x.shape)
+            kept = ctx.coded.kept(codes)
+            y = _summed(codes, weight, bias, inputs, weights, product.geometry)
+        ctx.save_for_backward(weight, kept, mask)
+        if y is not None:
+            return y
+        values = x if ctx.coded is None else ctx.coded.values(kept)
+        return product.multiply(values, weights.quantize(weight, scratch_like(weight)), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, kept, mask = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        values = kept if ctx.coded is None else ctx.coded.values(kept)
+        quantized = torch.empty_like(weight)  # the gradient's memory
+        if wanted[0]:
+            ctx.weights.quantize(weight, quantized)
+        in_x, in_weight, in_bias = ctx.product.differentiate(grad, values, quantized, wanted)
+        if in_x is not None and mask is not None:
+            in_x = packed.mask_gradient(in_x.contiguous(), mask, 0.0)
+        if in_weight is not None:
+            in_weight = ctx.weights.clip(in_weight.contiguous(), weight)
+        return in_x, in_weight, in_bias, None, None, None, None, None
+
+
+def _summed(
+    codes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: InputGrid,
+    weights: WeightGrid,
+    geometry: ConvolutionGeometry | None,
+) -> Tensor | None:
+    kind, outputs = codes_of_levels(inputs.low, inputs.high, inputs.zero), len(weight)
+    one_per_output = weights.symmetric and weights.steps.numel() in (1, outputs)
+    if kind is None or not one_per_output or not levels_pay(codes, weight, geometry):
+        return None
+    steps = weights.steps.expand(outputs).contiguous().numpy()
+    scale = steps * np.float32(inputs.step)
+    levels = weights.low, weights.high
+    return level_product(codes, kind, weight, steps, levels, scale, bias, geometry)
+
+
+def uniform_product(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: InputGrid | None,
+    weights: WeightGrid,
+    geometry: ConvolutionGeometry | None = None,
+) -> Tensor | None:
+    """Return ``q(x) * q(W) + bias`` with ``q(v) = s (clip(round(v / s + z), low, high) - z)``.
+
+    Args:
+        x: input, float32 on the CPU; (*, in), or (N, C, *size) for a convolution.
+        weight: latent weights, contiguous.
+        bias: per output, or ``None``.
+        inputs: the input's grid, ``None`` for float inputs.
+        weights: the weights' grids; all are constants of the backward pass.
+        geometry: of a convolution; ``None`` for a linear layer.
+
+    Returns:
+        The product, or ``None`` for an input that is not a number. It can be differentiated once,
+        by the identity rule inside the grids' ends.
+    """
+    codes = mask = None
+    if inputs is not None:
+        x = x.contiguous()
+        found = inputs.codes(x.detach(), masked=x.requires_grad and torch.is_grad_enabled())
+        if found is None:
+            return None
+        codes, mask = found
+    product = OneBitProduct(None, None, Identity(), geometry)
+    y: Tensor = _Uniform.apply(  # type: ignore[no-untyped-call]
+        x, weight, bias, codes, mask, inputs, weights, product
+    )
+    return y
