@@ -6,9 +6,10 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["PlainLSQ", "peer_convolutions", "peer_layers"]
+__all__ = ["PlainLSQ", "PlainUniform", "peer_convolutions", "peer_layers"]
 
 Layer = Callable[..., nn.Module]
 
@@ -35,6 +36,32 @@ class PlainLSQ(nn.Linear):
             x = self._quantize(x, self.input_step, x.shape[1])
         weight = self._quantize(self.weight, self.weight_step, self.weight.numel())
         return nn.functional.linear(x, weight, self.bias)
+
+
+class PlainUniform(nn.Linear):
+    """Uniform grids as people write them: 4 bits, per channel and by a running range."""
+
+    def __init__(self, *args: int, quantizes_input: bool = True) -> None:
+        super().__init__(*args)
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        self.quantizes_input = quantizes_input
+
+    @staticmethod
+    def _quantize(x: Tensor, step: Tensor, zero: Tensor | float, low: int, high: int) -> Tensor:
+        v = (x / step + zero).clamp(low, high)
+        return ((v.round() - v).detach() + v - zero) * step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product of the quantized operands."""
+        if self.quantizes_input:
+            low, high = x.detach().aminmax()
+            self.low.lerp_(low.clamp_max(0), 0.1)
+            self.high.lerp_(high.clamp_min(0), 0.1)
+            step = ((self.high - self.low) / 15).clamp_min(1e-8)
+            x = self._quantize(x, step, (-self.low / step).round(), 0, 15)
+        step = self.weight.detach().abs().amax(1, keepdim=True) / 7
+        return nn.functional.linear(x, self._quantize(self.weight, step, 0.0, -7, 7), self.bias)
 
 
 def _has(package: str) -> bool:
@@ -75,7 +102,6 @@ def peer_layers() -> dict[str, tuple[Layer, Layer]]:
             brevitas(four, Int8ActPerTensorFloat, 4),
         )
     if _has("torchao"):
-        import torch
         from torchao.quantization.qat import FakeQuantizedLinear, IntxFakeQuantizeConfig
 
         inputs = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)

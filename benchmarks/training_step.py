@@ -1,7 +1,7 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
     python benchmarks/training_step.py [--rounds 15] [--compile] [--out FILE]
-                                       [--only mlp,cnn,cnn_pool,w4a4,widths,gpu]
+                                       [--only mlp,cnn,cnn_pool,w4a4,uniform,widths,gpu]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from training_peers import PlainLSQ, peer_convolutions, peer_layers
+from training_peers import PlainLSQ, PlainUniform, peer_convolutions, peer_layers
 
 from ste_lightning.functional import bits, counted
 from ste_lightning.layers import QuantConv2d, QuantLinear
@@ -268,12 +268,36 @@ def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds
     Console().print(table)
 
 
+def four_bits(map_: str, widths: tuple[int, ...]) -> dict[str, nn.Module]:
+    """Return MLPs whose layers quantize weights and inputs to four bits by the map."""
+    quantizer = {"map": map_, "bits": 4}
+    written = PlainLSQ if map_ == "lsq" else PlainUniform
+
+    def first(a: int, b: int) -> nn.Module:
+        return QuantLinear(a, b, weight_quantizer=quantizer, input_quantizer=None)
+
+    def later(a: int, b: int) -> nn.Module:
+        return QuantLinear(a, b, weight_quantizer=quantizer, input_quantizer=quantizer)
+
+    nets = {
+        "float": mlp(nn.Linear, nn.Linear, widths, True),
+        "ours": mlp(first, later, widths, False),
+        "hand-written": mlp(
+            lambda a, b: written(a, b, quantizes_input=False), written, widths, False
+        ),
+    }
+    for name, (plain, quantized) in peer_layers().items():
+        if "4 bits" in name:
+            nets[name] = mlp(plain, quantized, widths, False)
+    return nets
+
+
 def main() -> None:
     """Print the tables that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--only", default="mlp,cnn,cnn_pool,w4a4,widths,gpu")
+    parser.add_argument("--only", default="mlp,cnn,cnn_pool,w4a4,uniform,widths,gpu")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -308,28 +332,15 @@ def main() -> None:
         compare(
             "MLP 784-1024-1024-10, batch 256", mlps(784, 1024, 1024, 10), x, y, arguments.rounds
         )
-    if "w4a4" in wanted:
-        x, y = torch.randn(256, 784), torch.randint(10, (256,))
-        lsq, widths = {"map": "lsq", "bits": 4}, (784, 1024, 1024, 10)
-
-        def first(a: int, b: int) -> nn.Module:
-            return QuantLinear(a, b, weight_quantizer=lsq, input_quantizer=None)
-
-        def later(a: int, b: int) -> nn.Module:
-            return QuantLinear(a, b, weight_quantizer=lsq, input_quantizer=lsq)
-
-        nets = {
-            "float": mlp(nn.Linear, nn.Linear, widths, True),
-            "ours": mlp(first, later, widths, False),
-            "hand-written": mlp(
-                lambda a, b: PlainLSQ(a, b, quantizes_input=False), PlainLSQ, widths, False
-            ),
-        }
-        for name, (plain, quantized) in peer_layers().items():
-            if "4 bits" in name:
-                nets[name] = mlp(plain, quantized, widths, False)
-        title = "MLP 784-1024-1024-10 in 4 bits with learned steps, batch 256"
-        compare(title, ready(nets), x, y, arguments.rounds)
+    for name, map_, title in (
+        ("w4a4", "lsq", "learned steps"),
+        ("uniform", "uniform", "uniform grids"),
+    ):
+        if name in wanted:
+            x, y = torch.randn(256, 784), torch.randint(10, (256,))
+            nets = four_bits(map_, (784, 1024, 1024, 10))
+            title = f"MLP 784-1024-1024-10 in 4 bits with {title}, batch 256"
+            compare(title, ready(nets), x, y, arguments.rounds)
     if "widths" in wanted:
         for width in (64, 128, 256, 512):
             x, y = torch.randn(64, width), torch.randint(10, (64,))
