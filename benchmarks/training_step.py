@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import pathlib
@@ -292,6 +293,12 @@ def four_bits(map_: str, widths: tuple[int, ...]) -> dict[str, nn.Module]:
     return nets
 
 
+def four_bit_convolution(map_: str) -> Layer:
+    """Return a convolution that quantizes weights and inputs to four bits by the map."""
+    quantizer = {"map": map_, "bits": 4}
+    return functools.partial(QuantConv2d, weight_quantizer=quantizer, input_quantizer=quantizer)
+
+
 def main() -> None:
     """Print the tables that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -353,6 +360,8 @@ def main() -> None:
             nets = {
                 "float": cnn(nn.Conv2d, True, pool),
                 "ours": cnn(QuantConv2d, False, pool),
+                "ours, 4 bits, learned steps": cnn(four_bit_convolution("lsq"), False, pool),
+                "ours, 4 bits, uniform grids": cnn(four_bit_convolution("uniform"), False, pool),
                 "hand-written": cnn(HandConv, False, pool),
                 **{peer: cnn(conv, False, pool) for peer, conv in peer_convolutions().items()},
             }
