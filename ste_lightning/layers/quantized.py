@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.functional.eager import is_plain_eager
+from ste_lightning.functional.level_product import levels_pay
 from ste_lightning.functional.one_bit import one_bit_product, path_of
 from ste_lightning.functional.one_bit_operators import (
     compiled_one_bit_product,
@@ -163,8 +164,15 @@ class QuantizedLayer(nn.Module):
             if compiled:
                 return None
             operands = (x, weight, bias, weights, inputs, geometry)
-            y = learned_layer_product(*operands)
-            return uniform_layer_product(*operands) if y is None else y
+            y, kept = learned_layer_product(*operands), "its float operands"
+            if y is None:
+                y, kept = uniform_layer_product(*operands), "codes of its input"
+            if y is not None and _logger.isEnabledFor(logging.DEBUG):
+                kept = "its float input" if inputs is None else kept
+                summed = inputs is not None and levels_pay(x, weight, geometry)
+                kind = "integer" if summed else "float"
+                _logger.debug("%r: keeps %s, %s product", self, kept, kind)
+            return y
         assert isinstance(weights, Sign)
         scale = None
         if weights.scale != "none":

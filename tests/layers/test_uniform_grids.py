@@ -198,6 +198,29 @@ def test_other_quantizers_and_transforms_take_the_plain_composition(options: Any
     assert uniform.float()(torch.empty(0, 20)).shape == (0, 6)
 
 
+@pytest.mark.parametrize(
+    ("map_", "width", "inputs", "line"),
+    [
+        ("uniform", 16, True, "keeps codes of its input, float product"),
+        ("uniform", 512, True, "keeps codes of its input, integer product"),
+        ("uniform", 512, False, "keeps its float input, float product"),
+        ("lsq", 512, True, "keeps its float operands, integer product"),
+    ],
+)
+def test_the_log_says_which_path_a_layer_takes(
+    map_: str, width: int, inputs: bool, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    four = {"map": map_, "bits": 4}
+    layer = QuantLinear(
+        width, width, weight_quantizer=four, input_quantizer=four if inputs else None
+    )
+    x = torch.randn(64, width)
+    layer(x)
+    with caplog.at_level("DEBUG", logger="ste_lightning"):
+        layer(x)
+    assert line in caplog.text
+
+
 def test_a_scheduled_bit_width_takes_the_plain_composition() -> None:
     layer = QuantLinear(20, 6, weight_quantizer=FOUR, input_quantizer=FOUR)
     layer.weight_quantizer.schedule("bits", "linear", start=8, end=4)
