@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -219,3 +220,16 @@ def test_small_products_stay_with_floats() -> None:
     assert not counted.counting_pays(4, 1024, 1024)
     assert not counted.counting_pays(64, 16, 8)
     assert counted.counting_pays(256, 1024, 1024)
+
+
+def test_threads_do_not_share_room() -> None:
+    torch.manual_seed(0)
+    operands = [(torch.randn(60, 200), torch.randn(70 + i, 200)) for i in range(4)]
+    expected = [product_of(x, w, (-8, 7), (-8, 7)) for x, w in operands]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(25):
+            found = pool.map(lambda pair: product_of(*pair, (-8, 7), (-8, 7)), operands)
+            for ours, other in zip(found, expected, strict=True):
+                assert ours is not None
+                assert other is not None
+                assert torch.equal(ours, other)
