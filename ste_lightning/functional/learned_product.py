@@ -17,7 +17,7 @@ from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.native_steps import Step, native_step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
-from ste_lightning.functional.scratch import scratch_like
+from ste_lightning.functional.scratch import borrow_like
 
 __all__ = ["learned_product"]
 
@@ -40,7 +40,8 @@ class _Learned(torch.autograd.Function):
         ctx.product, ctx.steps = product, (input_step, weight_step)
         ctx.save_for_backward(x, weight, input_scale, weight_scale)
         values = x if input_step is None else input_step.quantize(x)
-        return product.multiply(values, weight_step.quantize(weight, scratch_like(weight)), bias)
+        loan = borrow_like(weight)
+        return product.multiply(values, weight_step.quantize(weight, loan.tensor), bias)
 
     @staticmethod
     @once_differentiable
@@ -60,8 +61,8 @@ class _Learned(torch.autograd.Function):
             in_input_scale = by_step.sum_to_size(input_scale.shape)
         if in_weight is not None:
             in_weight = in_weight.contiguous()
-            room = scratch_like(in_weight)
-            in_weight, by_step = weight_step.differentiate(in_weight, weight, room)
+            loan = borrow_like(in_weight)
+            in_weight, by_step = weight_step.differentiate(in_weight, weight, loan.tensor)
             in_weight_scale = by_step.sum_to_size(weight_scale.shape)
         return in_x, in_weight, in_input_scale, in_weight_scale, in_bias, None, None, None
 
