@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ste_lightning.functional.surrogate import Window
 
-__all__ = ["has_arrays", "pack", "unpack"]
+__all__ = ["has_arrays", "mask_", "pack", "unpack"]
 
 
 def has_arrays(device: torch.device, dtype: torch.dtype) -> bool:
@@ -64,6 +64,13 @@ def unpack(bits: NDArray[np.uint8], low: int, out: NDArray[Any], first: int, las
     to = out[32 * first : 32 * last]
     ones = np.unpackbits(bits[4 * first : 4 * last], count=len(to), bitorder="little")
     np.copyto(to, _spread(ones, low))
+
+
+def mask_(grad: NDArray[Any], mask: NDArray[np.uint8], first: int, last: int) -> None:
+    """Multiply by the mask's bits, which need not become numbers of the gradient's kind first."""
+    part = grad[32 * first : 32 * last]
+    ones = np.unpackbits(mask[4 * first : 4 * last], count=len(part), bitorder="little")
+    np.multiply(part, ones, out=part)
 
 
 def _spread(ones: NDArray[Any], low: int) -> NDArray[np.int8]:

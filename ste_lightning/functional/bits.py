@@ -130,6 +130,10 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
         share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
         return grad
+    if outside == 0 and grad.is_contiguous() and array_bits.has_arrays(grad.device, grad.dtype):
+        array, octets = _flat(grad), mask.numpy()
+        share(lambda a, b: array_bits.mask_(array, octets, a, b), _words(grad), _LEAST)
+        return grad
     loan = borrow(grad.shape, grad.dtype, grad.device)
     inside = unpack(mask, grad.shape, 0, grad.dtype, loan.tensor)
     return grad.mul_(inside if outside == 0 else outside + (1 - outside) * inside)
