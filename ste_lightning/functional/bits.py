@@ -11,12 +11,15 @@ import functools
 import importlib.util
 import math
 from types import ModuleType
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ste_lightning.functional.hard_maps import hard_sign, hard_step
+from ste_lightning.functional import array_bits
 from ste_lightning.functional.rules.windows import Clipped
+from ste_lightning.functional.scratch import borrow
 from ste_lightning.functional.surrogate import Surrogate, Window
 from ste_lightning.kernels.threads import share
 
@@ -26,6 +29,8 @@ __all__ = [
 ]
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
+_ZERO = torch.zeros((), dtype=torch.float32, device="cpu")
+_ONE = torch.ones((), dtype=torch.float32, device="cpu")
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
 
 
@@ -44,54 +49,75 @@ def compiled_code(x: Tensor) -> ModuleType | None:
     return _compiler() if x.is_cpu and x.dtype is torch.float32 and x.is_contiguous() else None
 
 
-def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor | None]:
+def pack(
+    x: Tensor, strict: bool, window: Window | None, values: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Return the signs of ``x`` as bits and, for a window, the mask of its elements inside.
 
     Args:
         x: real tensor.
         strict: bits of x > 0 (the step) instead of x >= 0 or NaN (the sign).
         window: the backward rule's window; ``None`` makes no mask.
+        values: contiguous, of the shape and dtype of ``x``; receives what the bits stand for.
 
     Returns:
         uint8 tensors of one bit per element.
     """
     native = compiled_code(x)
-    if native is not None:
-        count, words = x.numel(), _words(x)
-        bits = torch.empty(4 * words, dtype=torch.uint8)
-        mask = None if window is None else torch.empty(4 * words, dtype=torch.uint8)
-        low, high, _ = window or (0.0, 0.0, 0.0)
-        source, to, masked = x.data_ptr(), bits.data_ptr(), 0 if mask is None else mask.data_ptr()
-
-        def part(first: int, last: int) -> None:
-            native.pack(source, count, strict, mask is not None, low, high, to, masked, first, last)
-
-        share(part, words, _LEAST)
+    if native is None and not array_bits.has_arrays(x.device, x.dtype):
+        bits, mask = _pack_torch(x, strict, window)
+        if values is not None:
+            unpack(bits, x.shape, 0 if strict else -1, x.dtype, values)
         return bits, mask
-    if _is_wide(x) and math.isfinite(x.sum()):  # hardtanh's derivative differs at others
-        bits = _pack_floats(hard_step(x), 0.0) if strict else _pack_floats(hard_sign(x), -1.0)
-        if window is None:
-            return bits, None
-        after = torch.nextafter(x.new_tensor(window.high), x.new_tensor(math.inf))
-        one = x.new_ones(()).expand_as(x)
-        inside = torch.ops.aten.hardtanh_backward(one, x, window.low, float(after))
-        return bits, _pack_floats(inside, 0.0)
-    positive = x > 0 if strict else ~(x < 0)
-    if window is None:
-        return _pack_torch(positive), None
-    return _pack_torch(positive), _pack_torch((x > window.low) & (x <= window.high))
+    words = _words(x)
+    bits = torch.zeros(4 * words, dtype=torch.uint8)
+    mask = None if window is None else torch.zeros_like(bits)
+    if native is None:
+        flat, octets = x.detach().reshape(-1), bits.numpy()
+        masked, out = (None if t is None else _flat(t) for t in (mask, values))
+        share(
+            lambda a, b: array_bits.pack(flat, strict, window, octets, masked, out, a, b),
+            words,
+            _LEAST,
+        )
+        return bits, mask
+    low, high, _ = window or (0.0, 0.0, 0.0)
+    source, to, also = x.data_ptr(), bits.data_ptr(), 0 if mask is None else mask.data_ptr()
+    count = x.numel()
+
+    def part(first: int, last: int) -> None:
+        native.pack(source, count, strict, mask is not None, low, high, to, also, first, last)
+
+    share(part, words, _LEAST)
+    if values is not None:
+        unpack(bits, x.shape, 0 if strict else -1, x.dtype, values)
+    return bits, mask
 
 
-def unpack(bits: Tensor, shape: torch.Size, low: float, dtype: torch.dtype) -> Tensor:
-    """Return +1 where a bit is set and ``low`` elsewhere, in that shape."""
+def unpack(
+    bits: Tensor, shape: torch.Size, low: int, dtype: torch.dtype, out: Tensor | None = None
+) -> Tensor:
+    """Return +1 where a bit is set and ``low``, 0 or -1, elsewhere, in that shape.
+
+    Args:
+        bits: of :func:`pack`.
+        shape, dtype: of the result.
+        low: of bits that are not set.
+        out: contiguous, of that shape and dtype; default a new tensor.
+    """
+    if out is None:
+        out = torch.empty(shape, dtype=dtype, device=bits.device)
     native = _compiler() if bits.device.type == "cpu" and dtype == torch.float32 else None
     if native is not None:
-        out = torch.empty(shape, dtype=dtype)
         source, to, count = bits.data_ptr(), out.data_ptr(), out.numel()
         share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
         return out
+    if array_bits.has_arrays(bits.device, dtype):
+        octets, array = bits.numpy(), _flat(out)
+        share(lambda a, b: array_bits.unpack(octets, low, array, a, b), _words(out), _LEAST)
+        return out
     table = _table(low, dtype, bits.device)
-    return table.index_select(0, bits.int()).view(-1)[: shape.numel()].view(shape)
+    return out.copy_(table.index_select(0, bits.int()).view(-1)[: out.numel()].view(shape))
 
 
 def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
@@ -104,7 +130,12 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
         share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
         return grad
-    inside = unpack(mask, grad.shape, 0.0, grad.dtype)
+    if outside == 0 and grad.is_contiguous() and array_bits.has_arrays(grad.device, grad.dtype):
+        array, octets = _flat(grad), mask.numpy()
+        share(lambda a, b: array_bits.mask_(array, octets, a, b), _words(grad), _LEAST)
+        return grad
+    loan = borrow(grad.shape, grad.dtype, grad.device)
+    inside = unpack(mask, grad.shape, 0, grad.dtype, loan.tensor)
     return grad.mul_(inside if outside == 0 else outside + (1 - outside) * inside)
 
 
@@ -116,9 +147,10 @@ def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
         out: contiguous, of its shape and dtype; may be ``weight`` itself.
     """
     native = compiled_code(weight)
-    if native is None:
-        return hard_sign(weight, out)
     out = torch.empty_like(weight) if out is None else out
+    if native is None:
+        torch.lt(weight.detach(), _ZERO, out=out)
+        return torch.sub(_ONE, out, alpha=2, out=out)  # two passes; hard_sign takes three
     source, to, count = weight.data_ptr(), out.data_ptr(), weight.numel()
     if count < _LEAST:
         native.signs(source, to, count, 0, (count + 31) // 32)
@@ -140,13 +172,9 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
     native = compiled_code(x)
     if native is None:
         x = x.detach()
-        signs(x, out)
-        if window.low == -math.inf and window.high == math.inf:
-            return not math.isnan(x.sum())
-        if x.numel() < _LEAST:  # more calls than they save
-            return False
-        least, most = torch.aminmax(x)  # both are NaN if any element is
-        return bool((least > window.low) & (most <= window.high))
+        known = _all_inside(x, window)
+        signs(x, out)  # after the pass that only reads
+        return known
     low, high, _ = window
     source, to, count = x.data_ptr(), out.data_ptr(), x.numel()
     if count < _LEAST:
@@ -195,6 +223,16 @@ def clip_gradient(grad: Tensor, x: Tensor, rule: Surrogate) -> Tensor:
     return grad
 
 
+def _all_inside(x: Tensor, window: Window) -> bool:
+    """Return whether all of ``x`` is inside the window and a pass over it may be spent on that."""
+    if window.low == -math.inf and window.high == math.inf:
+        return not math.isnan(x.sum())
+    if x.numel() < _LEAST:  # more calls than they save
+        return False
+    least, most = torch.aminmax(x)  # both are NaN if any element is
+    return window.low < least.item() and most.item() <= window.high
+
+
 def _is_wide(*tensors: Tensor) -> bool:
     return all(t.dtype in (torch.float32, torch.float64) for t in tensors)
 
@@ -203,7 +241,19 @@ def _words(x: Tensor) -> int:
     return (x.numel() + 31) // 32
 
 
-def _pack_torch(ones: Tensor) -> Tensor:
+def _flat(x: Tensor) -> NDArray[Any]:
+    """Return a contiguous tensor as a flat array on its memory."""
+    return x.detach().view(-1).numpy()
+
+
+def _pack_torch(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor | None]:
+    positive = x > 0 if strict else ~(x < 0)
+    if window is None:
+        return _octets(positive), None
+    return _octets(positive), _octets((x > window.low) & (x <= window.high))
+
+
+def _octets(ones: Tensor) -> Tensor:
     flat = ones.reshape(-1)
     room = 32 * _words(flat)
     if room != flat.numel():
@@ -212,23 +262,8 @@ def _pack_torch(ones: Tensor) -> Tensor:
     return (((octets * _MAGIC) >> 56) & 255).to(torch.uint8)
 
 
-def _pack_floats(values: Tensor, low: float) -> Tensor:
-    """Return bits of values ``low`` and 1: products with powers of two, faster than comparisons."""
-    flat = values.reshape(-1)
-    room = 32 * _words(flat)
-    if room != flat.numel():
-        flat = torch.nn.functional.pad(flat, (0, room - flat.numel()), value=low)
-    octets = flat.view(-1, 8) @ _powers(values.dtype, values.device)
-    return octets.sub_(255 * low).div_(1 - low).to(torch.uint8)
-
-
 @functools.lru_cache(maxsize=32)
-def _powers(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return (2 ** torch.arange(8)).to(device=device, dtype=dtype)
-
-
-@functools.lru_cache(maxsize=32)
-def _table(low: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _table(low: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the eight values of every byte, shape (256, 8)."""
     ones = (torch.arange(256)[:, None] >> torch.arange(8)) & 1
     values = low + (1 - low) * ones.double()

@@ -14,7 +14,7 @@ from torch import Tensor
 from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counting_pays
 from ste_lightning.functional.one_bit_specification import OneBitProduct
-from ste_lightning.functional.scratch import scratch_like
+from ste_lightning.functional.scratch import borrow_like
 
 __all__ = ["int8_product"]
 
@@ -45,6 +45,7 @@ def int8_product(
     if not (weight.is_cpu and counting_pays(rows, inputs, outputs) and _multiplies_int8()):
         return None
     values = spec.unpacked(bits, shape, torch.int8).view(rows, inputs)
-    sums = torch._int_mm(values, packed.signs(weight, scratch_like(weight)).to(torch.int8).t())
+    loan = borrow_like(weight)
+    sums = torch._int_mm(values, packed.signs(weight, loan.tensor).to(torch.int8).t())
     y = sums.to(weight.dtype).view(*shape[:-1], outputs)
     return y if bias is None else y.add_(bias)

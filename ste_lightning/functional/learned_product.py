@@ -22,7 +22,7 @@ from ste_lightning.functional.native_grids import InputGrid
 from ste_lightning.functional.native_steps import Step, native_step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
-from ste_lightning.functional.scratch import scratch_like
+from ste_lightning.functional.scratch import borrow_like
 
 __all__ = ["learned_product"]
 
@@ -49,7 +49,8 @@ class _Learned(torch.autograd.Function):
             if y is not None:
                 return y
         values = x if input_step is None else input_step.quantize(x)
-        return product.multiply(values, weight_step.quantize(weight, scratch_like(weight)), bias)
+        loan = borrow_like(weight)
+        return product.multiply(values, weight_step.quantize(weight, loan.tensor), bias)
 
     @staticmethod
     @once_differentiable

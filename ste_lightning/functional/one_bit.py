@@ -21,7 +21,7 @@ from ste_lightning.functional import bits as packed
 from ste_lightning.functional.counted import counted_product, counts
 from ste_lightning.functional.int8_product import int8_product
 from ste_lightning.functional.one_bit_specification import OneBitProduct
-from ste_lightning.functional.scratch import scratch_like
+from ste_lightning.functional.scratch import Loan, borrow, borrow_like
 from ste_lightning.functional.small_linear import is_small, small_linear
 
 __all__ = ["one_bit_product", "path_of"]
@@ -38,12 +38,15 @@ class _OneBit(torch.autograd.Function):
         spec: OneBitProduct,
     ) -> Tensor:
         ctx.spec, ctx.shape, ctx.dtype = spec, x.shape, x.dtype
-        bits = mask = None
+        bits = mask = values = None
         if spec.input_map is not None and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
             assert spec.input_rule is not None
             window = spec.input_rule.window(x.dtype)
             x = x.contiguous()
-            bits, mask = packed.pack(x, spec.input_map == "step", window)
+            if packed.compiled_code(x) is None:  # then they cost little while at it
+                held = borrow_like(x)
+                values = held.tensor
+            bits, mask = packed.pack(x, spec.input_map == "step", window, values)
         kept = x if spec.input_map is None else None
         ctx.save_for_backward(weight, scale, bits, mask, kept)
         ctx.inside = False
@@ -51,8 +54,17 @@ class _OneBit(torch.autograd.Function):
         if y is None and bits is not None and spec.geometry is None and scale is None:
             y = int8_product(bits, x.shape, weight, bias, spec)
         if y is None:
-            values = spec.quantized(x) if bits is None else spec.unpacked(bits, x.shape, x.dtype)
-            room = scratch_like(weight) if weight.is_contiguous() else None
+            if bits is None:
+                values = spec.quantized(x)
+            elif values is None:
+                held = borrow_like(x)
+                values = spec.unpacked(bits, x.shape, x.dtype, held.tensor)
+            room = None
+            if weight.is_contiguous():
+                loan = borrow_like(weight)
+                room = loan.tensor
+                if ctx.needs_input_grad[0] and loan.is_kept:
+                    ctx.loan = loan
             quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule, room)
             y = spec.multiply(values, quantized, bias)
         return y
@@ -68,14 +80,19 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     spec: OneBitProduct = ctx.spec
     weight, scale, bits, mask, x = ctx.saved_tensors
     if x is None:
-        x = spec.unpacked(bits, ctx.shape, ctx.dtype)
+        held = borrow(ctx.shape, ctx.dtype, bits.device)
+        x = spec.unpacked(bits, ctx.shape, ctx.dtype, held.tensor)
     wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
     inside = ctx.inside
-    if spec.geometry is None and not wanted[0]:
+    # taken: of several backward passes, or threads, one has the loan, and gives it back when done
+    loan: Loan | None = ctx.__dict__.pop("loan", None)
+    if loan is not None:
+        values = loan.tensor
+    elif spec.geometry is None and not wanted[0]:
         values = torch.empty_like(weight)
     else:
         values, inside = packed.weight_signs(weight, scale, spec.weight_rule)
-    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted)
+    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted, own=loan is None)
     if in_x is not None and mask is not None:
         assert spec.input_rule is not None
         window = spec.input_rule.window(ctx.dtype)

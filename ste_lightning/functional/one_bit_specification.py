@@ -51,9 +51,11 @@ class OneBitProduct(NamedTuple):
             return x
         return hard_sign(x) if self.input_map == "sign" else hard_step(x)
 
-    def unpacked(self, bits: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Return the quantized input from its bits."""
-        return packed.unpack(bits, shape, -1.0 if self.input_map == "sign" else 0.0, dtype)
+    def unpacked(
+        self, bits: Tensor, shape: torch.Size, dtype: torch.dtype, out: Tensor | None = None
+    ) -> Tensor:
+        """Return the quantized input from its bits, in ``out`` if given."""
+        return packed.unpack(bits, shape, -1 if self.input_map == "sign" else 0, dtype, out)
 
     def multiply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the float product of quantized operands."""
@@ -66,20 +68,28 @@ class OneBitProduct(NamedTuple):
         return y
 
     def differentiate(
-        self, grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        wanted: tuple[bool, bool, bool],
+        own: bool = True,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return the gradients in the quantized input, the quantized weight and the bias.
 
-        ``weight`` must be the caller's own: its gradient may overwrite it.
+        Where ``weight`` is the caller's ``own``, its gradient may overwrite it.
         """
         g = self.geometry
         if g is None:
             flat = grad.reshape(-1, grad.shape[-1])
             in_x = in_weight = None
+            rows = x.reshape(-1, x.shape[-1])
+            if wanted[1] and not own:  # first, so that the input's is fresh in the cache
+                in_weight = flat.t().mm(rows)
             if wanted[0]:
                 in_x = flat.mm(weight).view(x.shape)
-            if wanted[1]:  # no memory of its own: fresh pages would cost more than the pass
-                in_weight = torch.mm(flat.t(), x.reshape(-1, x.shape[-1]), out=weight)
+            if wanted[1] and own:  # no memory of its own: fresh pages would cost more than the pass
+                in_weight = torch.mm(flat.t(), rows, out=weight)
             return in_x, in_weight, flat.sum(0) if wanted[2] else None
         pads = self._pads()
         padding = [0] * len(g.padding) if any(pads) else list(g.padding)

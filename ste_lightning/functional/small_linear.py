@@ -18,6 +18,7 @@ from ste_lightning.functional.hard_maps import hard_sign
 from ste_lightning.functional.maps import sign_with, step_with
 from ste_lightning.functional.native_nodes import SMALL_INPUT
 from ste_lightning.functional.one_bit_specification import OneBitProduct
+from ste_lightning.functional.scratch import borrow_like
 from ste_lightning.functional.straight_through import straight_through
 from ste_lightning.functional.surrogate import Surrogate, Window
 
@@ -51,7 +52,11 @@ def small_linear(x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitPro
     if type(weight) is Parameter and size <= SMALL_WEIGHT:
         native = packed.compiled_code(weight)
     if native is None:
-        return F.linear(_quantized(x, spec), _sign_node(weight, rule), bias)
+        # without a gradient in the input the product does not keep the signs
+        lost = not (x.requires_grad and torch.is_grad_enabled()) and weight.is_contiguous()
+        loan = borrow_like(weight) if lost else None
+        signs = _sign_node(weight, rule, None if loan is None else loan.tensor)
+        return F.linear(_quantized(x, spec), signs, bias)
     node, learns = None, torch.is_grad_enabled()
     if spec.input_map == "sign" and packed.compiled_code(x) is native:
         assert spec.input_rule is not None
@@ -80,12 +85,18 @@ def _quantized(x: Tensor, spec: OneBitProduct) -> Tensor:
     return (sign_with if spec.input_map == "sign" else step_with)(x, spec.input_rule)
 
 
-def _sign_node(weight: Tensor, rule: Surrogate) -> Tensor:
-    """Return sign(weight) with the rule's gradient, at the cost of one pass where that is 1."""
+def _sign_node(weight: Tensor, rule: Surrogate, room: Tensor | None) -> Tensor:
+    """Return sign(weight) with the rule's gradient, at the cost of one pass where that is 1.
+
+    Args:
+        weight: latent weights.
+        rule: their backward rule.
+        room: where the values may be written.
+    """
     wide = weight.dtype is torch.float32 or weight.dtype is torch.float64
     if not (wide and weight.requires_grad and torch.is_grad_enabled()):
         return sign_with(weight, rule)
-    signs, inside = packed.weight_signs(weight.detach(), None, rule)
+    signs, inside = packed.weight_signs(weight.detach(), None, rule, room)
     return _with_values(weight, signs, rule, inside)
 
 

@@ -20,7 +20,7 @@ from ste_lightning.functional.level_product import codes_of_levels, level_produc
 from ste_lightning.functional.native_grids import Coded, InputGrid, WeightGrid
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
-from ste_lightning.functional.scratch import scratch_like
+from ste_lightning.functional.scratch import borrow_like
 
 __all__ = ["uniform_product"]
 
@@ -48,7 +48,8 @@ class _Uniform(torch.autograd.Function):
         if y is not None:
             return y
         values = x if ctx.coded is None else ctx.coded.values(kept)
-        return product.multiply(values, weights.quantize(weight, scratch_like(weight)), bias)
+        loan = borrow_like(weight)
+        return product.multiply(values, weights.quantize(weight, loan.tensor), bias)
 
     @staticmethod
     @once_differentiable
