@@ -27,6 +27,7 @@ __all__ = [
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
+_ALONE = 2 * _LEAST  # words that one thread takes, without the calls that would ask for others
 
 
 @functools.cache
@@ -62,6 +63,10 @@ def pack(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor
         mask = None if window is None else torch.empty(4 * words, dtype=torch.uint8)
         low, high, _ = window or (0.0, 0.0, 0.0)
         source, to, masked = x.data_ptr(), bits.data_ptr(), 0 if mask is None else mask.data_ptr()
+        if words < _ALONE:
+            has = mask is not None
+            native.pack(source, count, strict, has, low, high, to, masked, 0, words)
+            return bits, mask
 
         def part(first: int, last: int) -> None:
             native.pack(source, count, strict, mask is not None, low, high, to, masked, first, last)
@@ -88,7 +93,11 @@ def unpack(bits: Tensor, shape: torch.Size, low: float, dtype: torch.dtype) -> T
     if native is not None:
         out = torch.empty(shape, dtype=dtype)
         source, to, count = bits.data_ptr(), out.data_ptr(), out.numel()
-        share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
+        words = (count + 31) // 32
+        if words < _ALONE:
+            native.unpack(source, low, 1.0, to, count, 0, words)
+            return out
+        share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), words, _LEAST)
         return out
     table = _table(low, dtype, bits.device)
     return table.index_select(0, bits.int()).view(-1)[: shape.numel()].view(shape)
@@ -102,7 +111,11 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
     native = compiled_code(grad)
     if native is not None:
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
-        share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
+        words = (count + 31) // 32
+        if words < _ALONE:
+            native.mask_(to, of, outside, count, 0, words)
+            return grad
+        share(lambda a, b: native.mask_(to, of, outside, count, a, b), words, _LEAST)
         return grad
     inside = unpack(mask, grad.shape, 0.0, grad.dtype)
     return grad.mul_(inside if outside == 0 else outside + (1 - outside) * inside)
@@ -120,10 +133,11 @@ def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
         return hard_sign(weight, out)
     out = torch.empty_like(weight) if out is None else out
     source, to, count = weight.data_ptr(), out.data_ptr(), weight.numel()
-    if count < _LEAST:
-        native.signs(source, to, count, 0, (count + 31) // 32)
+    words = (count + 31) // 32
+    if words < _ALONE:
+        native.signs(source, to, count, 0, words)
         return out
-    share(lambda a, b: native.signs(source, to, count, a, b), _words(weight), _LEAST)
+    share(lambda a, b: native.signs(source, to, count, a, b), words, _LEAST)
     return out
 
 
@@ -149,14 +163,15 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
         return bool((least > window.low) & (most <= window.high))
     low, high, _ = window
     source, to, count = x.data_ptr(), out.data_ptr(), x.numel()
-    if count < _LEAST:
-        return bool(native.signs_inside(source, to, low, high, count, 0, (count + 31) // 32))
+    words = (count + 31) // 32
+    if words < _ALONE:
+        return bool(native.signs_inside(source, to, low, high, count, 0, words))
     inside: list[int] = []
 
     def part(first: int, last: int) -> None:
         inside.append(native.signs_inside(source, to, low, high, count, first, last))
 
-    share(part, _words(x), _LEAST)
+    share(part, words, _LEAST)
     return all(inside)
 
 

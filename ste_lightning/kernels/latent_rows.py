@@ -50,10 +50,8 @@ _rooms = _Rooms()
 def _made(outputs: int, channels: int, format: str) -> _Room:
     empty = empty_signs(format, SIGNS, 1, outputs, 1, channels)
     panels, shift = aligned(len(empty.panels)), np.zeros(outputs, np.float32)
-    weights, sums = (
-        replace(empty, panels=panels, shift=shift, cache={}),
-        np.empty(outputs, np.int64),
-    )
+    weights = replace(empty, panels=panels, shift=shift, cache={})
+    sums = np.empty(outputs, np.int64)
     site, layout = row_site(weights), weights.layout
     lanes = lanes_of(format).ctypes.data
     shape = (outputs, 1, channels, weights.units, layout.width, layout.unit, lanes)
