@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,6 +25,8 @@ __all__ = ["counted_product", "counting_pays", "counts"]
 # multiplications the calls themselves cost more than they save.
 _LEAST_ROWS = 48
 _LEAST_WORK = 1 << 23
+_LEAST_SHARED = 1 << 19  # weights that a second thread helps to lay out
+_LEAST_SHARED_WORK = 1 << 26  # multiplications that it helps with
 
 
 def counting_pays(rows: int, channels: int, outputs: int) -> bool:
@@ -34,12 +38,12 @@ def counts(x: Tensor, weight: Tensor, spec: OneBitProduct) -> bool:
     """Return whether :func:`counted_product` can count this product, and it pays."""
     if spec.input_map is None or x.dtype != torch.float32 or x.device.type != "cpu":
         return False
-    channels = weight[0].numel() if weight.numel() else 0
-    g = spec.geometry
-    rows = x.numel() // max(x.shape[-1] if g is None else x.shape[1], 1)
+    g, outputs = spec.geometry, weight.shape[0]
+    channels = weight.numel() // max(outputs, 1)
+    rows = x.numel() // max(x.shape[-1 if g is None else 1], 1)
     if g is not None:
         rows //= math.prod(g.stride)
-    outputs = weight.shape[0] // (1 if g is None else g.groups)
+        outputs //= g.groups
     return counting_pays(rows, channels, outputs) and default_format() != "torch"
 
 
@@ -59,6 +63,8 @@ def counted_product(
     if not counts(x, weight, spec):
         return None
     format, g = default_format(), spec.geometry
+    if g is None and spec.input_map == "sign" and scale is None and _one_call_does(x, weight, bias):
+        return _signs_product()(x, weight, bias, format)
     from ste_lightning.kernels.latent import prepare_signs
 
     inputs = SIGNS if spec.input_map == "sign" else STEPS
@@ -77,3 +83,19 @@ def counted_product(
     if scale is not None:
         y.mul_(scale.reshape(shape) if scale.numel() > 1 else scale)
     return y if bias is None else y.add_(bias.detach().view(shape))
+
+
+@functools.cache
+def _signs_product() -> Callable[[Tensor, Tensor, Tensor | None, str], Tensor]:
+    from ste_lightning.kernels.latent_rows import multiply_signs
+
+    return multiply_signs
+
+
+def _one_call_does(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Return whether compiled code takes rows as they are, on one thread."""
+    if x.dim() != 2 or not (x.is_contiguous() and weight.is_contiguous()):
+        return False
+    size = weight.numel()
+    alone = size <= _LEAST_SHARED and x.shape[0] * size <= _LEAST_SHARED_WORK
+    return (alone or torch.get_num_threads() == 1) and (bias is None or bias.is_contiguous())

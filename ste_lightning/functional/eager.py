@@ -13,6 +13,7 @@ _tracing_state = torch._C._get_tracing_state
 _transforms = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
 _overrides = torch._C._has_torch_function_unary
+_any_autocast = torch._C._is_any_autocast_enabled
 _autocast = torch.is_autocast_enabled
 
 
@@ -32,5 +33,5 @@ def is_plain_eager(x: Tensor) -> bool:
         or _overrides(x)
         or _modes() > 0
         or forward_ad._current_level >= 0
-        or _autocast("cpu" if x.is_cpu else x.device.type)
+        or (_any_autocast() and _autocast("cpu" if x.is_cpu else x.device.type))
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import math
 from typing import NamedTuple
 
 import torch
@@ -25,7 +28,8 @@ class ConvolutionGeometry(NamedTuple):
     pad_value: float = 0.0
 
 
-class OneBitProduct(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class OneBitProduct:
     """What is multiplied, and how it is differentiated.
 
     Attributes:
@@ -39,6 +43,12 @@ class OneBitProduct(NamedTuple):
     input_rule: Surrogate | None
     weight_rule: Surrogate
     geometry: ConvolutionGeometry | None = None
+
+    @functools.cached_property
+    def weight_bounds(self) -> tuple[float, float]:
+        """Low and high of the weight rule's window for float32: no number's, where it has none."""
+        window = self.weight_rule.window(torch.float32)
+        return (math.inf, -math.inf) if window is None else (window.low, window.high)
 
     @staticmethod
     def remembers_bits(rule: Surrogate, dtype: torch.dtype) -> bool:

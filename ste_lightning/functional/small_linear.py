@@ -6,8 +6,6 @@ borrowed (see :mod:`.native_nodes`); one compiled call writes the signs of both 
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +18,7 @@ from ste_lightning.functional.native_nodes import SMALL_INPUT
 from ste_lightning.functional.one_bit_specification import OneBitProduct
 from ste_lightning.functional.scratch import borrow_like
 from ste_lightning.functional.straight_through import straight_through
-from ste_lightning.functional.surrogate import Surrogate, Window
+from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["is_small", "small_linear"]
 
@@ -29,7 +27,6 @@ __all__ = ["is_small", "small_linear"]
 SMALL_WEIGHT = 1 << 16
 
 _COPIED = 1 << 14  # weights up to which copying them takes less time than calls that make a view
-_NOTHING = Window(math.inf, -math.inf)
 
 
 def is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:
@@ -57,26 +54,28 @@ def small_linear(x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitPro
         loan = borrow_like(weight) if lost else None
         signs = _sign_node(weight, rule, None if loan is None else loan.tensor)
         return F.linear(_quantized(x, spec), signs, bias)
-    node, learns = None, torch.is_grad_enabled()
-    if spec.input_map == "sign" and packed.compiled_code(x) is native:
+    node, inputs, learns = None, 0, torch.is_grad_enabled()
+    if spec.input_map == "sign" and x.dtype is torch.float32 and x.is_cpu and x.is_contiguous():
         assert spec.input_rule is not None
-        differs = learns and x.requires_grad
-        node = spec.input_rule.node(x) if differs else torch.empty_like(x)
-    values = _quantized(x, spec) if node is None else node
+        node = spec.input_rule.node(x) if learns and x.requires_grad else torch.empty_like(x)
+    if node is None:
+        values = _quantized(x, spec)
+    else:
+        values, inputs = node, x.numel()
+    # a copy passes gradients unchanged, as a view does
     learns = learns and weight.requires_grad
-    copies = learns and size <= _COPIED  # a copy passes gradients unchanged, as a view does
+    copies = learns and size <= _COPIED
     signs = weight.clone() if copies else torch.empty_like(weight, requires_grad=False)
-    low, high, _ = rule.window(weight.dtype) or _NOTHING
-    found = native.signs_of_both(
-        *(x.data_ptr(), values.data_ptr(), 0 if node is None else x.numel()),
-        *(weight.data_ptr(), signs.data_ptr(), size, low, high),
-    )
+    low, high = spec.weight_bounds
+    y, w, v = values.data_ptr(), weight.data_ptr(), signs.data_ptr()
+    found = native.signs_of_both(x.data_ptr(), y, inputs, w, v, size, low, high)
     if not found & 1:  # NaN, which some of torch's kernels pass
         values = _quantized(x, spec)
-    inside = bool(found & 2) or rule.remembers == "nothing"
-    if learns and not (inside and copies):
-        signs = _with_values(weight, signs.detach(), rule, inside)
-    return F.linear(values, signs, bias)
+    if learns and not (copies and found & 2):
+        inside = found & 2 != 0 or rule.remembers == "nothing"
+        if not (copies and inside):
+            signs = _with_values(weight, signs.detach() if copies else signs, rule, inside)
+    return torch._C._nn.linear(values, signs, bias)
 
 
 def _quantized(x: Tensor, spec: OneBitProduct) -> Tensor:

@@ -68,6 +68,11 @@ class Surrogate:
     remembers: ClassVar[str] = "input"
     even: ClassVar[bool] = True
 
+    @functools.cached_property
+    def windows(self) -> dict[torch.dtype, Window]:
+        """What :meth:`window` has found: every step of training asks for it."""
+        return {}
+
     def derivative(self, x: Tensor) -> Tensor:
         """Return f'(x), elementwise, in the shape and dtype of ``x``."""
         raise TypeError(f"{type(self).__name__} must define derivative(x)")

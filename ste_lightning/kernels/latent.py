@@ -23,11 +23,11 @@ from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.vectors import compare
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["lay_out_signs", "prepare_signs"]
+__all__ = ["empty_signs", "lanes_of", "lay_out_signs", "prepare_signs"]
 
 
 @functools.cache
-def _lanes(format: str) -> NDArray[np.int64]:
+def lanes_of(format: str) -> NDArray[np.int64]:
     """Return the lane of each channel of a panel."""
     return np.argsort(lane_order(LAYOUTS[format]))
 
@@ -91,7 +91,7 @@ class _Rooms(threading.local):
         if found is None:
             if len(self.rooms) >= _ROOMS:
                 self.rooms.clear()
-            empty = _empty(*shape)
+            empty = empty_signs(*shape)
             room = replace(empty, panels=aligned(len(empty.panels)), cache={})
             found = self.rooms[shape] = room, np.empty(room.padding.size, np.int64)
         return found
@@ -123,7 +123,7 @@ def prepare_signs(
     if weight.dim() > 2:
         rows = rows.flatten(2).movedim(1, 2)
     rows = rows.contiguous()
-    lanes = _lanes(format)
+    lanes = lanes_of(format)
     where = (outputs, taps, channels, units, layout.width, layout.unit, lanes.ctypes.data)
     source, panels, totals = rows.data_ptr(), room.panels.ctypes.data, sums.ctypes.data
     least = 1 + (1 << 18) // max(taps * channels, 1)
@@ -148,7 +148,7 @@ def prepare_signs(
 
 
 @functools.lru_cache(maxsize=64)
-def _empty(
+def empty_signs(
     format: str, inputs: Codes, groups: int, outputs: int, taps: int, channels: int
 ) -> Prepared:
     """Return prepared weights without their panels: what depends on the shape alone."""

@@ -112,6 +112,31 @@ def _sign(typing: Any, x: Any, start: Any, out: Any) -> Any:
     return types.none(_FLOATS, types.int64, _FLOATS), code
 
 
+_SEVERAL = 4  # words whose comparisons become bits together: that takes longer than to compare
+
+
+@emitted
+def _several_signs(typing: Any, x: Any, start: Any, out: Any, low: Any, high: Any) -> Any:
+    """As :func:`_sign` for several words; return bits that are all set if all are inside."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, start_, out_, low_, high_ = args
+        least, most = _splat(builder, low_), _splat(builder, high_)
+        minus, one = (_splat(builder, ir.Constant(ir.FloatType(), v)) for v in (-1.0, 1.0))
+        inside: Any = ir.Constant(ir.VectorType(ir.IntType(1), 32), [1] * 32)
+        for word in range(_SEVERAL):
+            at = builder.add(start_, ir.Constant(start_.type, 32 * word))
+            values = _load(context, builder, signature.args[0], x_, at)
+            inside = builder.and_(inside, builder.fcmp_ordered(">", values, least))
+            inside = builder.and_(inside, builder.fcmp_ordered("<=", values, most))
+            below = builder.fcmp_ordered("<", values, ir.Constant(_VECTOR, None))
+            target = _at(context, builder, signature.args[2], out_, at)
+            builder.store(builder.select(below, minus, one), target).align = 4
+        return builder.bitcast(inside, ir.IntType(32))
+
+    return types.uint32(_FLOATS, types.int64, _FLOATS, types.float32, types.float32), code
+
+
 @addressed(FLOATS, SIZE, FLAG, FLAG, FLOAT, FLOAT, WORDS, WORDS, SIZE, SIZE)
 def pack(x_, size, strict_, masked, low, high, bits_, mask_, first, last):  # type: ignore[no-untyped-def]
     """Pack the signs (steps if ``strict_``) and, if ``masked``, the window of the elements.
@@ -183,7 +208,11 @@ def signs(w_, out_, size, first, last):  # type: ignore[no-untyped-def]
 @inlined
 def _signs_inside(w, out, low, high, size, first, last):  # type: ignore[no-untyped-def]
     everywhere = np.uint32(0xFFFFFFFF)
-    for word in range(first, last):
+    begin = first
+    while begin + _SEVERAL <= last and 32 * (begin + _SEVERAL) <= size:
+        everywhere &= _several_signs(w, begin * 32, out, low, high)
+        begin += _SEVERAL
+    for word in range(begin, last):
         start = word * 32
         if start + 32 <= size:
             everywhere &= _inside(w, start, low, high)

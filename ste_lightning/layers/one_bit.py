@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
@@ -9,7 +11,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.quantizers import Sign, Step
 
-__all__ = ["compiles_one_bit", "is_observed", "one_bit_specification"]
+__all__ = ["Settled", "compiles_one_bit", "is_observed", "one_bit_specification"]
 
 
 def compiles_one_bit(x: Tensor) -> bool:
@@ -17,15 +19,59 @@ def compiles_one_bit(x: Tensor) -> bool:
     return not (torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type))
 
 
-def is_observed(module: nn.Module) -> bool:
-    """Return whether somebody must see the calls of the module."""
+def _has_hooks(module: nn.Module) -> bool:
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or _has_any_global_hook()  # type: ignore[no-untyped-call]
     )
+
+
+def is_observed(module: nn.Module) -> bool:
+    """Return whether somebody must see the calls of the module."""
+    return _has_hooks(module) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+
+
+class Settled:
+    """The specification of a linear layer's last call, and what must not have changed since.
+
+    It is found again in a third of the time that it takes to make it. Copies and pickles of the
+    layer do without.
+    """
+
+    __slots__ = ("dtype", "inputs", "spec", "weights")
+
+    def __init__(
+        self, weights: nn.Module, inputs: nn.Module | None, dtype: torch.dtype, spec: OneBitProduct
+    ) -> None:
+        self.weights, self.inputs, self.dtype, self.spec = weights, inputs, dtype, spec
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    def holds(self, weights: Any, inputs: Any, dtype: torch.dtype) -> bool:
+        """Return whether nobody has changed the quantizers: unscaled, without buffers or hooks."""
+        return bool(
+            weights is self.weights
+            and inputs is self.inputs
+            and dtype is self.dtype
+            and type(weights) is Sign
+            and weights._rule is self.spec.weight_rule
+            and weights.scale == "none"
+            and not (weights._buffers or _has_hooks(weights))
+            and (inputs is None or self._holds_inputs(inputs))
+            and not _has_any_global_hook()  # type: ignore[no-untyped-call]
+        )
+
+    def _holds_inputs(self, inputs: Any) -> bool:
+        kind = type(inputs)
+        return (
+            ((kind is Sign and inputs.scale == "none") or kind is Step)
+            and inputs._rule is self.spec.input_rule
+            and inputs.map_name == self.spec.input_map
+            and not (inputs._buffers or _has_hooks(inputs))
+        )
 
 
 def one_bit_specification(

@@ -16,9 +16,9 @@ from ste_lightning.functional.one_bit_operators import (
     compiled_one_bit_product,
     fits_an_operator,
 )
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
+from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.layers.learned import learned_layer_product
-from ste_lightning.layers.one_bit import compiles_one_bit, one_bit_specification
+from ste_lightning.layers.one_bit import Settled, compiles_one_bit, one_bit_specification
 from ste_lightning.layers.uniform import uniform_layer_product
 from ste_lightning.quantizers import QuantizerSpec, Sign, build, describe, mean_magnitude
 
@@ -90,6 +90,7 @@ class QuantizedLayer(nn.Module):
     def to_float(self) -> nn.Module:
         """Turn the layer back into its torch class, in place, latent weights and all."""
         del self.weight_quantizer, self.input_quantizer
+        self.__dict__.pop("_settled", None)
         return _become(self, self.float_class)
 
     @classmethod
@@ -139,14 +140,13 @@ class QuantizedLayer(nn.Module):
 
         For sign weights with sign, step or float inputs that is one bit per activation, for
         learned steps (``lsq``) the float operands alone, for uniform grids codes and one bit.
-        ``None`` where the plain composition
-        has to do it: for other quantizers, backward rules that must remember their input,
-        quantizers with hooks, and inside export, vmap and autocast.
+        ``None`` where the plain composition has to do it: for other quantizers, backward rules
+        that must remember their input, quantizers with hooks, and inside export, vmap and autocast.
         """
         if not (self.weight_quantization and self.input_quantization):
             return None
-        compiled = torch.compiler.is_compiling()
-        if not (compiles_one_bit(x) if compiled else is_plain_eager(x)):
+        compiled = not is_plain_eager(x)
+        if compiled and not (torch.compiler.is_compiling() and compiles_one_bit(x)):
             return None
         # nn.Module's own lookup of these costs as much as a small tensor operation
         modules, parameters = self._modules, self._parameters
@@ -159,6 +159,9 @@ class QuantizedLayer(nn.Module):
         bias: Tensor | None = parameters.get("bias")
         if bias is None:
             bias = self.bias  # type: ignore[assignment]
+        last: Settled | None = None if compiled or geometry else self.__dict__.get("_settled")
+        if last is not None and last.holds(weights, inputs, x.dtype):
+            return self._one_bit(x, weight, None, bias, last.spec)
         spec = one_bit_specification(weights, inputs, x.dtype, geometry)
         if spec is None:
             if compiled:
@@ -177,9 +180,21 @@ class QuantizedLayer(nn.Module):
         scale = None
         if weights.scale != "none":
             scale = mean_magnitude(weight.detach(), weights.scale, weights.channel_dim)
+        elif not (compiled or geometry):
+            self.__dict__["_settled"] = Settled(weights, inputs, x.dtype, spec)
         if compiled:
             fits = fits_an_operator(x, weight, spec)
             return compiled_one_bit_product(x, weight, scale, bias, spec) if fits else None
+        return self._one_bit(x, weight, scale, bias, spec)
+
+    def _one_bit(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        spec: OneBitProduct,
+    ) -> Tensor:
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%r: %s", self, path_of(x, weight, scale, spec))
         return one_bit_product(x, weight, scale, bias, spec)

@@ -64,6 +64,23 @@ def test_windows_are_the_rule_to_the_last_bit(rule: SF.Surrogate, dtype: torch.d
     assert torch.equal(bits.clip_gradient(grad.clone(), x, rule), expected)
 
 
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 127, 128, 129, 300])
+@pytest.mark.parametrize("odd", [2.0, -2.0, math.nan, math.inf, -math.inf])
+def test_one_element_outside_the_window_is_found_wherever_it_is(size: int, odd: float) -> None:
+    window = SF.surrogate("clipped").window(torch.float32)
+    assert window is not None
+    inside, out = torch.linspace(-1, 1, size), torch.empty(size)
+    bits.signs_inside(inside, out, window)
+    assert torch.equal(out, SF.hard_sign(inside))
+    if bits.compiled_code(inside) is not None:
+        assert bits.signs_inside(inside, out, window)
+    for place in range(size):
+        x = inside.clone()
+        x[place] = odd
+        assert not bits.signs_inside(x, out, window)
+        assert torch.equal(out, SF.hard_sign(x.nan_to_num(1.0, math.inf, -math.inf)))
+
+
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("rule", windows(), ids=lambda r: f"{r.name}{r.parameters()}")
 def test_compiled_and_torch_packing_write_the_same_bytes(

@@ -29,16 +29,13 @@ def _next(value: float, towards: float, dtype: torch.dtype) -> float:
     return float(torch.nextafter(number, torch.tensor(towards, dtype=dtype)))
 
 
-def _centered(width: float | Tensor, outside: float, dtype: torch.dtype) -> Window | None:
+def _centered(rule: Clipped | Leaky, outside: float, dtype: torch.dtype) -> Window | None:
     """|x| <= width as a half-open window."""
-    if isinstance(width, Tensor) or isinstance(outside, Tensor):
-        return None
-    return _window(width, outside, dtype)
-
-
-@functools.lru_cache(maxsize=64)
-def _window(width: float, outside: float, dtype: torch.dtype) -> Window:
-    return Window(-_next(width, math.inf, dtype), width, outside)
+    found = rule.windows.get(dtype)
+    if found is None and not (isinstance(rule.width, Tensor) or isinstance(outside, Tensor)):
+        found = Window(-_next(rule.width, math.inf, dtype), rule.width, outside)
+        rule.windows[dtype] = found
+    return found
 
 
 @register("identity", "ste")
@@ -103,14 +100,12 @@ class Clipped(IndicatorSurrogate):
 
     def node(self, x: Tensor) -> Tensor | None:
         """Return hardtanh, whose derivative excludes its bounds: they are the next numbers."""
-        if type(self) is not Clipped or isinstance(self.width, Tensor):
-            return None
-        bound = _next(self.width, math.inf, x.dtype)
-        return torch._C._nn.hardtanh(x, -bound, bound)
+        window = self.window(x.dtype) if type(self) is Clipped else None
+        return None if window is None else torch._C._nn.hardtanh(x, window.low, -window.low)
 
     def window(self, dtype: torch.dtype) -> Window | None:
         """Return -width <= x <= width."""
-        return _centered(self.width, 0.0, dtype)
+        return _centered(self, 0.0, dtype)
 
 
 @register("relu")
@@ -210,7 +205,7 @@ class Leaky(Surrogate):
 
     def window(self, dtype: torch.dtype) -> Window | None:
         """Return -width <= x <= width, with the leak outside."""
-        return _centered(self.width, self.leak, dtype)
+        return _centered(self, self.leak, dtype)
 
 
 @register("magnitude_aware")
