@@ -28,7 +28,7 @@ __all__ = ["is_small", "small_linear"]
 # calls that make and read bits would take a noticeable part of its time.
 SMALL_WEIGHT = 1 << 16
 
-_COPIED = 1 << 14  # weights up to which copying them takes less time than calls that make a view
+_COPIED = 1 << 14  # weights that are copied in less time than it takes to avoid it
 _NOTHING = Window(math.inf, -math.inf)
 
 
@@ -53,8 +53,8 @@ def small_linear(x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitPro
         native = packed.compiled_code(weight)
     if native is None:
         # without a gradient in the input the product does not keep the signs
-        lost = not (x.requires_grad and torch.is_grad_enabled()) and weight.is_contiguous()
-        loan = borrow_like(weight) if lost else None
+        lost = not (x.requires_grad and torch.is_grad_enabled())
+        loan = borrow_like(weight) if lost and size > _COPIED and weight.is_contiguous() else None
         signs = _sign_node(weight, rule, None if loan is None else loan.tensor)
         return F.linear(_quantized(x, spec), signs, bias)
     node, learns = None, torch.is_grad_enabled()
