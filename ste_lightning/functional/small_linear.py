@@ -28,7 +28,8 @@ __all__ = ["is_small", "small_linear"]
 # calls that make and read bits would take a noticeable part of its time.
 SMALL_WEIGHT = 1 << 16
 
-_COPIED = 1 << 14  # weights that are copied in less time than it takes to avoid it
+_COPIED = 1 << 14  # weights up to which copying them takes less time than making a view
+_LENT = 1 << 19  # weights from which lent memory is faster than fresh one
 _NOTHING = Window(math.inf, -math.inf)
 
 
@@ -54,7 +55,7 @@ def small_linear(x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitPro
     if native is None:
         # without a gradient in the input the product does not keep the signs
         lost = not (x.requires_grad and torch.is_grad_enabled())
-        loan = borrow_like(weight) if lost and size > _COPIED and weight.is_contiguous() else None
+        loan = borrow_like(weight) if lost and size > _LENT and weight.is_contiguous() else None
         signs = _sign_node(weight, rule, None if loan is None else loan.tensor)
         return F.linear(_quantized(x, spec), signs, bias)
     node, learns = None, torch.is_grad_enabled()
