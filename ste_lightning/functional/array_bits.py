@@ -70,7 +70,8 @@ def mask_(grad: NDArray[Any], mask: NDArray[np.uint8], first: int, last: int) ->
     """Multiply by the mask's bits, which need not become numbers of the gradient's kind first."""
     part = grad[32 * first : 32 * last]
     ones = np.unpackbits(mask[4 * first : 4 * last], count=len(part), bitorder="little")
-    np.multiply(part, ones, out=part)
+    with np.errstate(invalid="ignore"):  # infinity times zero is NaN, without a warning in torch
+        np.multiply(part, ones, out=part)
 
 
 def _spread(ones: NDArray[Any], low: int) -> NDArray[np.int8]:

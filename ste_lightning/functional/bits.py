@@ -1,8 +1,8 @@
 """One bit per element: how binary activations and masks wait for the backward pass.
 
 Bit i of byte j belongs to element 8 j + i of the flat tensor; the bytes fill whole 32-bit words.
-Compiled code works on contiguous float32 on the CPU, one pass per function; torch operators do
-the rest, with equal results.
+Compiled code works on contiguous float32 on the CPU, one pass per function; numpy does the rest of
+float32 and float64 there, and torch operators what remains, with equal results.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from ste_lightning.functional.small_linear import is_small, small_linear
 
 __all__ = ["one_bit_product", "path_of"]
 
+_LENT = 1 << 14  # weights from which their signs are worth a loan, and it may wait
+
 
 class _OneBit(torch.autograd.Function):
     @staticmethod
@@ -60,7 +62,7 @@ class _OneBit(torch.autograd.Function):
                 held = borrow_like(x)
                 values = spec.unpacked(bits, x.shape, x.dtype, held.tensor)
             room = None
-            if weight.is_contiguous():
+            if weight.is_contiguous() and weight.numel() > _LENT:
                 loan = borrow_like(weight)
                 room = loan.tensor
                 if ctx.needs_input_grad[0] and loan.is_kept:
@@ -80,8 +82,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     spec: OneBitProduct = ctx.spec
     weight, scale, bits, mask, x = ctx.saved_tensors
     if x is None:
-        held = borrow(ctx.shape, ctx.dtype, bits.device)
-        x = spec.unpacked(bits, ctx.shape, ctx.dtype, held.tensor)
+        lent = ctx.shape.numel() > 4 * _LENT
+        held = borrow(ctx.shape, ctx.dtype, bits.device) if lent else None
+        x = spec.unpacked(bits, ctx.shape, ctx.dtype, None if held is None else held.tensor)
     wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
     inside = ctx.inside
     # taken: of several backward passes, or threads, one has the loan, and gives it back when done

@@ -26,7 +26,8 @@ __all__ = ["is_small", "small_linear"]
 # calls that make and read bits would take a noticeable part of its time.
 SMALL_WEIGHT = 1 << 16
 
-_COPIED = 1 << 14  # weights up to which copying them takes less time than calls that make a view
+_COPIED = 1 << 14  # weights up to which copying them takes less time than making a view
+_LENT = 1 << 19  # weights from which lent memory is faster than fresh one
 
 
 def is_small(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> bool:
@@ -50,8 +51,8 @@ def small_linear(x: Tensor, weight: Tensor, bias: Tensor | None, spec: OneBitPro
         native = packed.compiled_code(weight)
     if native is None:
         # without a gradient in the input the product does not keep the signs
-        lost = not (x.requires_grad and torch.is_grad_enabled()) and weight.is_contiguous()
-        loan = borrow_like(weight) if lost else None
+        lost = not (x.requires_grad and torch.is_grad_enabled())
+        loan = borrow_like(weight) if lost and size > _LENT and weight.is_contiguous() else None
         signs = _sign_node(weight, rule, None if loan is None else loan.tensor)
         return F.linear(_quantized(x, spec), signs, bias)
     node, inputs, learns = None, 0, torch.is_grad_enabled()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ste_lightning import functional as SF
-from ste_lightning.functional import bits, counted, int8_product, small_linear
+from ste_lightning.functional import bits, counted, int8_product, one_bit, small_linear
 from ste_lightning.functional.one_bit import one_bit_product
 from ste_lightning.functional.one_bit_specification import OneBitProduct
 
@@ -27,6 +27,7 @@ def _torch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counted, "default_format", lambda: "torch")
     monkeypatch.setattr(int8_product, "_multiplies_int8", lambda: False)
     monkeypatch.setattr(small_linear, "SMALL_INPUT", -1)
+    monkeypatch.setattr(one_bit, "_LENT", 0)
 
 
 class Case:

@@ -104,6 +104,39 @@ def test_compiled_and_torch_packing_write_the_same_bytes(
             assert torch.equal(ours, other)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_masks_treat_infinite_gradients_as_products_do(
+    compiled: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(bits, "_compiler", lambda: None)
+    x = torch.tensor([0.5, 2.0, 0.5, 2.0, 0.5]).to(dtype)
+    grad = torch.tensor([math.inf, math.inf, math.nan, -math.inf, 3.0]).to(dtype)
+    _, mask = bits.pack(x, False, SF.surrogate("clipped").window(dtype))
+    assert mask is not None
+    expected = grad * (x.abs() <= 1)
+    found = bits.mask_gradient(grad.clone(), mask, 0.0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shares_of_threads_are_the_whole(
+    threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bits, "_compiler", lambda: None)
+    monkeypatch.setattr(bits, "_LEAST", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    x, grad = torch.randn(32 * 11 + 5).to(dtype), torch.randn(32 * 11 + 5).to(dtype)
+    values = torch.empty_like(x)
+    packed, mask = bits.pack(x, False, SF.surrogate("clipped").window(dtype), values)
+    assert mask is not None
+    assert torch.equal(values, SF.hard_sign(x))
+    assert torch.equal(bits.unpack(packed, x.shape, -1, dtype), values)
+    assert torch.equal(bits.mask_gradient(grad.clone(), mask, 0.0), grad * (x.abs() <= 1))
+
+
 def gradients(y: torch.Tensor, *leaves: torch.Tensor | None) -> list[torch.Tensor | None]:
     upstream = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).to(y.dtype).view_as(y)
     wanted = [leaf for leaf in leaves if leaf is not None]
