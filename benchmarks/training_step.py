@@ -161,6 +161,11 @@ def stepper(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], float]:
     return step
 
 
+def rounded(seconds: list[float]) -> list[float]:
+    """Return them to the microsecond."""
+    return [round(value, 6) for value in seconds]
+
+
 def on_device(
     device: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds: int, title: str
 ) -> None:
@@ -201,7 +206,7 @@ def on_device(
             start = time.perf_counter()
             step(name)
             times[name].append(time.perf_counter() - start)
-    measured[title] = {n: {"seconds": times[n], "peak bytes": peaks.get(n)} for n in nets}
+    measured[title] = {n: {"seconds": rounded(times[n]), "peak bytes": peaks.get(n)} for n in nets}
     reference = next(iter(nets))
     table = Table("network", "ms", "time / float", "peak MiB", "peak / float", title=title)
     for name in nets:
@@ -254,7 +259,7 @@ def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds
             with conditions(name):
                 times[name].append(step())
     times = {name: values[2:] for name, values in times.items()}  # two to warm up
-    measured[title] = {n: {"seconds": times[n], "saved bytes": saved[n]} for n in nets}
+    measured[title] = {n: {"seconds": rounded(times[n]), "saved bytes": saved[n]} for n in nets}
     reference, base = next(iter(nets)), saved[next(iter(nets))]
     table = Table("network", "ms", "time / float", "saved MiB", "saved / float", title=title)
     for name in nets:
@@ -314,6 +319,9 @@ def main() -> None:
     def ready(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:
         if not arguments.compile:
             return nets
+        torch.compiler.reset()
+        # the networks of a table share their code and so this limit, which is 8 for a single one
+        torch._dynamo.config.recompile_limit = 2 * len(nets) + 8
         return {f"{k} (compiled)": torch.compile(v) for k, v in nets.items()}  # type: ignore[misc]
 
     def mlps(*widths: int) -> dict[str, nn.Module]:
@@ -370,8 +378,11 @@ def main() -> None:
     if "gpu" in wanted and torch.cuda.is_available():
         accelerated("cuda", arguments.rounds)
     if arguments.out is not None:
-        machine = {"torch": torch.__version__, "machine": platform.processor() or "unknown"}
-        arguments.out.write_text(json.dumps({**machine, "tables": measured}, indent=1))
+        machine = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+        if torch.cuda.is_available():
+            machine += f", {torch.cuda.get_device_name()}"
+        tables = {"torch": torch.__version__, "machine": machine, "tables": measured}
+        arguments.out.write_text(json.dumps(tables, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":
