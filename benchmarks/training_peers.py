@@ -71,7 +71,6 @@ def _has(package: str) -> bool:
 def peer_layers() -> dict[str, tuple[Layer, Layer]]:
     """Return by name the linear layers with float inputs and with quantized inputs."""
     found: dict[str, tuple[Layer, Layer]] = {}
-    four_bits: tuple[Layer, Layer] | None = None
     if _has("bitorch"):
         from bitorch.layers import QLinear
 
@@ -97,7 +96,7 @@ def peer_layers() -> dict[str, tuple[Layer, Layer]]:
             brevitas(BinaryWeight, None, 1),
             brevitas(BinaryWeight, BinaryAct, 1),
         )
-        four_bits = (
+        found["brevitas, 4 bits"] = (
             brevitas(Int8WeightPerTensorFloat, None, 4),
             brevitas(Int8WeightPerTensorFloat, Int8ActPerTensorFloat, 4),
         )
@@ -113,8 +112,6 @@ def peer_layers() -> dict[str, tuple[Layer, Layer]]:
             )
 
         found["torchao, 8 and 4 bits"] = torchao(None), torchao(inputs)
-    if four_bits is not None:  # last, since compiled it takes all recompilations that it may
-        found["brevitas, 4 bits"] = four_bits
     return found
 
 

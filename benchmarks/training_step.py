@@ -319,6 +319,7 @@ def main() -> None:
     def ready(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:
         if not arguments.compile:
             return nets
+        nets.pop("brevitas, 4 bits", None)  # compiles anew at every step
         torch.compiler.reset()
         # the networks of a table share their code and so this limit, which is 8 for a single one
         torch._dynamo.config.recompile_limit = 2 * len(nets) + 8
