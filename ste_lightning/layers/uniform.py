@@ -47,6 +47,8 @@ def uniform_layer_product(
     if not (on_cpu and has_kernels()) or 0 in (x.numel(), weight.numel()):
         return None
     assert isinstance(weights, Uniform)
+    if weights.channel_dim != 0 and weights.granularity != "tensor":
+        return None  # its parts are not one after the other in memory
     steps, zeros = weights.scale_and_zero(weights.grouped(weight.detach()))
     grids = WeightGrid(
         steps.reshape(-1),

@@ -88,6 +88,15 @@ def test_linear_layers(
     equal(layer, 2 * x, exact=not integers or inputs is None)
 
 
+def test_channels_along_another_axis_take_the_plain_composition() -> None:
+    quantizer = Uniform(bits=4, operand="weights", channel_dim=1)
+    layer = QuantLinear(12, 5, weight_quantizer=quantizer, input_quantizer=FOUR)
+    assert layer.lean_product(torch.randn(3, 12)) is None
+    whole = Uniform(bits=4, operand="weights", channel_dim=1, granularity="tensor")
+    layer = QuantLinear(12, 5, weight_quantizer=whole, input_quantizer=FOUR)
+    equal(layer, torch.randn(3, 12), exact=True)
+
+
 @pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize(
     "options",
