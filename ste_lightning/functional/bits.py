@@ -32,7 +32,6 @@ _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the h
 _ZERO = torch.zeros((), dtype=torch.float32, device="cpu")
 _ONE = torch.ones((), dtype=torch.float32, device="cpu")
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
-_ALONE = 2 * _LEAST  # words that one thread takes, without the calls that would ask for others
 
 
 @functools.cache
@@ -87,14 +86,11 @@ def pack(
     low, high, _ = window or (0.0, 0.0, 0.0)
     source, to, also = x.data_ptr(), bits.data_ptr(), 0 if mask is None else mask.data_ptr()
     has = mask is not None
-    if words < _ALONE:
-        native.pack(source, count, strict, has, low, high, to, also, 0, words)
-    else:
-        share(
-            lambda a, b: native.pack(source, count, strict, has, low, high, to, also, a, b),
-            words,
-            _LEAST,
-        )
+    share(
+        lambda a, b: native.pack(source, count, strict, has, low, high, to, also, a, b),
+        words,
+        _LEAST,
+    )
     if values is not None:
         unpack(bits, x.shape, 0 if strict else -1, x.dtype, values)
     return bits, mask
@@ -116,11 +112,7 @@ def unpack(
     native = _compiler() if bits.device.type == "cpu" and dtype == torch.float32 else None
     if native is not None:
         source, to, count = bits.data_ptr(), out.data_ptr(), out.numel()
-        words = (count + 31) // 32
-        if words < _ALONE:
-            native.unpack(source, low, 1.0, to, count, 0, words)
-            return out
-        share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), words, _LEAST)
+        share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
         return out
     if array_bits.has_arrays(bits.device, dtype):
         octets, array = bits.numpy(), _flat(out)
@@ -138,11 +130,7 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
     native = compiled_code(grad)
     if native is not None:
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
-        words = (count + 31) // 32
-        if words < _ALONE:
-            native.mask_(to, of, outside, count, 0, words)
-            return grad
-        share(lambda a, b: native.mask_(to, of, outside, count, a, b), words, _LEAST)
+        share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
         return grad
     if outside == 0 and grad.is_contiguous() and array_bits.has_arrays(grad.device, grad.dtype):
         array, octets = _flat(grad), mask.numpy()
@@ -166,11 +154,7 @@ def signs(weight: Tensor, out: Tensor | None = None) -> Tensor:
         torch.lt(weight.detach(), _ZERO, out=out)
         return torch.sub(_ONE, out, alpha=2, out=out)  # two passes; hard_sign takes three
     source, to, count = weight.data_ptr(), out.data_ptr(), weight.numel()
-    words = (count + 31) // 32
-    if words < _ALONE:
-        native.signs(source, to, count, 0, words)
-        return out
-    share(lambda a, b: native.signs(source, to, count, a, b), words, _LEAST)
+    share(lambda a, b: native.signs(source, to, count, a, b), _words(weight), _LEAST)
     return out
 
 
@@ -192,15 +176,12 @@ def signs_inside(x: Tensor, out: Tensor, window: Window) -> bool:
         return known
     low, high, _ = window
     source, to, count = x.data_ptr(), out.data_ptr(), x.numel()
-    words = (count + 31) // 32
-    if words < _ALONE:
-        return bool(native.signs_inside(source, to, low, high, count, 0, words))
     inside: list[int] = []
 
     def part(first: int, last: int) -> None:
         inside.append(native.signs_inside(source, to, low, high, count, first, last))
 
-    share(part, words, _LEAST)
+    share(part, _words(x), _LEAST)
     return all(inside)
 
 

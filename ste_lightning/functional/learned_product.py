@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional.learned_scale import SMALLEST
-from ste_lightning.functional.level_product import codes_of_levels, level_product, levels_pay
+from ste_lightning.functional.level_product import level_product, levels_pay
 from ste_lightning.functional.native_grids import InputGrid
 from ste_lightning.functional.native_steps import Step, native_step
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
@@ -81,16 +81,14 @@ def _summed(
     weights: Step,
     geometry: ConvolutionGeometry | None,
 ) -> Tensor | None:
-    kind = codes_of_levels(inputs.low, inputs.high)
-    if kind is None:
+    if inputs.high - inputs.low >= 256:
         return None
     grid = InputGrid(inputs.step, 0.0, inputs.low, inputs.high)
     found = grid.codes(x, masked=False)
     if found is None:
         return None
-    steps = np.full(len(weight), weights.step, np.float32)
-    scale, levels = steps * np.float32(inputs.step), (weights.low, weights.high)
-    return level_product(found[0], kind, weight, steps, levels, scale, bias, geometry)
+    steps, levels = np.full(len(weight), weights.step, np.float32), (weights.low, weights.high)
+    return level_product(found[0], grid, weight, steps, levels, bias, geometry)
 
 
 def learned_product(

@@ -12,25 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.counted import counting_pays
+from ste_lightning.functional.native_grids import InputGrid
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.functional.planar_product import convolve_planar
 from ste_lightning.kernels import Codes, Geometry, default_format, linear
 
-__all__ = ["codes_of_levels", "level_product", "levels_pay"]
+__all__ = ["level_product", "levels_pay"]
 
 Levels = tuple[float, float]
-
-
-def codes_of_levels(low: float, high: float, zero: float = 0.0) -> Codes | None:
-    """Return the codes of the integers ``low - zero`` to ``high - zero``.
-
-    ``None`` if they are no integers, or more than a byte has values.
-    """
-    integers = low == int(low) and high == int(high) and zero == int(zero)
-    count = int(high - low) + 1
-    if not integers or not 2 <= count <= 256:
-        return None
-    return Codes((count - 1).bit_length(), 1, int(low - zero))
 
 
 def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) -> bool:
@@ -44,23 +33,21 @@ def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) 
 
 def level_product(
     given: Tensor,
-    codes: Codes,
+    inputs: InputGrid,
     weight: Tensor,
     steps: NDArray[np.float32],
     levels: Levels,
-    scale: NDArray[np.float32],
     bias: Tensor | None,
     geometry: ConvolutionGeometry | None,
 ) -> Tensor | None:
-    """Return ``scale (X * round(clip(W / s, low, high))) + bias``.
+    """Return ``X * (s round(clip(W / s, low, high))) + bias``.
 
     Args:
         given: uint8, the codes of X; (*, in), or (N, C, *size) for a convolution.
-        codes: what they stand for.
+        inputs: the grid of X.
         weight: latent weights, float32, on the CPU.
         steps: s, per output.
         levels: low and high.
-        scale: per output.
         bias: per output, or ``None``.
         geometry: of a convolution; ``None`` for a linear layer.
 
@@ -68,14 +55,15 @@ def level_product(
         The product in float32, or ``None`` where bytes cannot hold the levels or 32 bits their
         sums, and where a weight is not a number.
     """
+    codes = _codes(inputs.low, inputs.high, inputs.zero)
     padded = geometry is not None and geometry.pad_value != 0  # with no multiple of the step
-    if padded or not _fits(codes, levels, math.prod(weight.shape[1:])):
+    if codes is None or padded or not _fits(codes, levels, math.prod(weight.shape[1:])):
         return None
     from ste_lightning.kernels.latent_levels import prepare_levels
 
     prepared = prepare_levels(
         *(weight, steps, levels, codes),
-        scale=scale,
+        scale=steps * np.float32(inputs.step),
         shift=bias,
         groups=1 if geometry is None else geometry.groups,
         pad_value=None if geometry is None else 0.0,
@@ -90,10 +78,22 @@ def level_product(
     return convolve_planar(given, prepared, where)
 
 
+def _codes(low: float, high: float, zero: float = 0.0) -> Codes | None:
+    """Return the codes of the integers ``low - zero`` to ``high - zero``.
+
+    ``None`` if they are no integers, or more than a byte has values.
+    """
+    integers = low == int(low) and high == int(high) and zero == int(zero)
+    count = int(high - low) + 1
+    if not integers or not 2 <= count <= 256:
+        return None
+    return Codes((count - 1).bit_length(), 1, int(low - zero))
+
+
 def _fits(inputs: Codes, levels: Levels, length: int) -> bool:
     """Return whether signed bytes hold the weights, and 32 bits twice every sum."""
     low, high = levels
-    if codes_of_levels(low, high) is None or not -128 <= low <= 0 <= high <= 127:
+    if _codes(low, high) is None or not -128 <= low <= 0 <= high <= 127:
         return False
     largest = max(abs(inputs.offset), abs(inputs.offset + 2**inputs.bits - 1), 2**inputs.bits)
     most: float = 2 * length * largest * max(-low, high, 1)

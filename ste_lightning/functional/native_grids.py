@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,15 +11,9 @@ from torch import Tensor
 
 from ste_lightning.kernels.threads import share
 
-__all__ = ["Coded", "InputGrid", "WeightGrid", "has_kernels"]
+__all__ = ["Coded", "InputGrid", "WeightGrid"]
 
 _LEAST = 1 << 18  # elements worth a thread of their own
-
-
-@functools.cache
-def has_kernels() -> bool:
-    """Return whether something compiles code."""
-    return importlib.util.find_spec("numba") is not None
 
 
 def _kernels() -> ModuleType:
@@ -61,15 +53,12 @@ class Coded:
 
     def values(self, kept: Tensor) -> Tensor:
         """Return the quantized input, from what was kept."""
+        if not self.in_halves:
+            return self.grid.values(kept)
         grid, out = self.grid, torch.empty(self.shape)
         given, to, count = kept.data_ptr(), out.data_ptr(), out.numel()
-        numbers, kernels = (grid.step, grid.zero, grid.low), _kernels()
-        if self.in_halves:
-            work = kernels.values_of_halves
-            share(lambda a, b: work(given, *numbers, to, count, a, b), kept.numel(), _LEAST)
-        else:
-            work = kernels.values
-            share(lambda a, b: work(given, *numbers, to, a, b), count, _LEAST)
+        numbers, work = (grid.step, grid.zero, grid.low), _kernels().values_of_halves
+        share(lambda a, b: work(given, *numbers, to, count, a, b), kept.numel(), _LEAST)
         return out
 
 
@@ -102,6 +91,14 @@ class InputGrid:
 
         share(part, words, _LEAST // 32)
         return None if any(strange) else (out, mask)
+
+    def values(self, codes: Tensor) -> Tensor:
+        """Return y from :meth:`codes`."""
+        out = torch.empty(codes.shape)
+        given, to, work = codes.data_ptr(), out.data_ptr(), _kernels().values
+        numbers = self.step, self.zero, self.low
+        share(lambda a, b: work(given, *numbers, to, a, b), codes.numel(), _LEAST)
+        return out
 
 
 @dataclass(frozen=True)

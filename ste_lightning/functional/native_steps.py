@@ -40,8 +40,8 @@ class Step:
         kernels = _kernels()
         assert kernels is not None
         y = torch.empty(x.shape) if out is None else out
-        source, target = _flat(x), _flat(y)
-        share(lambda a, b: kernels.quantize(source, *self.numbers, target, a, b), x.numel(), _LEAST)
+        given, to = (x.data_ptr(), *self.numbers), y.data_ptr()
+        share(lambda a, b: kernels.quantize(*given, to, a, b), x.numel(), _LEAST)
         return y
 
     def differentiate(self, grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,10 +62,6 @@ class Step:
 
         share(part, x.numel(), _LEAST)
         return grad, torch.tensor(sum(sums[first] for first in sorted(sums)), dtype=torch.float32)
-
-
-def _flat(x: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    return x.detach().numpy().reshape(-1)
 
 
 def native_step(

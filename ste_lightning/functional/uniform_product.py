@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional import bits as packed
-from ste_lightning.functional.level_product import codes_of_levels, level_product, levels_pay
+from ste_lightning.functional.level_product import level_product, levels_pay
 from ste_lightning.functional.native_grids import Coded, InputGrid, WeightGrid
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
@@ -38,18 +37,12 @@ class _Uniform(torch.autograd.Function):
         weights: WeightGrid,
         product: OneBitProduct,
     ) -> Tensor:
-        ctx.product, ctx.weights, ctx.coded = product, weights, None
-        kept, y = x, None
+        ctx.product, ctx.weights, ctx.coded, kept = product, weights, None, x
         if codes is not None and inputs is not None:
             ctx.coded = Coded(inputs, x.shape)
             kept = ctx.coded.kept(codes)
-            y = _summed(codes, weight, bias, inputs, weights, product.geometry)
         ctx.save_for_backward(weight, kept, mask)
-        if y is not None:
-            return y
-        values = x if ctx.coded is None else ctx.coded.values(kept)
-        loan = borrow_like(weight)
-        return product.multiply(values, weights.quantize(weight, loan.tensor), bias)
+        return _multiply(x, weight, bias, codes, inputs, weights, product)
 
     @staticmethod
     @once_differentiable
@@ -68,22 +61,28 @@ class _Uniform(torch.autograd.Function):
         return in_x, in_weight, in_bias, None, None, None, None, None
 
 
-def _summed(
-    codes: Tensor,
+def _multiply(
+    x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    inputs: InputGrid,
+    codes: Tensor | None,
+    inputs: InputGrid | None,
     weights: WeightGrid,
-    geometry: ConvolutionGeometry | None,
-) -> Tensor | None:
-    kind, outputs = codes_of_levels(inputs.low, inputs.high, inputs.zero), len(weight)
-    one_per_output = weights.symmetric and weights.steps.numel() in (1, outputs)
-    if kind is None or not one_per_output or not levels_pay(codes, weight, geometry):
-        return None
-    steps = weights.steps.expand(outputs).contiguous().numpy()
-    scale = steps * np.float32(inputs.step)
-    levels = weights.low, weights.high
-    return level_product(codes, kind, weight, steps, levels, scale, bias, geometry)
+    product: OneBitProduct,
+) -> Tensor:
+    values = x
+    if codes is not None and inputs is not None:
+        outputs = len(weight)
+        one_per_output = weights.symmetric and weights.steps.numel() in (1, outputs)
+        if one_per_output and levels_pay(codes, weight, product.geometry):
+            steps = weights.steps.expand(outputs).contiguous().numpy()
+            levels = weights.low, weights.high
+            y = level_product(codes, inputs, weight, steps, levels, bias, product.geometry)
+            if y is not None:
+                return y
+        values = inputs.values(codes)
+    loan = borrow_like(weight)
+    return product.multiply(values, weights.quantize(weight, loan.tensor), bias)
 
 
 def uniform_product(
@@ -108,14 +107,16 @@ def uniform_product(
         The product, or ``None`` for an input that is not a number. It can be differentiated once,
         by the identity rule inside the grids' ends.
     """
-    codes = mask = None
+    learns, codes, mask = torch.is_grad_enabled(), None, None
     if inputs is not None:
         x = x.contiguous()
-        found = inputs.codes(x.detach(), masked=x.requires_grad and torch.is_grad_enabled())
+        found = inputs.codes(x.detach(), masked=learns and x.requires_grad)
         if found is None:
             return None
         codes, mask = found
     product = OneBitProduct(None, None, Identity(), geometry)
+    if not (learns and any(t is not None and t.requires_grad for t in (x, weight, bias))):
+        return _multiply(x, weight, bias, codes, inputs, weights, product)
     y: Tensor = _Uniform.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, codes, mask, inputs, weights, product
     )

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
@@ -18,12 +17,13 @@ from ste_lightning.kernels import affine
 from ste_lightning.kernels.addressed import BYTES, FLOATS, INTEGERS, SIZE, addressed, carray
 from ste_lightning.kernels.affine import SIGNS, Codes
 from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.latent_shapes import channels_last, empty_prepared
 from ste_lightning.kernels.panels import LAYOUTS, aligned, lane_order
 from ste_lightning.kernels.threads import share
 from ste_lightning.kernels.vectors import compare
 from ste_lightning.kernels.weights import Prepared
 
-__all__ = ["empty_signs", "lanes_of", "lay_out_signs", "prepare_signs"]
+__all__ = ["lanes_of", "lay_out_signs", "prepare_signs"]
 
 
 @functools.cache
@@ -91,7 +91,8 @@ class _Rooms(threading.local):
         if found is None:
             if len(self.rooms) >= _ROOMS:
                 self.rooms.clear()
-            empty = empty_signs(*shape)
+            format, inputs, *sizes = shape
+            empty = empty_prepared(format, inputs, SIGNS, *sizes)
             room = replace(empty, panels=aligned(len(empty.panels)), cache={})
             found = self.rooms[shape] = room, np.empty(room.padding.size, np.int64)
         return found
@@ -119,10 +120,7 @@ def prepare_signs(
     taps = weight[0, 0].numel() if weight.dim() > 2 and weight.numel() else 1
     room, sums = _rooms.of(format, inputs, groups, outputs, taps, channels)
     units, size, layout = room.units // taps, len(room.panels) // groups, room.layout
-    rows = weight.detach()
-    if weight.dim() > 2:
-        rows = rows.flatten(2).movedim(1, 2)
-    rows = rows.contiguous()
+    rows = channels_last(weight)
     lanes = lanes_of(format)
     where = (outputs, taps, channels, units, layout.width, layout.unit, lanes.ctypes.data)
     source, panels, totals = rows.data_ptr(), room.panels.ctypes.data, sums.ctypes.data
@@ -145,28 +143,3 @@ def prepare_signs(
     if inputs != SIGNS:
         fixed = affine.coefficients(inputs, SIGNS, taps * channels, tap_sums.sum(axis=1))
     return replace(room, coefficients=fixed, padding=padding, cache={})
-
-
-@functools.lru_cache(maxsize=64)
-def empty_signs(
-    format: str, inputs: Codes, groups: int, outputs: int, taps: int, channels: int
-) -> Prepared:
-    """Return prepared weights without their panels: what depends on the shape alone."""
-    layout, all_outputs = LAYOUTS[format], groups * outputs
-    size = -(-outputs // layout.width) * layout.width * taps * layout.units(channels) * layout.unit
-    no_sums = np.zeros(all_outputs, np.int64)
-    return Prepared(
-        format,
-        inputs,
-        SIGNS,
-        groups,
-        outputs,
-        taps,
-        channels,
-        np.empty(groups * size, np.uint8),
-        affine.coefficients(inputs, SIGNS, taps * channels, no_sums),
-        np.zeros((taps, all_outputs), np.float32),
-        np.ones(all_outputs, np.float32),
-        np.zeros(all_outputs, np.float32),
-        torch.empty(0),
-    )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.kernels import affine
 from ste_lightning.kernels.addressed import BYTES, FLOAT, FLOATS, INTEGERS, SIZE, addressed, carray
 from ste_lightning.kernels.affine import Codes
+from ste_lightning.kernels.latent_shapes import channels_last, empty_prepared
 from ste_lightning.kernels.level_vectors import levels_32, sum_32
 from ste_lightning.kernels.panels import aligned
 from ste_lightning.kernels.stored import fitting
@@ -131,14 +130,12 @@ def prepare_levels(
     kind = Codes(int(high - low).bit_length(), 1, int(low))
     all_outputs, channels = weight.shape[:2]
     taps = math.prod(weight.shape[2:])
-    empty = _empty(inputs, kind, groups, all_outputs // groups, taps, channels)
+    format, sizes = fitting("digits", inputs, kind), (groups, all_outputs // groups, taps, channels)
+    empty = empty_prepared(format, inputs, kind, *sizes)
     layout, units = empty.layout, empty.units // taps
-    panels = _room.of(groups * layout.width * empty.units * layout.unit * -(-empty.outputs // 32))
+    panels = _room.of(len(empty.panels))
     sums = np.empty((all_outputs, taps), np.int64)
-    rows = weight.detach()
-    if weight.dim() > 2:
-        rows = rows.flatten(2).movedim(1, 2)
-    rows = rows.contiguous()
+    rows = channels_last(weight)
     where = (empty.outputs, taps, channels, units, layout.unit)
     source, to, totals = rows.data_ptr(), panels.ctypes.data, sums.ctypes.data
     each = steps.ctypes.data
@@ -165,28 +162,4 @@ def prepare_levels(
         scale=scale,
         shift=empty.shift if shift is None else shift.detach().numpy(),
         cache={},
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _empty(
-    inputs: Codes, weights: Codes, groups: int, outputs: int, taps: int, channels: int
-) -> Prepared:
-    """Return prepared weights without their panels: what depends on the shape alone."""
-    count = groups * outputs
-    nothing, zeros = np.empty(0, np.uint8), np.zeros(count, np.float32)
-    return Prepared(
-        fitting("digits", inputs, weights),
-        inputs,
-        weights,
-        groups,
-        outputs,
-        taps,
-        channels,
-        nothing,
-        affine.coefficients(inputs, weights, taps * channels, np.zeros(count, np.int64), True),
-        np.zeros((taps, count), np.float32),
-        zeros,
-        zeros,
-        torch.empty(0),
     )

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ste_lightning.kernels import site_products
 from ste_lightning.kernels.affine import SIGNS
-from ste_lightning.kernels.latent import empty_signs, lanes_of, lay_out_signs
+from ste_lightning.kernels.latent import lanes_of, lay_out_signs
+from ste_lightning.kernels.latent_shapes import empty_prepared
 from ste_lightning.kernels.panels import aligned
 from ste_lightning.kernels.site import row_site
 from ste_lightning.kernels.weights import Prepared
@@ -48,7 +49,7 @@ _rooms = _Rooms()
 
 
 def _made(outputs: int, channels: int, format: str) -> _Room:
-    empty = empty_signs(format, SIGNS, 1, outputs, 1, channels)
+    empty = empty_prepared(format, SIGNS, SIGNS, 1, outputs, 1, channels)
     panels, shift = aligned(len(empty.panels)), np.zeros(outputs, np.float32)
     weights = replace(empty, panels=panels, shift=shift, cache={})
     sums = np.empty(outputs, np.int64)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.addressed import DOUBLES, FLOAT, FLOATS, SIZE, addressed, carray
-from ste_lightning.kernels.compiling import compiled, inlined
-from ste_lightning.kernels.level_vectors import differentiate_32
+from ste_lightning.kernels.compiling import inlined
+from ste_lightning.kernels.level_vectors import ROUND, differentiate_32
 
 __all__ = ["differentiate", "nearest", "quantize"]
 
-# x + c - c rounds to the nearest integer, half to even, as long as |x| < 2^22
-_ROUND = np.float32(12582912)
+_ROUND = np.float32(ROUND)
 
 
 @inlined
@@ -22,11 +21,11 @@ def nearest(v, low, high):  # type: ignore[no-untyped-def]
     return (v + _ROUND) - _ROUND
 
 
-@compiled
-def quantize(all_x, s, start, low, high, all_out, first, last):  # type: ignore[no-untyped-def]
+@addressed(FLOATS, FLOAT, FLOAT, FLOAT, FLOAT, FLOATS, SIZE, SIZE)
+def quantize(x_, s, start, low, high, out_, first, last):  # type: ignore[no-untyped-def]
     """Write s round(clip((x - start) / s, low, high)) + start, elements ``first`` to ``last``."""
-    x, out = all_x[first:last], all_out[first:last]
-    for i in range(len(x)):
+    x, out = carray(x_, (last,)), carray(out_, (last,))
+    for i in range(first, last):
         out[i] = nearest((x[i] - start) / s, low, high) * s + start
 
 

@@ -11,11 +11,11 @@ from numba.core import cgutils
 from ste_lightning.kernels.compiling import emitted
 from ste_lightning.kernels.llvm import load, pointer_to, splat, store
 
-__all__ = ["differentiate_32", "levels_32", "sum_32"]
+__all__ = ["ROUND", "differentiate_32", "levels_32", "sum_32"]
 
 _I8, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _FLOATS, _BYTES = types.Array(types.float32, 1, "C"), types.Array(types.uint8, 1, "C")
-_ROUND = 12582912.0  # x + c - c rounds to the nearest integer, half to even, where |x| < 2^22
+ROUND = 12582912.0  # x + c - c rounds to the nearest integer, half to even, where |x| < 2^22
 _REALS = ir.VectorType(_F32, 32)
 
 
@@ -25,7 +25,7 @@ def _clipped(builder: Any, v: Any, low: Any, high: Any) -> Any:
 
 
 def _rounded(builder: Any, v: Any) -> Any:
-    c = splat(builder, ir.Constant(_F32, _ROUND), 32)
+    c = splat(builder, ir.Constant(_F32, ROUND), 32)
     return builder.fsub(builder.fadd(v, c), c)
 
 

@@ -8,7 +8,7 @@ from ste_lightning import functional as SF
 from ste_lightning.functional.learned_product import learned_product
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
 from ste_lightning.functional.rules import Identity
-from ste_lightning.layers.one_bit import is_observed
+from ste_lightning.layers.one_bit import is_plain
 from ste_lightning.quantizers import LSQ
 
 __all__ = ["learned_layer_product"]
@@ -16,7 +16,7 @@ __all__ = ["learned_layer_product"]
 
 def _step(quantizer: nn.Module | None, x: Tensor) -> Tensor | None:
     """Return the quantizer's step as ``quantize`` uses it; ``None`` for another computation."""
-    if type(quantizer) is not LSQ or is_observed(quantizer) or "strength" in quantizer._buffers:
+    if type(quantizer) is not LSQ or not is_plain(quantizer):
         return None
     plain = quantizer._ready and not quantizer.binary and type(quantizer.rule) is Identity
     return SF.scale_gradient(quantizer.scale, quantizer._gradient_factor(x)) if plain else None

@@ -11,7 +11,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.quantizers import Sign, Step
 
-__all__ = ["Settled", "compiles_one_bit", "is_observed", "one_bit_specification"]
+__all__ = ["Settled", "compiles_one_bit", "is_plain", "one_bit_specification"]
 
 
 def compiles_one_bit(x: Tensor) -> bool:
@@ -31,6 +31,11 @@ def _has_hooks(module: nn.Module) -> bool:
 def is_observed(module: nn.Module) -> bool:
     """Return whether somebody must see the calls of the module."""
     return _has_hooks(module) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+
+
+def is_plain(quantizer: nn.Module) -> bool:
+    """Return whether nobody must see the quantizer's calls and nothing drives its strength."""
+    return not is_observed(quantizer) and "strength" not in quantizer._buffers
 
 
 class Settled:
@@ -88,7 +93,7 @@ def one_bit_specification(
         dtype: the input's dtype.
         geometry: of a convolution; ``None`` for a linear layer.
     """
-    if type(weights) is not Sign or is_observed(weights) or "strength" in weights._buffers:
+    if type(weights) is not Sign or not is_plain(weights):
         return None
     if weights.scale != "none" and not weights.detach_scale:
         return None
@@ -99,7 +104,7 @@ def one_bit_specification(
             return None
     elif type(inputs) is not Step:
         return None
-    if is_observed(inputs) or "strength" in inputs._buffers:
+    if not is_plain(inputs):
         return None
     rule = inputs.rule
     # a compiler cannot look for the window's exact bounds; it asks its operators

@@ -8,22 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning import functional as SF
-from ste_lightning.functional.native_grids import InputGrid, WeightGrid, has_kernels
+from ste_lightning.functional.native_grids import InputGrid, WeightGrid
 from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules import Identity
 from ste_lightning.functional.uniform_product import uniform_product
-from ste_lightning.layers.one_bit import is_observed
+from ste_lightning.kernels import default_format
+from ste_lightning.layers.one_bit import is_plain
 from ste_lightning.quantizers import Uniform
 
 __all__ = ["uniform_layer_product"]
 
 
-def _is_plain(quantizer: nn.Module | None) -> bool:
+def _is_grid(quantizer: nn.Module | None) -> bool:
     """Return whether the quantizer is a uniform grid with the identity rule, and no more."""
-    if type(quantizer) is not Uniform or is_observed(quantizer):
+    if type(quantizer) is not Uniform or not is_plain(quantizer):
         return False
-    driven = "strength" in quantizer._buffers or "bits" in quantizer._buffers
-    return not driven and not quantizer.binary and type(quantizer.rule) is Identity
+    fixed = "bits" not in quantizer._buffers
+    return fixed and not quantizer.binary and type(quantizer.rule) is Identity
 
 
 def uniform_layer_product(
@@ -41,10 +42,10 @@ def uniform_layer_product(
             :func:`~ste_lightning.functional.uniform_product.uniform_product`.
         weights, inputs: the layer's quantizers.
     """
-    if not _is_plain(weights) or (inputs is not None and not _is_plain(inputs)):
+    if not _is_grid(weights) or (inputs is not None and not _is_grid(inputs)):
         return None
     on_cpu = x.is_cpu and x.dtype is torch.float32 and weight.is_contiguous()
-    if not (on_cpu and has_kernels()) or 0 in (x.numel(), weight.numel()):
+    if not on_cpu or default_format() == "torch" or 0 in (x.numel(), weight.numel()):
         return None
     assert isinstance(weights, Uniform)
     if weights.channel_dim != 0 and weights.granularity != "tensor":

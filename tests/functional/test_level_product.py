@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from training_pairs import loss_curve
 
 from ste_lightning.deploy import pack
 from ste_lightning.functional import counted, learned_product, level_product
@@ -41,14 +42,12 @@ def product_of(
     zero: int = 0,
 ) -> Tensor | None:
     """Multiply levels of steps 1/4 and 1/8."""
-    found = InputGrid(0.25, zero, *of_inputs).codes(x, masked=False)
-    codes = level_product.codes_of_levels(*of_inputs, zero)
-    if found is None or codes is None:
+    inputs = InputGrid(0.25, zero, *of_inputs)
+    found = inputs.codes(x, masked=False)
+    if found is None:
         return None
     steps = np.full(len(weight), 0.125, np.float32)
-    return level_product.level_product(
-        found[0], codes, weight, steps, of_weights, steps / 4, bias, geometry
-    )
+    return level_product.level_product(found[0], inputs, weight, steps, of_weights, bias, geometry)
 
 
 def levels(x: Tensor, step: float, ends: Ends, zero: int = 0) -> Tensor:
@@ -180,14 +179,7 @@ def test_training_follows_the_float_product(monkeypatch: pytest.MonkeyPatch) -> 
         if not summed:
             monkeypatch.setattr(learned_product, "level_product", lambda *_: None)
         net = network()
-        optimizer, curve = torch.optim.SGD(net.parameters(), 0.05), []
-        for _ in range(200):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            curve.append(loss.item())
-        curves.append(torch.tensor(curve))
+        curves.append(loss_curve(net, torch.optim.SGD(net.parameters(), 0.05), x, y))
     assert curves[0][-1] < 0.1 * curves[0][0]
     torch.testing.assert_close(curves[0][:20], curves[1][:20], rtol=1e-3, atol=1e-4)
     assert abs(curves[0] - curves[1]).mean() < 0.02
