@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["both", "noisy"]
+from ste_lightning.deploy.chain import Chain
+from ste_lightning.deploy.coded import CodedLayer
+from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear, RPReLU
+from ste_lightning.quantizers import LSQ
+
+__all__ = ["both", "calls", "coded", "exact", "noisy", "quantizers"]
 
 
 def noisy(network: nn.Module) -> nn.Module:
@@ -26,3 +34,41 @@ def both(network: nn.Module, x: Tensor, packed: nn.Module) -> tuple[Tensor, Tens
     """Return what the trained and the packed network compute."""
     with torch.no_grad():
         return network(x), packed(x)
+
+
+def calls(packed: nn.Module) -> list[Any]:
+    """What a packed network calls, in its order."""
+    return [action.call for action in packed._planned().actions]
+
+
+def coded(packed: nn.Module) -> int:
+    """How many layers return codes."""
+    found = [c for c in calls(packed) if isinstance(c, (Chain, CodedLayer))]
+    return sum(c._emission is not None for c in found)
+
+
+def quantizers(weight: str | int, bits: int, signed: bool) -> dict[str, Any]:
+    """A layer's quantizers: learned steps, or signs and steps for one bit."""
+    inputs: Any = {"map": "lsq", "bits": bits, "signed": signed}
+    if bits == 1:
+        inputs = "sign" if signed else "step"
+    weights: Any = weight if isinstance(weight, str) else {"map": "lsq", "bits": weight}
+    return {"weight_quantizer": weights, "input_quantizer": inputs}
+
+
+def exact(network: nn.Module, seed: int) -> nn.Module:
+    """Steps that are powers of two and biases on their grid: then sums of floats are exact."""
+    random = np.random.default_rng(seed)
+    for module in network.modules():
+        if isinstance(module, LSQ):
+            module.scale.data = torch.exp2(module.scale.data.log2().floor())
+            if module.operand == "activations":
+                module.scale.data.fill_(2.0 ** random.integers(-3, 2))
+            module.initialized.fill_(1)
+        if isinstance(module, (QuantConv1d, QuantConv2d, QuantLinear)) and module.bias is not None:
+            module.bias.data = (64 * module.bias.data).round() / 64
+    for module in network.modules():
+        if isinstance(module, (nn.PReLU, RPReLU)):
+            slope = next(p for n, p in module.named_parameters() if "weight" in n or "slope" in n)
+            slope.data.uniform_(-0.2 if seed % 2 else 0.0, 0.5)
+    return noisy(network)

@@ -7,30 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_pairs import both, noisy
+from packed_pairs import both, calls, coded, exact, quantizers
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.chain import Chain
-from ste_lightning.deploy.coded import Coded, CodedLayer, Encoder
+from ste_lightning.deploy.coded import Coded
 from ste_lightning.kernels import default_format, formats
 from ste_lightning.kernels.code_tables import LINES, table_of
 from ste_lightning.kernels.target import has_avx2
-from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear, RPReLU, RSign
-from ste_lightning.quantizers import LSQ
+from ste_lightning.layers import QuantConv2d, QuantLinear, RPReLU, RSign
 
 pytestmark = pytest.mark.skipif(default_format() == "torch", reason="numba is missing")
 FORMATS = ["bytes", "words", *(["lookup"] if has_avx2() else [])]
-
-
-def calls(packed):
-    return [action.call for action in packed._planned().actions]
-
-
-def coded(packed):
-    """How many layers return codes."""
-    found = [c for c in calls(packed) if isinstance(c, (Chain, CodedLayer))]
-    return sum(c._emission is not None for c in found)
 
 
 STEPS = st.sampled_from([1, 2, 3, 4])
@@ -44,32 +32,6 @@ ACTIVATIONS = {
     "tanh": lambda channels: [nn.Tanh()],
     "rsign": lambda channels: [RSign(channels)],
 }
-
-
-def quantizers(weight, bits, signed):
-    inputs = {"map": "lsq", "bits": bits, "signed": signed}
-    if bits == 1:
-        inputs = "sign" if signed else "step"
-    weights = weight if isinstance(weight, str) else {"map": "lsq", "bits": weight}
-    return {"weight_quantizer": weights, "input_quantizer": inputs}
-
-
-def exact(network, seed):
-    """Steps that are powers of two and biases on their grid: then sums of floats are exact."""
-    random = np.random.default_rng(seed)
-    for module in network.modules():
-        if isinstance(module, LSQ):
-            module.scale.data = torch.exp2(module.scale.data.log2().floor())
-            if module.operand == "activations":
-                module.scale.data.fill_(2.0 ** random.integers(-3, 2))
-            module.initialized.fill_(1)
-        if isinstance(module, (QuantConv1d, QuantConv2d, QuantLinear)) and module.bias is not None:
-            module.bias.data = (64 * module.bias.data).round() / 64
-    for module in network.modules():
-        if isinstance(module, (nn.PReLU, RPReLU)):
-            slope = next(p for n, p in module.named_parameters() if "weight" in n or "slope" in n)
-            slope.data.uniform_(-0.2 if seed % 2 else 0.0, 0.5)
-    return noisy(network)
 
 
 LAYERS = st.fixed_dictionaries(
@@ -192,73 +154,6 @@ def test_every_layer_of_a_chain_passes_codes(weight, bits):
     images = [codes[1], codes[3], codes[-1]]
     for levels, found in zip(seen[1:], images, strict=True):
         assert torch.equal(levels.flatten(1), found.flatten(1).int())
-
-
-class Block(nn.Module):
-    """A residual block of integers: codes are read by a convolution and by the shortcut."""
-
-    def __init__(self, bits, pooled):
-        super().__init__()
-        kinds = quantizers(2, bits, False)
-        self.stem = QuantConv2d(4, 16, 3, padding=1, bias=False, **kinds)
-        self.norm = nn.BatchNorm2d(16)
-        self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
-        self.first = QuantConv2d(16, 16, 3, padding=1, bias=False, **kinds)
-        self.inner = nn.BatchNorm2d(16)
-        self.second = QuantConv2d(16, 24, 3, padding=1, bias=False, **kinds)
-        self.shortcut = QuantConv2d(16, 24, 1, bias=False, **kinds)
-
-    def forward(self, x):
-        x = self.pool(self.norm(self.stem(x)))
-        y = self.second(self.inner(self.first(x)))
-        return y + self.shortcut(x)
-
-
-@pytest.mark.parametrize("pooled", [False, True])
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_one_layers_codes_for_several_readers(bits, pooled):
-    torch.manual_seed(1)
-    network = exact(Block(bits, pooled), 0)
-    one, other = network.first.input_quantizer, network.shortcut.input_quantizer
-    if bits > 1:
-        other.scale.data = one.scale.data.clone()
-    packed = deploy.pack(network)
-    x = torch.randn(5, 4, 12, 14)
-    expected, found = both(network, x, packed)
-    assert torch.equal(found, expected)
-    assert "norm" not in packed.layer_names()
-    assert coded(packed) >= 1
-    if bits > 1:  # other steps, other codes: then floats are handed on
-        other.scale.data *= 2
-        packed = deploy.pack(network)
-        expected, found = both(network, x, packed)
-        assert torch.equal(found, expected)
-        assert coded(packed) == 1  # from the first to the second
-
-
-@pytest.mark.parametrize("watched", ["", "first", "shortcut"])
-def test_floats_that_several_layers_quantize_alike_are_quantized_once(watched):
-    torch.manual_seed(0)
-    network = Block(3, False)
-    network.stem = nn.Conv2d(4, 16, 3, padding=1)
-    network = exact(network, 1)
-    network.shortcut.input_quantizer.scale.data = network.first.input_quantizer.scale.data
-    packed = deploy.pack(network)
-    x = torch.randn(5, 4, 16, 16)
-    expected, found = both(network, x, packed)
-    assert torch.equal(found, expected)
-    assert "norm" not in packed.layer_names()
-    assert sum(isinstance(call, Encoder) for call in calls(packed)) == 1
-    if watched:
-        seen = []
-        packed.layer(watched).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
-        assert torch.equal(packed(x), expected)
-        assert seen[0].dtype == torch.float32
-    network.shortcut.input_quantizer.scale.data = network.first.input_quantizer.scale.data * 2
-    packed = deploy.pack(network)
-    expected, found = both(network, x, packed)
-    assert torch.equal(found, expected)
-    assert not any(isinstance(call, Encoder) for call in calls(packed))
 
 
 def test_bits_into_a_depthwise_convolution():

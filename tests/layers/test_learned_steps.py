@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from training_pairs import loss_curve, watched
 
 from ste_lightning.layers import QuantConv2d, QuantLinear
 from ste_lightning.quantizers import LSQ
@@ -29,31 +29,14 @@ def network() -> nn.Module:
     )
 
 
-def plain(net: nn.Module) -> nn.Module:
-    """The same network with quantizers that somebody watches: the plain composition."""
-    net = copy.deepcopy(net)
-    for module in net.modules():
-        if isinstance(module, LSQ):
-            module.register_forward_hook(lambda *_: None)
-    return net
-
-
 def test_two_hundred_steps_on_both_paths_are_the_same() -> None:
     torch.manual_seed(1)
     x, y = torch.randn(16, 3, 6, 6), torch.randint(4, (16,))
     curves, steps = [], []
-    for net in (network(), plain(network())):
-        optimizer = torch.optim.Adam(net.parameters(), 0.01)
-        curve = []
-        for _ in range(200):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            curve.append(loss.item())
-        curves.append(curve)
+    for net in (network(), watched(network(), LSQ)):
+        curves.append(loss_curve(net, torch.optim.Adam(net.parameters(), 0.01), x, y))
         steps.append([p.item() for p in net.parameters() if p.numel() == 1])
-    assert curves[0] == curves[1]
+    assert torch.equal(curves[0], curves[1])
     assert steps[0] == steps[1]
     assert curves[0][-1] < 0.3 * curves[0][0]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from training_pairs import loss_curve, watched
 
 from ste_lightning.functional import level_product
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
@@ -19,12 +18,7 @@ FOUR: dict[str, Any] = {"map": "uniform", "bits": 4}
 
 
 def plain(net: nn.Module) -> nn.Module:
-    """The same network with quantizers that somebody watches: the plain composition."""
-    net = copy.deepcopy(net)
-    for module in net.modules():
-        if isinstance(module, Uniform):
-            module.register_forward_hook(lambda *_: None)
-    return net
+    return watched(net, Uniform)
 
 
 def derivatives(layer: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -155,16 +149,10 @@ def test_two_hundred_steps(integers: bool, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(level_product, "counting_pays", lambda *_: integers)
     torch.manual_seed(1)
     x, y = torch.randn(32, 3, 6, 6), torch.randint(10, (32,))
-    curves = []
-    for net in (network(), plain(network())):
-        optimizer, curve = torch.optim.SGD(net.parameters(), 0.05), []
-        for _ in range(200):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            curve.append(loss.item())
-        curves.append(torch.tensor(curve))
+    curves = [
+        loss_curve(net, torch.optim.SGD(net.parameters(), 0.05), x, y)
+        for net in (network(), plain(network()))
+    ]
     assert curves[0][-1] < 0.2 * curves[0][0]
     if integers:
         torch.testing.assert_close(curves[0][:20], curves[1][:20], rtol=1e-2, atol=1e-3)
