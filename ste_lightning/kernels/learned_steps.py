@@ -24,8 +24,8 @@ def nearest(v, low, high):  # type: ignore[no-untyped-def]
 @addressed(FLOATS, FLOAT, FLOAT, FLOAT, FLOAT, FLOATS, SIZE, SIZE)
 def quantize(x_, s, start, low, high, out_, first, last):  # type: ignore[no-untyped-def]
     """Write s round(clip((x - start) / s, low, high)) + start, elements ``first`` to ``last``."""
-    x, out = carray(x_, (last,)), carray(out_, (last,))
-    for i in range(first, last):
+    x, out = carray(x_, (last,))[first:], carray(out_, (last,))[first:]
+    for i in range(len(x)):  # from ``first`` on it would not become vectors
         out[i] = nearest((x[i] - start) / s, low, high) * s + start
 
 

@@ -1,7 +1,7 @@
 """Quantization to uniform grids as compiled code: floats to codes, bits of a mask, and back.
 
 A level is round(clip(v, low, high)) with v = x / s + z; it stands for s (level - z), and its code
-is level - low.
+is level - low. Loops run from 0 over parts of arrays: from ``first`` on they do not become vectors.
 """
 
 from __future__ import annotations
@@ -54,30 +54,32 @@ def codes(  # type: ignore[no-untyped-def]
 @addressed(BYTES, BYTES, SIZE, SIZE, SIZE)
 def join_halves(codes_, out_, count, first, last):  # type: ignore[no-untyped-def]
     """Write two codes of four bits to each byte, ``first`` to ``last``: the even one is lower."""
-    given, out = carray(codes_, (count,)), carray(out_, (last,))
-    for i in range(first, min(last, count // 2)):
+    whole = min(last, count // 2)
+    given, out = carray(codes_, (count,))[2 * first :], carray(out_, (last,))[first:]
+    for i in range(whole - first):
         out[i] = given[2 * i] | (given[2 * i + 1] << np.uint8(4))
-    if last > count // 2:
-        out[count // 2] = given[count - 1]
+    if last > whole:
+        out[-1] = given[-1]
 
 
 @addressed(BYTES, FLOAT, FLOAT, FLOAT, FLOATS, SIZE, SIZE)
 def values(codes_, s, z, low, out_, first, last):  # type: ignore[no-untyped-def]
     """Write s (code + low - z)."""
-    given, out = carray(codes_, (last,)), carray(out_, (last,))
-    for i in range(first, last):
+    given, out = carray(codes_, (last,))[first:], carray(out_, (last,))[first:]
+    for i in range(len(given)):
         out[i] = ((np.float32(given[i]) + low) - z) * s
 
 
 @addressed(BYTES, FLOAT, FLOAT, FLOAT, FLOATS, SIZE, SIZE, SIZE)
 def values_of_halves(codes_, s, z, low, out_, count, first, last):  # type: ignore[no-untyped-def]
     """As :func:`values`, of bytes ``first`` to ``last`` from :func:`join_halves`."""
-    given, out = carray(codes_, (last,)), carray(out_, (count,))
-    for i in range(first, min(last, count // 2)):
+    whole = min(last, count // 2)
+    given, out = carray(codes_, (last,))[first:], carray(out_, (count,))[2 * first :]
+    for i in range(whole - first):
         out[2 * i] = ((np.float32(given[i] & np.uint8(15)) + low) - z) * s
         out[2 * i + 1] = ((np.float32(given[i] >> np.uint8(4)) + low) - z) * s
-    if last > count // 2:
-        out[count - 1] = ((np.float32(given[count // 2]) + low) - z) * s
+    if last > whole:
+        out[-1] = ((np.float32(given[-1]) + low) - z) * s
 
 
 @addressed(FLOATS, FLOATS, FLOATS, FLOATS, FLOAT, FLOAT, SIZE, SIZE, SIZE)
