@@ -10,6 +10,8 @@ from typing import Any
 import numba
 from numba import types
 
+from ste_lightning.kernels.code_cache import kept_between_processes
+
 __all__ = [
     *("BYTES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
     *("addressed", "carray", "on_demand"),
@@ -46,10 +48,8 @@ def addressed(
     result: Any = ctypes.c_int64 if returns == SIZE else None
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            native: Any = numba.cfunc(signature, cache=True, error_model="numpy")(function)
-        except RuntimeError:
-            native = numba.cfunc(signature, error_model="numpy")(function)
+        with kept_between_processes(function) as kept:
+            native: Any = numba.cfunc(signature, cache=kept, error_model="numpy")(function)
         call: Any = ctypes.CFUNCTYPE(result, *kinds)(native.address)
         call.code = native  # lives as long as who may call it
         return call  # type: ignore[no-any-return]

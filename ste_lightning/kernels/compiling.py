@@ -8,21 +8,17 @@ from typing import Any
 import numba
 from numba.extending import intrinsic as _intrinsic
 
+from ste_lightning.kernels.code_cache import kept_between_processes
+
 __all__ = ["WITHOUT_COUNTING", "compiled", "emitted", "inlined", "spliced"]
 
 WITHOUT_COUNTING: Any = {"error_model": "numpy", "forceinline": True, "_nrt": False}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` with numba, without the GIL, cached between processes if possible.
-
-    A package installed where nobody may write, with no home folder either, gives numba no place
-    for its cache; then every process compiles anew instead of failing.
-    """
-    try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")  # type: ignore[no-any-return]
-    except RuntimeError:
-        return numba.njit(function, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+    """Compile ``function`` with numba, without the GIL, cached between processes if possible."""
+    with kept_between_processes(function) as kept:
+        return numba.njit(function, nogil=True, cache=kept, error_model="numpy")  # type: ignore[no-any-return]
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

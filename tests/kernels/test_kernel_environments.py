@@ -84,53 +84,6 @@ def test_without_numba():
     assert run(code) == ["torch"]
 
 
-def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
-    """Numba then has no place for compiled code: it compiles for this process alone."""
-    from ste_lightning.kernels import compiling
-
-    calls = []
-
-    def njit(function, **options):
-        calls.append(options)
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return function
-
-    monkeypatch.setattr(compiling.numba, "njit", njit)
-
-    def double(x):
-        return 2 * x
-
-    assert compiling.compiled(double)(3) == 6
-    assert [options.get("cache", False) for options in calls] == [True, False]
-
-
-def test_addressed_functions_without_a_cache(monkeypatch):
-    numba = pytest.importorskip("numba")
-    from ste_lightning.kernels import addressed as module
-
-    cfunc, calls = numba.cfunc, []
-
-    def refusing(signature, **options):
-        calls.append(options.pop("cache", False))
-        if calls[-1]:
-            raise RuntimeError("cannot cache function: no locator available")
-        return cfunc(signature, **options)
-
-    monkeypatch.setattr(numba, "cfunc", refusing)
-
-    @module.addressed(module.FLOATS, module.SIZE)
-    def double(x, size):
-        values = module.carray(x, (size,))
-        for i in range(size):
-            values[i] *= 2
-
-    x = torch.arange(5.0)
-    double(x.data_ptr(), 5)
-    assert x.tolist() == [0, 2, 4, 6, 8]
-    assert calls == [True, False]
-
-
 @pytest.mark.parametrize("shape", [(2, 3, 5), (1, 16, 8), (3, 19, 21), (1, 7, 40), (0, 8, 8)])
 def test_images_are_moved_to_channels_first(shape):
     pytest.importorskip("numba")
