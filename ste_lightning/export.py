@@ -9,9 +9,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from ste_lightning.hydra_support import register
-from ste_lightning.paths import CONF
+from ste_lightning.io.paths import CONF
 from ste_lightning.running.command import refusing, status_of
+from ste_lightning.running.hydra_plugins import register
 
 __all__ = ["main"]
 

@@ -9,26 +9,24 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
-from ste_lightning.hydra_support import RecipeSearchPath, register
-from ste_lightning.paths import CONF, RECIPES
+from ste_lightning.io.paths import CONF, RECIPES
 from ste_lightning.running.command import config_dir, refusing, status_of
+from ste_lightning.running.hydra_plugins import register
 
 __all__ = ["main"]
 
 
 @hydra.main(config_path=str(CONF / "study"), config_name="study", version_base="1.3")
 def _task(cfg: DictConfig) -> None:
-    from ste_lightning.theory.studies.command import study
+    from ste_lightning.running.study import study
 
     refusing(lambda: study(cfg))
 
 
 def _prepare() -> None:
-    from ste_lightning.theory.studies.command import Schema
+    from ste_lightning.running.study import Schema
 
-    register(config_dir(sys.argv[1:]))
-    own = [folder for folder in RecipeSearchPath.folders if folder != RECIPES]
-    RecipeSearchPath.folders = [*own, RECIPES / "study"]
+    register(config_dir(sys.argv[1:]), RECIPES / "study")
     ConfigStore.instance().store(name="ste_study", node=Schema, provider="ste_lightning")
 
 

@@ -12,10 +12,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.hydra_support import register
-from ste_lightning.paths import CONF
+from ste_lightning.io.paths import CONF
+from ste_lightning.io.whole_file import write_text
 from ste_lightning.running.command import complain, config_dir, status_of
-from ste_lightning.running.files import REFUSAL, write_text
+from ste_lightning.running.files import REFUSAL
+from ste_lightning.running.hydra_plugins import register
 from ste_lightning.running.sweep import Combine
 
 __all__ = ["main"]

@@ -23,7 +23,7 @@ from ste_lightning.deploy.report import parts
 from ste_lightning.deploy.save import save
 from ste_lightning.deploy.transposed import PackedConvTranspose, outputs_first
 from ste_lightning.errors import ConfigurationError, require, unknown
-from ste_lightning.whole_file import written_whole
+from ste_lightning.io.whole_file import written_whole
 
 __all__ = ["FORMATS", "export", "integer_state_dict"]
 

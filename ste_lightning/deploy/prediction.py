@@ -13,7 +13,7 @@ from torch import Tensor
 from ste_lightning.deploy.load import load
 from ste_lightning.deploy.sample_files import open_samples
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.whole_file import written_whole
+from ste_lightning.io.whole_file import written_whole
 
 __all__ = ["KEYS", "predict_files"]
 

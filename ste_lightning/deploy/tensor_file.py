@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.whole_file import written_whole
+from ste_lightning.io.whole_file import written_whole
 
 __all__ = ["read", "write"]
 

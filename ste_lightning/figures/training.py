@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ste_lightning.errors import require
-
-if TYPE_CHECKING:
-    from ste_lightning.running.run import Finished
+from ste_lightning.figures.finished import Finished
 
 __all__ = ["comparison", "learning_curves"]
 

@@ -19,10 +19,10 @@ from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.deploy.runtimes import runtime
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.io.whole_file import written_whole
 from ste_lightning.running.build import build
 from ste_lightning.running.checkpoints import explained, loadable
 from ste_lightning.running.quiet import quiet
-from ste_lightning.whole_file import written_whole
 
 __all__ = ["Schema", "run_export"]
 

@@ -16,7 +16,6 @@ from omegaconf.errors import (
 )
 
 from ste_lightning.errors import ConfigurationError, unknown
-from ste_lightning.hydra_support import GROUP, RecipeSearchPath
 from ste_lightning.running import recipes
 
 __all__ = ["readable"]
@@ -37,12 +36,12 @@ def readable(error: BaseException) -> str | None:
 
 def _missing(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    if group == GROUP or group.startswith(f"{GROUP}/"):
-        known = recipes.names(RecipeSearchPath.folders)
-        wanted = (error.missing_cfg_file or "").removeprefix(f"{GROUP}/")
+    if group == recipes.GROUP or group.startswith(f"{recipes.GROUP}/"):
+        known = recipes.names()
+        wanted = (error.missing_cfg_file or "").removeprefix(f"{recipes.GROUP}/")
         close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        listed = recipes.listing(RecipeSearchPath.folders)
+        listed = recipes.listing()
         return f"unknown recipe {wanted!r}.{hint} Recipes:\n{listed}"
     if error.options:
         return str(unknown(group, option, error.options))

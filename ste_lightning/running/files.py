@@ -1,15 +1,11 @@
-"""Writing and reading a run's files: whole or not at all."""
+"""The files of a run's folder."""
 
 from __future__ import annotations
 
 import csv
-import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-from ste_lightning.whole_file import written_whole
 
 __all__ = [
     "REFUSAL",
@@ -17,9 +13,6 @@ __all__ = [
     "discard",
     "history",
     "is_fresh",
-    "write_csv",
-    "write_json",
-    "write_text",
 ]
 
 RESULTS = "results.json"
@@ -27,30 +20,6 @@ RESULTS = "results.json"
 
 REFUSAL = "error.txt"
 """Why a run of a sweep was refused."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never half."""
-    with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as indented JSON, atomically."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, atomically; columns in order of first appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [",".join(map(_cell, columns))]
-    lines += [",".join(_cell(row.get(column, "")) for column in columns) for row in rows]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def _cell(value: object) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 def history(path: Path) -> list[dict[str, float]]:

@@ -6,26 +6,34 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ste_lightning.paths import CONF, RECIPES
+from ste_lightning.io.paths import CONF, RECIPES
 
-__all__ = ["describe", "folders", "listing", "names"]
+__all__ = ["GROUP", "describe", "listing", "names", "search", "searched"]
 
 ENVIRONMENT = "STE_RECIPES"
 """Environment variable with the user's recipe folders, separated as in ``PATH``."""
 
 
-def folders(config_dir: str | None = None) -> list[Path]:
-    """Return the folders with recipes, the user's own before the shipped ones.
+GROUP = "recipe"
+"""The config group under which recipes appear."""
+
+searched: list[Path] = []
+"""The folders in use, first come first served; set by :func:`search`."""
+
+
+def search(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
+    """Choose the folders with recipes, the user's own before the shipped ones.
 
     Args:
         config_dir: the folder of ``--config-dir``; its ``recipe`` subfolder is taken if there is
             one, otherwise the folder itself.
+        shipped: the folder of the shipped ones.
     """
     own = [Path(entry) for entry in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if entry]
     if config_dir is not None:
         pack = Path(config_dir) / "recipe"
         own.insert(0, pack if pack.is_dir() else Path(config_dir))
-    return [folder.resolve() for folder in own if folder.is_dir()] + [RECIPES]
+    searched[:] = [*(folder.resolve() for folder in own if folder.is_dir()), shipped]
 
 
 def _files(folder: Path) -> Iterable[tuple[str, Path]]:
@@ -36,10 +44,10 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
             yield name, file
 
 
-def names(where: Iterable[Path]) -> dict[str, Path]:
+def names() -> dict[str, Path]:
     """Return recipe name -> file; the first folder that has a name wins."""
     found: dict[str, Path] = {}
-    for folder in where:
+    for folder in searched:
         for name, file in _files(folder):
             found.setdefault(name, file)
     return found
@@ -56,8 +64,8 @@ def describe(file: Path) -> str:
     return ""
 
 
-def listing(where: Iterable[Path]) -> str:
+def listing() -> str:
     """Return one line per recipe: name and description."""
-    found = names(where)
+    found = names()
     width = max((len(name) for name in found), default=0)
     return "\n".join(f"  {name:<{width}}  {describe(found[name])}" for name in sorted(found))

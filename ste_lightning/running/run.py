@@ -6,7 +6,6 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 import ste_lightning
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.hydra_support import RecipeSearchPath
+from ste_lightning.figures.finished import Finished
+from ste_lightning.io.whole_file import write_json, write_text
 from ste_lightning.running import files, recipes, report
 from ste_lightning.running.build import build, build_all
 from ste_lightning.running.checkpoints import explained, loadable
 from ste_lightning.running.quiet import quiet
 
-__all__ = ["Finished", "run"]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a figure may draw from.
-
-    Attributes:
-        model: the trained LightningModule.
-        data: its LightningDataModule.
-        history: rows of metrics.csv.
-        metrics: final metric -> value.
-    """
-
-    model: L.LightningModule
-    data: L.LightningDataModule
-    history: list[dict[str, float]]
-    metrics: dict[str, float]
+__all__ = ["run"]
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -78,8 +61,7 @@ def run(cfg: DictConfig) -> float | None:
 def _run(settings: dict[str, Any], folder: Path) -> float | None:
     if not settings["model"] or not settings["data"]:
         raise ConfigurationError(
-            "no recipe chosen: add +recipe=NAME. Recipes:\n"
-            + recipes.listing(RecipeSearchPath.folders)
+            "no recipe chosen: add +recipe=NAME. Recipes:\n" + recipes.listing()
         )
     started = time.perf_counter()
     testing = settings["mode"].value == "test"
@@ -109,7 +91,7 @@ def _run(settings: dict[str, Any], folder: Path) -> float | None:
     )
     if trainer.is_global_zero:
         plain = {**settings, "mode": settings["mode"].value}
-        files.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
     metrics = _execute(trainer, model, data, ckpt_path, testing, folder)
     if trainer.is_global_zero:
@@ -179,7 +161,7 @@ def _report(
     settings: Mapping[str, Any], metrics: Mapping[str, float], seconds: float, folder: Path
 ) -> None:
     overrides = HydraConfig.get().overrides.task
-    files.write_json(
+    write_json(
         folder / files.RESULTS,
         {
             "name": settings["name"],

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from ste_lightning.io.whole_file import write_csv
 from ste_lightning.running import files, report
 
 __all__ = ["Combine", "average", "collect"]
@@ -104,7 +105,7 @@ class Combine(Callback):
     def _combine(
         self, folder: Path, rows: list[Row], varied: list[str], config: DictConfig
     ) -> None:
-        files.write_csv(folder / "sweep.csv", rows)
+        write_csv(folder / "sweep.csv", rows)
         shown = list(config.report) or [
             key for key in rows[0] if key not in (*varied, "seconds", "seed")
         ]

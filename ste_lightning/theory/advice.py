@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ste_lightning.errors import require, unknown
-from ste_lightning.running import files
+from ste_lightning.io.whole_file import write_text
 from ste_lightning.theory.statistics import logistic
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def table_rows(results: Sequence[Result], write: str | None = None) -> list[dict
     if write is not None:
         lines = ",\n".join(json.dumps(row) for row in kept)
         about = "by python -m ste_lightning.study +recipe=required_samples table.write=FILE"
-        files.write_text(Path(write), f'{{"made": "{about}", "rows": [\n{lines}\n]}}\n')
+        write_text(Path(write), f'{{"made": "{about}", "rows": [\n{lines}\n]}}\n')
     return rows
 
 

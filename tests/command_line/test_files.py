@@ -6,16 +6,15 @@ import stat
 import pytest
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.running import files
+from ste_lightning.io.whole_file import write_csv, write_text, written_whole
 from ste_lightning.theory.studies import store
-from ste_lightning.whole_file import written_whole
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
 def test_results_have_the_permissions_of_any_new_file(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
-        files.write_csv(tmp_path / "table.csv", [{"a": 1}])
+        write_csv(tmp_path / "table.csv", [{"a": 1}])
         store.write(tmp_path / "cells" / "one.parquet", {"a": [1, 2]}, {"settings": {}})
         with written_whole(tmp_path / "other") as part:
             part.write_bytes(b"whole")
@@ -29,11 +28,11 @@ def test_results_have_the_permissions_of_any_new_file(tmp_path, umask, mode):
 
 def test_a_failure_leaves_the_earlier_file_alone(tmp_path):
     path = tmp_path / "file"
-    files.write_text(path, "before")
+    write_text(path, "before")
     with pytest.raises(KeyError), written_whole(path) as part:  # noqa: PT012
         part.write_text("half")
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "before"
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        files.write_text(path / "below", "a file is no folder")
+        write_text(path / "below", "a file is no folder")

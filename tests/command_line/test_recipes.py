@@ -6,12 +6,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from ste_lightning.hydra_support import RecipeSearchPath, register
-from ste_lightning.paths import CONF, RECIPES
+from ste_lightning.io.paths import CONF, RECIPES
 from ste_lightning.running import recipes
 from ste_lightning.running.build import build, build_all
+from ste_lightning.running.hydra_plugins import register
 
-SHIPPED = sorted(recipes.names([RECIPES]))
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 BASE = """# My own recipe.
 defaults:
   - override /model: mlp
@@ -154,7 +154,7 @@ def test_the_command_line_starts_without_torch():
 def test_registering_twice_is_harmless():
     register()
     register()
-    assert RecipeSearchPath.folders == [RECIPES]
+    assert recipes.searched == [RECIPES]
 
 
 def test_flags_may_stand_between_overrides(cli):

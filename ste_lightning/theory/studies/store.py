@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.whole_file import written_whole
+from ste_lightning.io.whole_file import written_whole
 
 __all__ = ["Columns", "read", "write"]
 

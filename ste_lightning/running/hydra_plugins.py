@@ -6,7 +6,6 @@ the package ``_global_``, so that a recipe needs neither a group folder nor a pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -18,13 +17,11 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from ste_lightning.io.paths import RECIPES
 from ste_lightning.running import recipes
 from ste_lightning.running.schema import Schema
 
-__all__ = ["GROUP", "RecipeSearchPath", "RecipeSource", "register"]
-
-GROUP = "recipe"
-"""The config group under which recipes appear."""
+__all__ = ["RecipeSearchPath", "RecipeSource", "register"]
 
 
 class RecipeSource(ConfigSource):
@@ -38,7 +35,7 @@ class RecipeSource(ConfigSource):
     def _inside(self, config_path: str) -> Path | None:
         """Return the path in the folder that ``config_path`` means, or None outside the group."""
         group, _, rest = config_path.strip("/").partition("/")
-        return Path(self.path) / rest if group == GROUP else None
+        return Path(self.path) / rest if group == recipes.GROUP else None
 
     def _file(self, config_path: str) -> Path | None:
         inside = self._inside(self._normalize_file_name(config_path))
@@ -76,7 +73,7 @@ class RecipeSource(ConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """List the recipes and subfolders under ``config_path``."""
         if config_path.strip("/") == "":
-            return [GROUP] if results_filter in (None, ObjectType.GROUP) else []
+            return [recipes.GROUP] if results_filter in (None, ObjectType.GROUP) else []
         inside = self._inside(config_path)
         found: list[str] = []
         for entry in sorted(inside.iterdir()) if inside is not None and inside.is_dir() else []:
@@ -92,11 +89,9 @@ class RecipeSource(ConfigSource):
 class RecipeSearchPath(SearchPathPlugin):
     """Puts the user's recipe folders and the shipped one on Hydra's search path."""
 
-    folders: Sequence[Path] = ()
-
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append every recipe folder; the first that has a name wins."""
-        for folder in self.folders:
+        for folder in recipes.searched:
             search_path.append("ste_lightning", f"recipes://{folder}")
 
 
@@ -106,22 +101,21 @@ def _chosen(*, _root_: DictConfig) -> str:
     Hydra's own node is part of the configuration before a run and kept apart within it.
     """
     hydra = _root_.hydra if "hydra" in _root_ else HydraConfig.get()
-    chosen = hydra.runtime.choices.get(GROUP) or ["run"]
+    chosen = hydra.runtime.choices.get(recipes.GROUP) or ["run"]
     parts = [chosen] if isinstance(chosen, str) else chosen
     return "+".join(part.replace("/", "-") for part in parts)
 
 
-def register(config_dir: str | None = None) -> None:
+def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     """Make recipes, the config schema and the recipe listing known to Hydra.
 
     Args:
         config_dir: the folder given as ``--config-dir``, which may be a flat folder of recipes.
+        shipped: the folder of the shipped recipes.
     """
-    RecipeSearchPath.folders = recipes.folders(config_dir)
+    recipes.search(config_dir, shipped)
     for plugin in (RecipeSource, RecipeSearchPath):
         Plugins.instance().register(plugin)
     ConfigStore.instance().store(name="ste_schema", node=Schema, provider="ste_lightning")
     OmegaConf.register_new_resolver("recipe_name", _chosen, replace=True)
-    OmegaConf.register_new_resolver(
-        "recipe_listing", lambda: recipes.listing(RecipeSearchPath.folders), replace=True
-    )
+    OmegaConf.register_new_resolver("recipe_listing", recipes.listing, replace=True)

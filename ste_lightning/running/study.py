@@ -11,7 +11,8 @@ import torch
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ste_lightning.errors import require
-from ste_lightning.running import files, report
+from ste_lightning.io.whole_file import write_csv, write_text
+from ste_lightning.running import report
 from ste_lightning.running.build import build
 from ste_lightning.theory.studies.cells import expand, shrink
 from ste_lightning.theory.studies.runner import run
@@ -69,11 +70,11 @@ def study(cfg: DictConfig) -> None:
     if settings["small"]:
         cells = shrink(cells)
     results = run(cells, folder, settings["workers"], settings["launcher"])
-    files.write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
     if settings["table"]:
         rows = build("table", {"_partial_": True, **settings["table"]})(results)
-        files.write_csv(folder / "table.csv", rows)
+        write_csv(folder / "table.csv", rows)
         report.print_rows(settings["name"], rows, notes)
     if settings["figure"]:
         figure = build("figure", {"_partial_": True, **settings["figure"]})(results)

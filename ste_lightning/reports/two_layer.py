@@ -12,9 +12,9 @@ from torch import Tensor
 from ste_lightning.data import TeacherStudent
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.figures.convergence import convergence_figure
+from ste_lightning.figures.finished import Finished
 from ste_lightning.figures.two_layer import recovery_figure, recurrence_figure
 from ste_lightning.models import BinaryTwoLayer
-from ste_lightning.running.run import Finished
 from ste_lightning.theory.coupling import linear_drift
 
 __all__ = [

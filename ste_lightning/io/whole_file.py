@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ste_lightning.errors import ConfigurationError, require
 
-__all__ = ["written_whole"]
+__all__ = ["write_csv", "write_json", "write_text", "written_whole"]
 
 
 @contextmanager
@@ -39,3 +41,27 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never half."""
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, whole or not at all; columns in order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [",".join(map(_cell, columns))]
+    lines += [",".join(_cell(row.get(column, "")) for column in columns) for row in rows]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
