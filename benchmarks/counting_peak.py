@@ -15,7 +15,7 @@ def peak(seconds: float) -> float:
     from llvmlite import ir
     from numba import types
 
-    from ste_lightning.kernels.compiling import emitted
+    from ste_lightning.kernels.jit.compiling import emitted
 
     word = ir.IntType(32)
     lanes = 16 if kernels.default_format() == "words" else 8

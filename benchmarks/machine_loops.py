@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from ste_lightning.kernels.compiling import compiled, emitted
+from ste_lightning.kernels.jit.compiling import compiled, emitted
 from ste_lightning.theory.engine.cpu import aligned
 from ste_lightning.theory.engine.llvm import INDEX, LANES, VECTOR, cell_of, fma, load, splat
 

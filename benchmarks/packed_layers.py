@@ -55,8 +55,8 @@ def conv_rows(table: Table) -> None:
 def between_rows(table: Table) -> None:
     if kernels.default_format() == "torch":
         return
-    from ste_lightning.kernels.chain import Relay, bits_of, pack_images
-    from ste_lightning.kernels.site import bit_site, float_site
+    from ste_lightning.kernels.gemm.bit_calls import Relay, bits_of, pack_images
+    from ste_lightning.kernels.layout.call_record import bit_site, float_site
 
     for pixels, channels in ((56, 64), (28, 128), (14, 256), (7, 512)):
         name = f"conv 3x3 {pixels}x{pixels}x{channels}, bits in, bits out"

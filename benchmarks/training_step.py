@@ -37,7 +37,8 @@ from training_networks import (
 )
 from training_peers import peer_convolutions, peer_layers
 
-from ste_lightning.functional import bits, counted
+from ste_lightning.functional.products import popcount_forward
+from ste_lightning.functional.saved import bit_masks
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 TORCH_ONLY = "ours, without numba"
@@ -59,8 +60,8 @@ def conditions(name: str) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.object(bits, "_compiler", _no_compiler),  # a Mock would take longer to call
-        mock.patch.object(counted, "default_format", _torch_format),
+        mock.patch.object(bit_masks, "_compiler", _no_compiler),  # a Mock would take longer to call
+        mock.patch.object(popcount_forward, "default_format", _torch_format),
     ):
         yield
 

@@ -25,10 +25,10 @@ from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.deploy.reading import reading
 from ste_lightning.deploy.tail import tail_of
 from ste_lightning.deploy.windows import POOLS, windows
-from ste_lightning.kernels.chain import Relay, bits_of, floats_of, products
-from ste_lightning.kernels.coded import code_site, codes_of, pack_for
-from ste_lightning.kernels.site import Site, bit_site, float_site
-from ste_lightning.kernels.tail import Tail
+from ste_lightning.kernels.epilogue.float_head import Tail
+from ste_lightning.kernels.gemm.bit_calls import Relay, bits_of, floats_of, products
+from ste_lightning.kernels.gemm.code_calls import code_site, codes_of, pack_for
+from ste_lightning.kernels.layout.call_record import Site, bit_site, float_site
 
 __all__ = ["Chain", "accepts_bits", "follows"]
 

@@ -18,9 +18,9 @@ from ste_lightning.deploy.reading import reading
 from ste_lightning.deploy.tail import tail_of
 from ste_lightning.deploy.windows import windows
 from ste_lightning.kernels import Geometry, Prepared
-from ste_lightning.kernels.coded import code_site, codes_of, pack_for, pooled
-from ste_lightning.kernels.site import PIXEL, Site
-from ste_lightning.kernels.tail import Tail
+from ste_lightning.kernels.epilogue.float_head import Tail
+from ste_lightning.kernels.gemm.code_calls import code_site, codes_of, pack_for, pooled
+from ste_lightning.kernels.layout.call_record import PIXEL, Site
 
 __all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Encoder", "Watch"]
 
@@ -131,7 +131,7 @@ class Encoder:
         codes = self._layer.input.encode(x, 1)
         if len(shape) == 2:
             return Coded(codes.unsqueeze(1))
-        from ste_lightning.kernels.planar import by_pixel
+        from ste_lightning.kernels.pack.transpose import by_pixel
 
         return Coded(by_pixel(codes))
 

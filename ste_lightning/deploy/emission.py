@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
 from ste_lightning.deploy.layers import PackedConv, PackedLinear
 from ste_lightning.deploy.packed_layer import PackedLayer
-from ste_lightning.kernels.stored import fitting
+from ste_lightning.kernels.layout.int8_weights import fitting
 
 __all__ = ["MOST_STEPS", "Emission", "emission_for", "gives_integers", "reads_codes"]
 

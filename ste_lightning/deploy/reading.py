@@ -8,7 +8,7 @@ from ste_lightning.deploy.bits import to_codes
 from ste_lightning.deploy.layers import PackedConv
 from ste_lightning.deploy.packed_layer import PackedLayer
 from ste_lightning.kernels import Geometry, Prepared
-from ste_lightning.kernels.site import PIXEL
+from ste_lightning.kernels.layout.call_record import PIXEL
 
 __all__ = ["reading"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.deploy.windows import POOLS, windows
-from ste_lightning.kernels.tail import Tail
+from ste_lightning.kernels.epilogue.float_head import Tail
 
 __all__ = ["tail_length", "tail_of"]
 

@@ -6,16 +6,9 @@
 
 from ste_lightning.functional import rules, schedules
 from ste_lightning.functional.annealing import soft_sign
-from ste_lightning.functional.descent import pull_towards_teacher
-from ste_lightning.functional.learned_scale import (
-    clip_quantize,
-    learned_scale_quantize,
-    scale_gradient,
-)
-from ste_lightning.functional.maps import hard_sign, hard_step, sign, step
-from ste_lightning.functional.rounding import fake_quantize, round
-from ste_lightning.functional.straight_through import straight_through
-from ste_lightning.functional.surrogate import (
+from ste_lightning.functional.estimator.rule_check import pull_towards_teacher
+from ste_lightning.functional.estimator.straight_through import straight_through
+from ste_lightning.functional.estimator.surrogate import (
     IndicatorSurrogate,
     RuleSpec,
     Surrogate,
@@ -25,6 +18,13 @@ from ste_lightning.functional.surrogate import (
     surrogate,
     surrogate_names,
 )
+from ste_lightning.functional.learned_scale import (
+    clip_quantize,
+    learned_scale_quantize,
+    scale_gradient,
+)
+from ste_lightning.functional.maps import hard_sign, hard_step, sign, step
+from ste_lightning.functional.rounding import fake_quantize, round
 from ste_lightning.functional.thresholds import replace_value, threshold_quantize
 
 __all__ = [

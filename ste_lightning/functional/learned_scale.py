@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.native_steps import native_step
+from ste_lightning.functional.estimator.lsq_step import native_step
+from ste_lightning.functional.estimator.surrogate import Surrogate
 from ste_lightning.functional.rounding import cell_coordinate, widen
 from ste_lightning.functional.rules.windows import Identity
-from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["clip_quantize", "learned_scale_quantize", "scale_gradient"]
 

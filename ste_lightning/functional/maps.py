@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ste_lightning.errors import require
-from ste_lightning.functional import bits
+from ste_lightning.functional.estimator.borrowed_nodes import borrowed_node
+from ste_lightning.functional.estimator.straight_through import straight_through
+from ste_lightning.functional.estimator.surrogate import Surrogate, Window, surrogate
 from ste_lightning.functional.hard_maps import hard_sign, hard_step
-from ste_lightning.functional.native_nodes import borrowed_node
-from ste_lightning.functional.straight_through import straight_through
-from ste_lightning.functional.surrogate import Surrogate, Window, surrogate
+from ste_lightning.functional.saved import bit_masks
 
 __all__ = ["hard_sign", "hard_step", "sign", "sign_with", "step", "step_with"]
 
@@ -71,8 +71,8 @@ def sign_with(x: Tensor, rule: Surrogate) -> Tensor:
         return straight_through(x, hard_sign, rule)
     values = y.data  # autograd need not know: the node does not read them
     if type(x) is Parameter or rule.remembers == "nothing":
-        bits.signs(x.detach(), values)
-    elif not bits.signs_inside(x, values, _NUMBERS):  # some of torch's kernels pass NaN
+        bit_masks.signs(x.detach(), values)
+    elif not bit_masks.signs_inside(x, values, _NUMBERS):  # some of torch's kernels pass NaN
         return straight_through(x, hard_sign, rule)
     return y
 

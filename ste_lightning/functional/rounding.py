@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.functional.surrogate import Surrogate, surrogate
+from ste_lightning.functional.estimator.surrogate import Surrogate, surrogate
 
 __all__ = ["cell_coordinate", "fake_quantize", "round", "widen"]
 

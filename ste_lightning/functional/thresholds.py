@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ste_lightning.functional.estimator.surrogate import Surrogate
 from ste_lightning.functional.rounding import round
 from ste_lightning.functional.rules import Identity
-from ste_lightning.functional.surrogate import Surrogate
 
 __all__ = ["replace_value", "threshold_quantize"]
 

@@ -4,12 +4,12 @@ What is here depends on torch and NumPy only; numba is imported at the first pro
 it is missing the same functions compute with torch operators, with equal results.
 """
 
-from ste_lightning.kernels.affine import SIGNS, STEPS, Codes
-from ste_lightning.kernels.formats import best_format, default_format
-from ste_lightning.kernels.geometry import Geometry
-from ste_lightning.kernels.levels import levels
+from ste_lightning.kernels.dispatch import best_format, default_format
+from ste_lightning.kernels.layout.geometry import Geometry
+from ste_lightning.kernels.layout.integer_codes import SIGNS, STEPS, Codes
+from ste_lightning.kernels.layout.packed_weights import Prepared, prepare
+from ste_lightning.kernels.pack.quantize import levels
 from ste_lightning.kernels.products import convolve, linear
-from ste_lightning.kernels.weights import Prepared, prepare
 
 __all__ = [
     "SIGNS",

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ste_lightning.kernels.chain import products
-from ste_lightning.kernels.geometry import Geometry, Index, index_of
-from ste_lightning.kernels.grouped import convolve_grouped
-from ste_lightning.kernels.site import float_site, row_site
-from ste_lightning.kernels.threads import share
-from ste_lightning.kernels.weights import Prepared
+from ste_lightning.kernels.depthwise.calls import convolve_grouped
+from ste_lightning.kernels.gemm.bit_calls import products
+from ste_lightning.kernels.jit.threads import share
+from ste_lightning.kernels.layout.call_record import float_site, row_site
+from ste_lightning.kernels.layout.geometry import Geometry, Index, index_of
+from ste_lightning.kernels.layout.packed_weights import Prepared
 
 __all__ = ["convolve", "linear"]
 
@@ -66,7 +66,7 @@ def _zeros(count: int) -> NDArray[np.float32]:
 
 def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) -> _Packed:
     """Pack rows x (groups x channels): float32 to be quantized to one bit, or uint8 codes."""
-    from ste_lightning.kernels import code_rows
+    from ste_lightning.kernels.pack import input_codes
 
     rows, size = len(x), w.row_bytes * w.groups
     bits = _room(rows, size, w.input_planes)
@@ -74,7 +74,7 @@ def _pack(x: Tensor, w: Prepared, scale: Tensor | None, shift: Tensor | None) ->
     flat = (x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)).numpy().reshape(-1)
 
     def digits(first: int, last: int) -> None:
-        code_rows.pack_digits(w.plan, flat, bits, rows * size, sums, first, last)
+        input_codes.pack_digits(w.plan, flat, bits, rows * size, sums, first, last)
 
     share(digits, rows, least=1 + (1 << 18) // max(x.shape[1], 1))
     return _Packed(bits, rows * size, sums)
@@ -135,7 +135,7 @@ _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 
 def _of_rows(w: Prepared, packed: _Packed, out: NDArray[np.float32]) -> Callable[..., None]:
     """Return the product of packed rows: a function of (first, last, begin, end)."""
-    from ste_lightning.kernels.integers import multiply
+    from ste_lightning.kernels.gemm.int8 import multiply
 
     inputs = (packed.bits, packed.plane, packed.sums)
     return functools.partial(_call, multiply, w, inputs, _zeros(w.outputs), out)
@@ -157,7 +157,7 @@ def _of_images(
     w: Prepared, packed: _Packed, images: int, placed: _Placed, out: NDArray[np.float32]
 ) -> Callable[[int, int], None]:
     """Return the convolution of packed images: a function of a range of output positions."""
-    from ste_lightning.kernels.integers import multiply_gathered
+    from ste_lightning.kernels.gemm.int8 import multiply_gathered
 
     index, padding = placed
     inputs = (packed.bits, packed.plane, packed.sums)
@@ -195,7 +195,7 @@ def convolve(
     index, padding = placed
     if w.format == "depthwise":
         return convolve_grouped(x, w, geometry, index, padding, scale, shift)
-    from ste_lightning.kernels.planar import by_pixel
+    from ste_lightning.kernels.pack.transpose import by_pixel
 
     out = torch.empty(images, *index.output, outputs)
     rows = by_pixel(x).view(-1, x.shape[1])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning.errors import require
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
+from ste_lightning.functional.products.specification import ConvolutionGeometry
 from ste_lightning.layers.quantized import QuantizedLayer, quantizes
 from ste_lightning.quantizers import QuantizerSpec
 

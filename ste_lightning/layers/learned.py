@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ste_lightning import functional as SF
-from ste_lightning.functional.learned_product import learned_product
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
+from ste_lightning.functional.products.lsq import learned_product
+from ste_lightning.functional.products.specification import ConvolutionGeometry
 from ste_lightning.functional.rules import Identity
 from ste_lightning.layers.one_bit import is_plain
 from ste_lightning.quantizers import LSQ
@@ -34,7 +34,7 @@ def learned_layer_product(
 
     Args:
         x, weight, bias, geometry: as of
-            :func:`~ste_lightning.functional.learned_product.learned_product`.
+            :func:`~ste_lightning.functional.products.lsq.learned_product`.
         weights, inputs: the layer's quantizers.
     """
     weight_scale = _step(weights, weight)

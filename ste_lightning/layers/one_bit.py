@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.quantizers import Sign, Step
 
 __all__ = ["Settled", "compiles_one_bit", "is_plain", "one_bit_specification"]

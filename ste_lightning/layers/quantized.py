@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.functional.eager import is_plain_eager
-from ste_lightning.functional.level_product import levels_pay
-from ste_lightning.functional.one_bit import one_bit_product, path_of
-from ste_lightning.functional.one_bit_operators import (
-    compiled_one_bit_product,
-    fits_an_operator,
-)
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.estimator.eager import is_plain_eager
+from ste_lightning.functional.products.binary import one_bit_product, path_of
+from ste_lightning.functional.products.integer_forward import levels_pay
+from ste_lightning.functional.products.operators import compiled_one_bit_product, fits_an_operator
+from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.layers.learned import learned_layer_product
 from ste_lightning.layers.one_bit import Settled, compiles_one_bit, one_bit_specification
 from ste_lightning.layers.uniform import uniform_layer_product

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning import functional as SF
-from ste_lightning.functional.native_grids import InputGrid, WeightGrid
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.products.uniform import uniform_product
 from ste_lightning.functional.rules import Identity
-from ste_lightning.functional.uniform_product import uniform_product
+from ste_lightning.functional.saved.uniform_codes import InputGrid, WeightGrid
 from ste_lightning.kernels import default_format
 from ste_lightning.layers.one_bit import is_plain
 from ste_lightning.quantizers import Uniform
@@ -39,7 +39,7 @@ def uniform_layer_product(
 
     Args:
         x, weight, bias, geometry: as of
-            :func:`~ste_lightning.functional.uniform_product.uniform_product`.
+            :func:`~ste_lightning.functional.products.uniform.uniform_product`.
         weights, inputs: the layer's quantizers.
     """
     if not _is_grid(weights) or (inputs is not None and not _is_grid(inputs)):

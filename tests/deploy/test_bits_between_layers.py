@@ -15,8 +15,8 @@ from ste_lightning import deploy
 from ste_lightning.deploy.chain import Chain
 from ste_lightning.deploy.inputs import BinaryInput
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.kernels import SIGNS, default_format, formats
-from ste_lightning.kernels.target import has_avx2
+from ste_lightning.kernels import SIGNS, default_format, dispatch
+from ste_lightning.kernels.jit.cpu_features import has_avx2
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
 
 pytestmark = pytest.mark.skipif(default_format() == "torch", reason="numba is missing")
@@ -84,7 +84,7 @@ def test_convolutions(
     noisy(network)
     x = torch.randn(images, 3 * a, 59, 57)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "default_format", lambda: fmt)
+        patch.setattr(dispatch, "default_format", lambda: fmt)
         packed = deploy.pack(network)
         expected, found = both(network, x, packed)
         few = (a > 1 and inner // a <= 4) or (b > 1 and max(inner, outer) // b <= 4)
@@ -97,7 +97,7 @@ def test_convolutions(
 @pytest.mark.parametrize("classes", [4, 130])
 def test_flattened_images_and_rows(fmt, classes, monkeypatch):
     """A linear layer reads a flattened image of bits in the order of the floats."""
-    monkeypatch.setattr(formats, "default_format", lambda: fmt)
+    monkeypatch.setattr(dispatch, "default_format", lambda: fmt)
     torch.manual_seed(0)
     network = noisy(
         nn.Sequential(

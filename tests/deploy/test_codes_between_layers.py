@@ -12,9 +12,9 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.coded import Coded
-from ste_lightning.kernels import default_format, formats
-from ste_lightning.kernels.code_tables import LINES, table_of
-from ste_lightning.kernels.target import has_avx2
+from ste_lightning.kernels import default_format, dispatch
+from ste_lightning.kernels.epilogue.threshold_table import LINES, table_of
+from ste_lightning.kernels.jit.cpu_features import has_avx2
 from ste_lightning.layers import QuantConv2d, QuantLinear, RPReLU, RSign
 
 pytestmark = pytest.mark.skipif(default_format() == "torch", reason="numba is missing")
@@ -97,7 +97,7 @@ def test_random_chains(
     network[-1] = QuantLinear(features, 7, bias=False, **kinds[2])
     exact(network, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "default_format", lambda: fmt)
+        patch.setattr(dispatch, "default_format", lambda: fmt)
         packed = deploy.pack(network)
         expected, found = both(network, x, packed)
     assert torch.equal(found, expected)

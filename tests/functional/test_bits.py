@@ -9,7 +9,7 @@ import torch
 from window_rules import windows
 
 from ste_lightning import functional as SF
-from ste_lightning.functional import bits
+from ste_lightning.functional.saved import bit_masks
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -22,16 +22,16 @@ def test_windows_are_the_rule_to_the_last_bit(rule: SF.Surrogate, dtype: torch.d
     x = torch.cat([edges, up, down, -edges, -up, -down, special, torch.randn(70).to(dtype)])
     window = rule.window(dtype)
     assert window is not None
-    packed, mask = bits.pack(x, False, window)
+    packed, mask = bit_masks.pack(x, False, window)
     assert mask is not None
     assert packed.numel() == mask.numel() == 4 * -(-x.numel() // 32)
-    signs = bits.unpack(packed, x.shape, -1.0, dtype)
+    signs = bit_masks.unpack(packed, x.shape, -1.0, dtype)
     assert torch.equal(signs, SF.hard_sign(x))
     grad = torch.randn(x.shape).to(dtype)
     expected = grad * rule.derivative(x)
-    assert torch.equal(bits.mask_gradient(grad.clone(), mask, window.outside), expected)
-    assert torch.equal(bits.signs(x), signs)
-    assert torch.equal(bits.clip_gradient(grad.clone(), x, rule), expected)
+    assert torch.equal(bit_masks.mask_gradient(grad.clone(), mask, window.outside), expected)
+    assert torch.equal(bit_masks.signs(x), signs)
+    assert torch.equal(bit_masks.clip_gradient(grad.clone(), x, rule), expected)
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 127, 128, 129, 300])
@@ -40,14 +40,14 @@ def test_one_element_outside_the_window_is_found_wherever_it_is(size: int, odd: 
     window = SF.surrogate("clipped").window(torch.float32)
     assert window is not None
     inside, out = torch.linspace(-1, 1, size), torch.empty(size)
-    bits.signs_inside(inside, out, window)
+    bit_masks.signs_inside(inside, out, window)
     assert torch.equal(out, SF.hard_sign(inside))
-    if bits.compiled_code(inside) is not None:
-        assert bits.signs_inside(inside, out, window)
+    if bit_masks.compiled_code(inside) is not None:
+        assert bit_masks.signs_inside(inside, out, window)
     for place in range(size):
         x = inside.clone()
         x[place] = odd
-        assert not bits.signs_inside(x, out, window)
+        assert not bit_masks.signs_inside(x, out, window)
         assert torch.equal(out, SF.hard_sign(x.nan_to_num(1.0, math.inf, -math.inf)))
 
 
@@ -66,8 +66,8 @@ def test_compiled_and_torch_packing_write_the_same_bytes(
         for hidden in (False, True):
             with monkeypatch.context() as patch:
                 if hidden:
-                    patch.setattr(bits, "_compiler", lambda: None)
-                found.append(bits.pack(x, strict, window))
+                    patch.setattr(bit_masks, "_compiler", lambda: None)
+                found.append(bit_masks.pack(x, strict, window))
         for ours, other in zip(*found, strict=True):
             assert ours is not None
             assert other is not None
@@ -80,13 +80,13 @@ def test_masks_treat_infinite_gradients_as_products_do(
     compiled: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not compiled:
-        monkeypatch.setattr(bits, "_compiler", lambda: None)
+        monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
     x = torch.tensor([0.5, 2.0, 0.5, 2.0, 0.5]).to(dtype)
     grad = torch.tensor([math.inf, math.inf, math.nan, -math.inf, 3.0]).to(dtype)
-    _, mask = bits.pack(x, False, SF.surrogate("clipped").window(dtype))
+    _, mask = bit_masks.pack(x, False, SF.surrogate("clipped").window(dtype))
     assert mask is not None
     expected = grad * (x.abs() <= 1)
-    found = bits.mask_gradient(grad.clone(), mask, 0.0)
+    found = bit_masks.mask_gradient(grad.clone(), mask, 0.0)
     torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
@@ -95,13 +95,13 @@ def test_masks_treat_infinite_gradients_as_products_do(
 def test_shares_of_threads_are_the_whole(
     threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bits, "_compiler", lambda: None)
-    monkeypatch.setattr(bits, "_LEAST", 2)
+    monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
+    monkeypatch.setattr(bit_masks, "_LEAST", 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     x, grad = torch.randn(32 * 11 + 5).to(dtype), torch.randn(32 * 11 + 5).to(dtype)
     values = torch.empty_like(x)
-    packed, mask = bits.pack(x, False, SF.surrogate("clipped").window(dtype), values)
+    packed, mask = bit_masks.pack(x, False, SF.surrogate("clipped").window(dtype), values)
     assert mask is not None
     assert torch.equal(values, SF.hard_sign(x))
-    assert torch.equal(bits.unpack(packed, x.shape, -1, dtype), values)
-    assert torch.equal(bits.mask_gradient(grad.clone(), mask, 0.0), grad * (x.abs() <= 1))
+    assert torch.equal(bit_masks.unpack(packed, x.shape, -1, dtype), values)
+    assert torch.equal(bit_masks.mask_gradient(grad.clone(), mask, 0.0), grad * (x.abs() <= 1))

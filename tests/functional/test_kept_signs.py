@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ste_lightning import functional as SF
-from ste_lightning.functional import bits, counted, int8_product, one_bit, small_linear
-from ste_lightning.functional.one_bit import one_bit_product
-from ste_lightning.functional.one_bit_specification import OneBitProduct
+from ste_lightning.functional.products import binary, popcount_forward, small_linear, torch_int8
+from ste_lightning.functional.products.binary import one_bit_product
+from ste_lightning.functional.products.specification import OneBitProduct
+from ste_lightning.functional.saved import bit_masks
 
 SPEC = OneBitProduct("sign", SF.surrogate("clipped"), SF.surrogate("clipped"))
 SHAPE = (24, 40)
@@ -23,11 +24,11 @@ SHAPE = (24, 40)
 @pytest.fixture(autouse=True)
 def _torch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No compiled code, and no layer is small."""
-    monkeypatch.setattr(bits, "_compiler", lambda: None)
-    monkeypatch.setattr(counted, "default_format", lambda: "torch")
-    monkeypatch.setattr(int8_product, "_multiplies_int8", lambda: False)
+    monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
+    monkeypatch.setattr(popcount_forward, "default_format", lambda: "torch")
+    monkeypatch.setattr(torch_int8, "_multiplies_int8", lambda: False)
     monkeypatch.setattr(small_linear, "SMALL_INPUT", -1)
-    monkeypatch.setattr(one_bit, "_LENT", 0)
+    monkeypatch.setattr(binary, "_LENT", 0)
 
 
 class Case:

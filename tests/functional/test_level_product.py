@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from training_pairs import loss_curve
 
 from ste_lightning.deploy import pack
-from ste_lightning.functional import counted, learned_product, level_product
-from ste_lightning.functional.native_grids import InputGrid
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry
+from ste_lightning.functional.products import integer_forward, lsq, popcount_forward
+from ste_lightning.functional.products.specification import ConvolutionGeometry
+from ste_lightning.functional.saved.uniform_codes import InputGrid
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 pytest.importorskip("numba")
@@ -26,7 +26,7 @@ pytest.importorskip("numba")
 
 @pytest.fixture(autouse=True)
 def _small_products_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level_product, "counting_pays", lambda *_: True)
+    monkeypatch.setattr(integer_forward, "counting_pays", lambda *_: True)
 
 
 Ends = tuple[int, int]
@@ -47,7 +47,9 @@ def product_of(
     if found is None:
         return None
     steps = np.full(len(weight), 0.125, np.float32)
-    return level_product.level_product(found[0], inputs, weight, steps, of_weights, bias, geometry)
+    return integer_forward.level_product(
+        found[0], inputs, weight, steps, of_weights, bias, geometry
+    )
 
 
 def levels(x: Tensor, step: float, ends: Ends, zero: int = 0) -> Tensor:
@@ -161,7 +163,7 @@ def test_gradients_are_those_of_the_float_product(monkeypatch: pytest.MonkeyPatc
     found = []
     for summed in (True, False):
         if not summed:
-            monkeypatch.setattr(learned_product, "level_product", lambda *_: None)
+            monkeypatch.setattr(lsq, "level_product", lambda *_: None)
         leaf = x.clone().requires_grad_()
         y = layer(leaf)
         found.append((y, torch.autograd.grad(y, [leaf, *layer.parameters()], upstream)))
@@ -177,7 +179,7 @@ def test_training_follows_the_float_product(monkeypatch: pytest.MonkeyPatch) -> 
     curves = []
     for summed in (True, False):
         if not summed:
-            monkeypatch.setattr(learned_product, "level_product", lambda *_: None)
+            monkeypatch.setattr(lsq, "level_product", lambda *_: None)
         net = network()
         curves.append(loss_curve(net, torch.optim.SGD(net.parameters(), 0.05), x, y))
     assert curves[0][-1] < 0.1 * curves[0][0]
@@ -209,9 +211,9 @@ def test_threads_share_large_layers(threads: int) -> None:
 
 
 def test_small_products_stay_with_floats() -> None:
-    assert not counted.counting_pays(4, 1024, 1024)
-    assert not counted.counting_pays(64, 16, 8)
-    assert counted.counting_pays(256, 1024, 1024)
+    assert not popcount_forward.counting_pays(4, 1024, 1024)
+    assert not popcount_forward.counting_pays(64, 16, 8)
+    assert popcount_forward.counting_pays(256, 1024, 1024)
 
 
 def test_threads_do_not_share_room() -> None:

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ste_lightning.functional import bits, looked_up
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
-from ste_lightning.functional.surrogate import surrogate
+from ste_lightning.functional.estimator.surrogate import surrogate
+from ste_lightning.functional.products import lut_gradients
+from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.saved import bit_masks
 
 pytest.importorskip("numba")
 
@@ -40,12 +41,12 @@ def test_equal_float_products(data: st.DataObject) -> None:
     spec = OneBitProduct(map_name, identity, identity, geometry)
     x = torch.randn(images, groups * channels, *size)
     weight = torch.randn(groups * outputs, channels, *kernel)
-    values, signs = spec.quantized(x), bits.signs(weight)
+    values, signs = spec.quantized(x), bit_masks.signs(weight)
     grad = torch.randn_like(spec.multiply(values, signs, None))
-    packed, _ = bits.pack(x, map_name == "step", None)
+    packed, _ = bit_masks.pack(x, map_name == "step", None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looked_up, "_pays", lambda shape: True)
-        found = looked_up.looked_up_gradients(grad, weight, packed, x.shape, spec)
+        patch.setattr(lut_gradients, "_pays", lambda shape: True)
+        found = lut_gradients.looked_up_gradients(grad, weight, packed, x.shape, spec)
     assert found is not None
     wide = (grad.double(), values.double(), signs.double())
     in_x, in_weight, _ = spec.differentiate(*wide, (True, True, False))
@@ -64,13 +65,13 @@ def test_threads_share_the_images() -> None:
         torch.randn(32, 16, 3, 3),
         torch.randn(9, 32, 16, 16),
     )
-    packed, _ = bits.pack(x, False, None)
+    packed, _ = bit_masks.pack(x, False, None)
     threads = torch.get_num_threads()
     found = []
     try:
         for number in (1, 3):
             torch.set_num_threads(number)
-            found.append(looked_up.looked_up_gradients(grad, weight, packed, x.shape, spec))
+            found.append(lut_gradients.looked_up_gradients(grad, weight, packed, x.shape, spec))
     finally:
         torch.set_num_threads(threads)
     alone, shared = found
@@ -89,5 +90,5 @@ def test_small_or_odd_convolutions_stay_with_float_products() -> None:
             torch.randn(outputs, channels, 3, 3),
             torch.randn(images, outputs, size, size),
         )
-        packed, _ = bits.pack(x, False, None)
-        assert looked_up.looked_up_gradients(grad, weight, packed, x.shape, spec) is None
+        packed, _ = bit_masks.pack(x, False, None)
+        assert lut_gradients.looked_up_gradients(grad, weight, packed, x.shape, spec) is None

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from ste_lightning import functional as SF
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.functional.surrogate import _RULES
+from ste_lightning.functional.estimator.surrogate import _RULES
 
 reals = arrays(np.float64, st.integers(0, 30), elements=st.floats(allow_nan=False))
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 import pytest
 import torch
 
-from ste_lightning.functional import scratch
-from ste_lightning.functional.scratch import borrow_like
+from ste_lightning.functional.saved import workspace
+from ste_lightning.functional.saved.workspace import borrow_like
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def test_memory_made_for_inference_serves_training() -> None:
 
 
 def test_a_thread_keeps_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "_MOST", 100)
+    monkeypatch.setattr(workspace, "_MOST", 100)
 
     def work() -> None:
         x, larger = torch.randn(10), torch.randn(24)

@@ -17,7 +17,7 @@ from ste_lightning.kernels import SIGNS, Codes, default_format, linear, prepare
 assert default_format() == "bytes"
 codes = torch.randint(0, 2, (70, 1, 300), dtype=torch.uint8)
 linear(torch.randn(500, 300), prepare(codes, SIGNS, SIGNS, format="bytes"))
-from ste_lightning.kernels import native
+from ste_lightning.kernels.gemm import popcount as native
 import llvmlite.binding as llvm
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()

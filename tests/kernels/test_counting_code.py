@@ -12,8 +12,8 @@ from ste_lightning.kernels import default_format
 CODE = """
 import numba
 from numba import types
-from ste_lightning.kernels.target import chosen_format
-from ste_lightning.kernels.tiles import tile
+from ste_lightning.kernels.jit.cpu_features import chosen_format
+from ste_lightning.kernels.ukernels.popcount import tile
 assert chosen_format() == "words"
 tile_8 = tile("words", 8)
 bytes_, index, sums = types.uint8[::1], types.int64, types.int32[::1]

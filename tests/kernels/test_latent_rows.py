@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ste_lightning.functional import counted, hard_sign
-from ste_lightning.functional.one_bit_specification import OneBitProduct
-from ste_lightning.functional.surrogate import surrogate
+from ste_lightning.functional import hard_sign
+from ste_lightning.functional.estimator.surrogate import surrogate
+from ste_lightning.functional.products import popcount_forward
+from ste_lightning.functional.products.specification import OneBitProduct
 from ste_lightning.kernels import default_format
 
 pytest.importorskip("numba")
-latent_rows = pytest.importorskip("ste_lightning.kernels.latent_rows")
+latent_rows = pytest.importorskip("ste_lightning.kernels.gemm.sign_linear")
 SPECIAL = torch.tensor([-0.0, 0.0, math.nan, math.inf, -math.inf])
 FORMATS = ["lookup", "bytes", "words"]
 SHAPES = [(1, 1, 1), (5, 33, 7), (64, 256, 256), (50, 70, 65), (17, 64, 130)]
@@ -64,7 +65,7 @@ def test_strided_operands_are_counted_too(place: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        y = counted.counted_product(x, weight, None, bias, spec)
+        y = popcount_forward.counted_product(x, weight, None, bias, spec)
     finally:
         torch.set_num_threads(before)
     assert y is not None

@@ -19,7 +19,7 @@ from ste_lightning.kernels import (
     linear,
     prepare,
 )
-from ste_lightning.kernels.target import has_avx2
+from ste_lightning.kernels.jit.cpu_features import has_avx2
 
 LOOKUPS = ["lookup", "lookup_2x1"] if has_avx2() else []  # elsewhere not compiled
 FORMATS = [*LOOKUPS[:1], "bytes", "words", "torch"]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from ste_lightning.functional.one_bit import one_bit_product
-from ste_lightning.functional.one_bit_operators import compiled_one_bit_product, fits_an_operator
-from ste_lightning.functional.one_bit_specification import ConvolutionGeometry, OneBitProduct
-from ste_lightning.functional.surrogate import surrogate
+from ste_lightning.functional.estimator.surrogate import surrogate
+from ste_lightning.functional.products.binary import one_bit_product
+from ste_lightning.functional.products.operators import compiled_one_bit_product, fits_an_operator
+from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 pytest.importorskip("numba")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from training_pairs import loss_curve, watched
 
-from ste_lightning.functional import level_product
+from ste_lightning.functional.products import integer_forward
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
 from ste_lightning.quantizers import Uniform
 
@@ -70,7 +70,7 @@ def test_linear_layers(
     integers: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(level_product, "counting_pays", lambda *_: integers)
+    monkeypatch.setattr(integer_forward, "counting_pays", lambda *_: integers)
     torch.manual_seed(0)
     inputs = None if of_inputs is None else {**FOUR, **of_inputs}
     layer = QuantLinear(35, 21, weight_quantizer={**FOUR, **of_weights}, input_quantizer=inputs)
@@ -105,7 +105,7 @@ def test_channels_along_another_axis_take_the_plain_composition() -> None:
 def test_convolutions(
     layer_class: Any, options: Any, integers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(level_product, "counting_pays", lambda *_: integers)
+    monkeypatch.setattr(integer_forward, "counting_pays", lambda *_: integers)
     torch.manual_seed(0)
     layer = layer_class(4, 34, 3, weight_quantizer=FOUR, input_quantizer=FOUR, **options)
     x = torch.randn(2, 4, 9) if layer_class is QuantConv1d else torch.randn(2, 4, 9, 8)
@@ -146,7 +146,7 @@ def network() -> nn.Sequential:
 
 @pytest.mark.parametrize("integers", [False, True])
 def test_two_hundred_steps(integers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level_product, "counting_pays", lambda *_: integers)
+    monkeypatch.setattr(integer_forward, "counting_pays", lambda *_: integers)
     torch.manual_seed(1)
     x, y = torch.randn(32, 3, 6, 6), torch.randint(10, (32,))
     curves = [

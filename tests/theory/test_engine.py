@@ -184,7 +184,7 @@ def test_minibatches_are_those_of_the_data_module():
 
 
 def test_compiles_where_no_cache_can_be_written(tmp_path):
-    from ste_lightning.kernels.compiling import compiled
+    from ste_lightning.kernels.jit.compiling import compiled
 
     # numba finds no place for the cache of a function whose source file does not exist.
     scope: dict = {}

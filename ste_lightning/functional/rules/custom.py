@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.functional.descent import refuse_if_uphill
-from ste_lightning.functional.surrogate import Surrogate, antiderivative, register
+from ste_lightning.functional.estimator.rule_check import refuse_if_uphill
+from ste_lightning.functional.estimator.surrogate import Surrogate, antiderivative, register
 
 __all__ = ["Custom"]
 
@@ -26,7 +26,7 @@ class Custom(Surrogate):
 
     Raises:
         ConfigurationError: if ``derivative`` is not callable, changes the shape, or cannot
-            descend (odd or negative; see :mod:`ste_lightning.functional.descent`).
+            descend (odd or negative; see :mod:`ste_lightning.functional.estimator.rule_check`).
     """
 
     derivative: Callable[[Tensor], Tensor] = dataclasses.field()  # type: ignore[assignment]

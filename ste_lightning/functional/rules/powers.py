@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.functional.surrogate import Surrogate, register
+from ste_lightning.functional.estimator.surrogate import Surrogate, register
 
 __all__ = ["ReSTE"]
 

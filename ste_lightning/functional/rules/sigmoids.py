@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.functional.surrogate import Surrogate, is_positive, register
+from ste_lightning.functional.estimator.surrogate import Surrogate, is_positive, register
 
 __all__ = ["EDE", "Arctan", "Gaussian", "Sigmoid", "SuperSpike", "Swish", "Tanh"]
 

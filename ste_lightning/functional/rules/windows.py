@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.functional.surrogate import (
+from ste_lightning.functional.estimator.surrogate import (
     IndicatorSurrogate,
     Surrogate,
     Window,

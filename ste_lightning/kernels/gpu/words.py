@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ste_lightning.kernels.affine import Codes
+from ste_lightning.kernels.layout.integer_codes import Codes
 
 __all__ = ["DeviceWeights", "on_device"]
 

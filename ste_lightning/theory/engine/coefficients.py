@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels.compiling import emitted
+from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.theory.engine.llvm import (
     INDEX,
     LANES,

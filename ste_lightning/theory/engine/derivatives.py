@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import inlined, spliced
+from ste_lightning.kernels.jit.compiling import inlined, spliced
 from ste_lightning.theory.engine.families import (
     BELL,
     CAUCHY,

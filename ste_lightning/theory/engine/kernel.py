@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import compiled, inlined
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.passes import coarse_gradient, label, pack
 from ste_lightning.theory.engine.vector import LANES

@@ -7,8 +7,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from ste_lightning.kernels import llvm
-from ste_lightning.kernels.llvm import pointer_to
+from ste_lightning.kernels.jit import llvm
+from ste_lightning.kernels.jit.llvm import pointer_to
 
 __all__ = [
     "INDEX",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import compiled, inlined, spliced
+from ste_lightning.kernels.jit.compiling import compiled, inlined, spliced
 from ste_lightning.theory.engine.coefficients import residual, weigh, window_tile
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.families import WINDOW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.compiling import inlined
+from ste_lightning.kernels.jit.compiling import inlined
 
 __all__ = [
     "COUNTS",

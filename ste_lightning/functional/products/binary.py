@@ -1,0 +1,144 @@
+"""Products of binary weights that keep one bit per activation for the backward pass.
+
+y = q_x(x) * q_w(W), with q_w(W) = alpha sign(W) and q_x sign, step or nothing, as one autograd
+node: it keeps the latent weights (a parameter, kept anyway), the input's bits and, where the
+backward rule is a window, its mask's bits. The quantized tensors are made again in the backward
+pass. Forward products of bits with bits are counted (xor and popcount) where that is faster.
+
+Gradients equal those of the plain composition ``product(q_x(x), q_w(W))`` bit for bit; outputs
+do for integers, that is without scale and bias, and to rounding with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ste_lightning.functional.products.popcount_forward import counted_product, counts
+from ste_lightning.functional.products.small_linear import is_small, small_linear
+from ste_lightning.functional.products.specification import OneBitProduct
+from ste_lightning.functional.products.torch_int8 import int8_product
+from ste_lightning.functional.saved import bit_masks as packed
+from ste_lightning.functional.saved.workspace import Loan, borrow, borrow_like
+
+__all__ = ["one_bit_product", "path_of"]
+
+_LENT = 1 << 14  # weights from which their signs are worth a loan, and it may wait
+
+
+class _OneBit(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        spec: OneBitProduct,
+    ) -> Tensor:
+        ctx.spec, ctx.shape, ctx.dtype = spec, x.shape, x.dtype
+        bits = mask = values = None
+        if spec.input_map is not None and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
+            assert spec.input_rule is not None
+            window = spec.input_rule.window(x.dtype)
+            x = x.contiguous()
+            if packed.compiled_code(x) is None:  # then they cost little while at it
+                held = borrow_like(x)
+                values = held.tensor
+            bits, mask = packed.pack(x, spec.input_map == "step", window, values)
+        kept = x if spec.input_map is None else None
+        ctx.save_for_backward(weight, scale, bits, mask, kept)
+        ctx.inside = False
+        y = counted_product(x, weight, scale, bias, spec)
+        if y is None and bits is not None and spec.geometry is None and scale is None:
+            y = int8_product(bits, x.shape, weight, bias, spec)
+        if y is None:
+            if bits is None:
+                values = spec.quantized(x)
+            elif values is None:
+                held = borrow_like(x)
+                values = spec.unpacked(bits, x.shape, x.dtype, held.tensor)
+            room = None
+            if weight.is_contiguous() and weight.numel() > _LENT:
+                loan = borrow_like(weight)
+                room = loan.tensor
+                if ctx.needs_input_grad[0] and loan.is_kept:
+                    ctx.loan = loan
+            quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule, room)
+            y = spec.multiply(values, quantized, bias)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # the decorator's own work is worth a small product
+            return _backward_once(ctx, grad)
+        return _backward(ctx, grad)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    spec: OneBitProduct = ctx.spec
+    weight, scale, bits, mask, x = ctx.saved_tensors
+    if x is None:
+        lent = ctx.shape.numel() > 4 * _LENT
+        held = borrow(ctx.shape, ctx.dtype, bits.device) if lent else None
+        x = spec.unpacked(bits, ctx.shape, ctx.dtype, None if held is None else held.tensor)
+    wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
+    inside = ctx.inside
+    # taken: of several backward passes, or threads, one has the loan, and gives it back when done
+    loan: Loan | None = ctx.__dict__.pop("loan", None)
+    if loan is not None:
+        values = loan.tensor
+    elif spec.geometry is None and not wanted[0]:
+        values = torch.empty_like(weight)
+    else:
+        values, inside = packed.weight_signs(weight, scale, spec.weight_rule)
+    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted, own=loan is None)
+    if in_x is not None and mask is not None:
+        assert spec.input_rule is not None
+        window = spec.input_rule.window(ctx.dtype)
+        assert window is not None
+        in_x = packed.mask_gradient(in_x.contiguous(), mask, window.outside)
+    if in_weight is not None:
+        if scale is not None:
+            in_weight.mul_(scale)
+        if not inside:
+            in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
+    return in_x, in_weight, None, in_bias, None
+
+
+_backward_once = once_differentiable(_backward)
+
+
+def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct) -> str:
+    """Return what :func:`one_bit_product` does with these operands, for the log."""
+    if is_small(x, weight, scale, spec):
+        return "small: keeps its operands"
+    if spec.input_map is None:
+        return "keeps its float input"
+    product = "counted" if counts(x, weight, spec) else "float"
+    return f"keeps one bit per input, {product} product"
+
+
+def one_bit_product(
+    x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, spec: OneBitProduct
+) -> Tensor:
+    """Return ``q_x(x) * (scale sign(weight)) + bias`` and keep one bit per input element.
+
+    Args:
+        x: input, float; (*, in) for a linear layer, (N, C, *size) for a convolution.
+        weight: latent weights.
+        scale: positive, broadcastable against ``weight``, a constant of the backward pass;
+            ``None`` for 1.
+        bias: per output, or ``None``.
+        spec: maps, backward rules and geometry.
+
+    Returns:
+        The product in the dtype of ``x``. It can be differentiated once.
+    """
+    if is_small(x, weight, scale, spec):
+        return small_linear(x, weight, bias, spec)
+    y: Tensor = _OneBit.apply(x, weight, scale, bias, spec)  # type: ignore[no-untyped-call]
+    return y

@@ -1,0 +1,1 @@
+"""Convolutions of groups of few channels, channels first and channels last."""

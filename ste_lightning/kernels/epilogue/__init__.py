@@ -1,0 +1,1 @@
+"""From integer sums to results: floats, bits, codes, OR-pooling, and the float head."""

@@ -1,0 +1,1 @@
+"""Drivers that tile products over the micro-kernels, and their entry points."""

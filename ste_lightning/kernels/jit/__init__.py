@@ -1,0 +1,1 @@
+"""Compilation with numba: cached machine code, C functions, LLVM, vector instructions, threads."""

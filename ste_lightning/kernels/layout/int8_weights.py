@@ -1,0 +1,58 @@
+"""Weights as signed bytes, and which format's sums hold their products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ste_lightning.kernels.layout.integer_codes import Codes
+
+__all__ = ["Stored", "fitting", "steps_in_16_bits", "stored"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a byte stands for a weight: ``codes.step * byte + codes.offset``.
+
+    Attributes:
+        codes: that.
+        step, offset: the byte of a code c is ``step c + offset``.
+        largest: of the bytes' absolute values.
+    """
+
+    codes: Codes
+    step: int
+    offset: int
+    largest: int
+
+
+def stored(weights: Codes) -> Stored:
+    """Return the signed bytes for weights: their values, which need no sums of the inputs.
+
+    Where the values do not fit, or exceed the codes, it is the codes less half their range.
+    """
+    ends = (weights.offset, weights.offset + weights.step * (2**weights.bits - 1))
+    largest = max(abs(end) for end in ends)
+    if largest <= 2**weights.bits and ends[0] >= -128 and ends[1] <= 127:
+        return Stored(Codes(weights.bits, 1, 0), weights.step, weights.offset, largest)
+    half = 2 ** (weights.bits - 1)
+    moved = Codes(weights.bits, weights.step, weights.offset + weights.step * half)
+    return Stored(moved, 1, -half, half)
+
+
+def steps_in_16_bits(inputs: Codes, weights: Stored) -> int:
+    """Return how many sums of two products 16 signed bits hold."""
+    largest: int = (2**inputs.bits - 1) * weights.largest
+    return (2**15 - 1) // (2 * largest)
+
+
+def fitting(format: str, inputs: Codes, weights: Codes) -> str:
+    """Return the format whose sums hold these digits.
+
+    Widening the 16-bit sums at every step costs as much as products of words.
+    """
+    if format == "depthwise":
+        if stored(weights).codes.offset == 0:
+            return format
+        format = "digits"  # its lanes have no sums of the inputs
+    narrow = format == "digits" and steps_in_16_bits(inputs, stored(weights)) < 2
+    return "wide_digits" if narrow else format

@@ -1,0 +1,1 @@
+"""Operands brought into the layout that a micro-kernel reads: inputs, and latent weights."""

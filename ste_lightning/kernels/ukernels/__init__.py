@@ -1,0 +1,1 @@
+"""Micro-kernels: the inner loops of products, as LLVM code, and nothing else."""
