@@ -1,10 +1,10 @@
 """The micro-kernel of inputs of two bits: sums of products looked up in constant tables.
 
 As in the format ``lookup`` (:mod:`.lut_two_rows`), one VPSHUFB with a table that a row's codes
-select answers for four bits of weights of 32 outputs. In the format ``lookup_2x1`` four two-bit inputs
-select one of 256 tables, which hold the sums of their products with four one-bit weights, at most
-12. Bytes hold ten bytes of weights' sums. Then they are added to 16-bit sums: to one as they are
-(the even byte and 256 times the odd one, modulo 2^16) and to one shifted (the odd byte), which
+select answers for four bits of weights of 32 outputs. In the format ``lookup_2x1`` four two-bit
+inputs select one of 256 tables, which hold the sums of their products with four one-bit weights, at
+most 12. Bytes hold ten bytes of weights' sums. Then they are added to 16-bit sums: to one as they
+are (the even byte and 256 times the odd one, modulo 2^16) and to one shifted (the odd byte), which
 costs three instructions for two vectors' worth of sums instead of four.
 
 Tables of two two-bit weights instead of four one-bit ones were no faster: half as many products
