@@ -12,7 +12,7 @@ import ste_lightning
 
 numba = pytest.importorskip("numba")
 
-from ste_lightning.kernels import addressed, code_cache, compiling  # noqa: E402
+from ste_lightning.kernels.jit import c_functions, code_cache, compiling  # noqa: E402
 
 PACKAGE = Path(ste_lightning.__file__).parent
 CALLEE = f"from {compiling.__name__} import inlined\n@inlined\ndef halve(x):\n    return x * 0.5\n"
@@ -81,7 +81,7 @@ def test_compiled_functions_are_where_their_sources_are_looked_at():
         file.relative_to(PACKAGE).parts[:-1]
         for file in PACKAGE.rglob("*.py")
         if f"from {compiling.__name__} import" in file.read_text()
-        or f"from {addressed.__name__} import" in file.read_text()
+        or f"from {c_functions.__name__} import" in file.read_text()
     }
     assert {parts for parts in users if parts[0] != "kernels"} == {("theory", "engine")}
 
@@ -104,9 +104,9 @@ def test_without_a_folder_every_process_compiles_anew():
 
 @pytest.mark.usefixtures("nowhere")
 def test_addressed_functions_without_a_folder():
-    @addressed.addressed(addressed.FLOATS, addressed.SIZE)
+    @c_functions.addressed(c_functions.FLOATS, c_functions.SIZE)
     def double(x, size):
-        values = addressed.carray(x, (size,))
+        values = c_functions.carray(x, (size,))
         for i in range(size):
             values[i] *= 2
 

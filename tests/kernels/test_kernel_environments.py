@@ -69,11 +69,11 @@ def test_formats_follow_the_code_generator(cpu, expected, monkeypatch):
         pytest.skip("asks for x86 processors")
     from numba.core import config
 
-    from ste_lightning.kernels import target
+    from ste_lightning.kernels.jit import cpu_features
 
     monkeypatch.setattr(config, "CPU_NAME", cpu)
     monkeypatch.setattr(config, "CPU_FEATURES", None)
-    assert target.chosen_format.__wrapped__() == expected
+    assert cpu_features.chosen_format.__wrapped__() == expected
 
 
 def test_without_numba():
@@ -87,7 +87,7 @@ def test_without_numba():
 @pytest.mark.parametrize("shape", [(2, 3, 5), (1, 16, 8), (3, 19, 21), (1, 7, 40), (0, 8, 8)])
 def test_images_are_moved_to_channels_first(shape):
     pytest.importorskip("numba")
-    from ste_lightning.kernels.planar import to_planar
+    from ste_lightning.kernels.pack.transpose import to_planar
 
     x = torch.randn(shape)
     y = torch.empty(shape[0], shape[2], shape[1])

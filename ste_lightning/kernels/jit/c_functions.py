@@ -10,7 +10,7 @@ from typing import Any
 import numba
 from numba import types
 
-from ste_lightning.kernels.code_cache import kept_between_processes
+from ste_lightning.kernels.jit.code_cache import kept_between_processes
 
 __all__ = [
     *("BYTES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),

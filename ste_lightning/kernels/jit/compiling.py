@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from numba.extending import intrinsic as _intrinsic
 
-from ste_lightning.kernels.code_cache import kept_between_processes
+from ste_lightning.kernels.jit.code_cache import kept_between_processes
 
 __all__ = ["WITHOUT_COUNTING", "compiled", "emitted", "inlined", "spliced"]
 
