@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ste_lightning.deploy.chain import Chain
-from ste_lightning.deploy.coded import CodedLayer
+from ste_lightning.deploy.fusion.bit_chain import Chain
+from ste_lightning.deploy.fusion.code_layers import CodedLayer
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear, RPReLU
 from ste_lightning.quantizers import LSQ
 

@@ -4,15 +4,15 @@
 one file. Nothing here imports lightning or hydra.
 """
 
-from ste_lightning.deploy.attention import PackedAttention
-from ste_lightning.deploy.embedding import PackedEmbedding
-from ste_lightning.deploy.layers import PackedConv, PackedLinear
-from ste_lightning.deploy.load import load
-from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.file.load import load
+from ste_lightning.deploy.file.save import save
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.layers.attention import PackedAttention
+from ste_lightning.deploy.layers.embedding import PackedEmbedding
+from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 from ste_lightning.deploy.pack import pack
-from ste_lightning.deploy.packed_layer import PackedLayer
-from ste_lightning.deploy.save import save
-from ste_lightning.deploy.transposed import PackedConvTranspose
 
 __all__ = [
     "PackedAttention",

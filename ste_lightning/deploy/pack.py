@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ste_lightning.deploy.convert_layer import packed_layer
-from ste_lightning.deploy.float_weights import PRECISIONS, store_floats
-from ste_lightning.deploy.fold import fold_thresholds
-from ste_lightning.deploy.network import PackedNetwork
-from ste_lightning.deploy.trace import trace
+from ste_lightning.deploy.fusion.fold import fold_thresholds
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.graph.trace import trace
+from ste_lightning.deploy.lower.float_weights import PRECISIONS, store_floats
+from ste_lightning.deploy.lower.layer import packed_layer
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.layers import QuantizedLayer
 
@@ -33,8 +33,8 @@ def pack(
 
     Integer parts compute the integers that the model computes; batch norm followed by the
     quantizer of the next layer becomes thresholds on them (see
-    :mod:`ste_lightning.deploy.fold`). What stays in float is computed by the same torch modules.
-    The model itself is not changed.
+    ``deploy.fusion.fold``). What stays in float is computed by the same torch modules. The model
+    itself is not changed.
 
     Args:
         model: any module with quantized layers, such as a LightningModule after training.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ste_lightning.deploy.load import load
+from ste_lightning.deploy.file.load import load
 from ste_lightning.deploy.sample_files import open_samples
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.whole_file import written_whole

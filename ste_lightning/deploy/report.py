@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ste_lightning.deploy.embedding import PackedEmbedding
-from ste_lightning.deploy.inputs import FloatInput, TokenInput
-from ste_lightning.deploy.network import PackedNetwork
-from ste_lightning.deploy.packed_layer import PackedLayer
-from ste_lightning.deploy.transposed import PackedConvTranspose
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.layers.embedding import PackedEmbedding
+from ste_lightning.deploy.layers.input_quantizers import FloatInput, TokenInput
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 
 __all__ = ["LayerRow", "interleaved_latency", "layer_rows", "parts"]
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ste_lightning.deploy.export import FORMATS, export
-from ste_lightning.deploy.network import PackedNetwork
+from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
-from ste_lightning.deploy.runtimes import runtime
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.whole_file import written_whole
 from ste_lightning.running.build import build

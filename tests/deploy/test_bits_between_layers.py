@@ -12,8 +12,8 @@ from packed_pairs import both, noisy
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.chain import Chain
-from ste_lightning.deploy.inputs import BinaryInput
+from ste_lightning.deploy.fusion.bit_chain import Chain
+from ste_lightning.deploy.layers.input_quantizers import BinaryInput
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import SIGNS, default_format, dispatch
 from ste_lightning.kernels.jit.cpu_features import has_avx2

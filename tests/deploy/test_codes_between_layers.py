@@ -11,7 +11,7 @@ from packed_pairs import both, calls, coded, exact, quantizers
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.coded import Coded
+from ste_lightning.deploy.fusion.code_layers import Coded
 from ste_lightning.kernels import default_format, dispatch
 from ste_lightning.kernels.epilogue.threshold_table import LINES, table_of
 from ste_lightning.kernels.jit.cpu_features import has_avx2

@@ -6,7 +6,7 @@ from packed_pairs import both, calls, coded, exact, quantizers
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.coded import Encoder
+from ste_lightning.deploy.fusion.code_layers import Encoder
 from ste_lightning.kernels import default_format
 from ste_lightning.layers import QuantConv2d
 

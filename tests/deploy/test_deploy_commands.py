@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 
 from ste_lightning import predict
-from ste_lightning.deploy import tensor_file
+from ste_lightning.deploy.file import tensor_file
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running.exporting import Schema, run_export
 

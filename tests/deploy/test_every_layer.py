@@ -9,12 +9,12 @@ from torch import nn
 
 from ste_lightning import deploy, layers
 from ste_lightning.convert import summary
-from ste_lightning.deploy import tensor_file
-from ste_lightning.deploy.anywhere import computed
 from ste_lightning.deploy.export import export, integer_state_dict
-from ste_lightning.deploy.plain import plain_network
+from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.deploy.report import layer_rows
-from ste_lightning.deploy.runtimes import runtime
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import (
     QuantConv1d,

@@ -35,7 +35,7 @@ def run(code, tmp_path, interpret):
 
 MATRICES = """
     import torch
-    from ste_lightning.deploy.bits import to_bits
+    from ste_lightning.deploy.layers.bit_planes import to_bits
     from ste_lightning.kernels import Codes, gpu
 
     torch.manual_seed(0)
@@ -65,8 +65,8 @@ LAYERS = """
     import torch
     from torch import nn
     from ste_lightning import deploy, kernels
-    from ste_lightning.deploy.anywhere import Placed, computed, placed
-    from ste_lightning.deploy.bits import to_codes
+    from ste_lightning.deploy.layers.torch_and_gpu import Placed, computed, placed
+    from ste_lightning.deploy.layers.bit_planes import to_codes
     from ste_lightning.kernels import gpu
     from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.float_thresholds import float_thresholds
-from ste_lightning.deploy.inputs import BinaryInput, LevelsInput
-from ste_lightning.deploy.per_channel import set_thresholds
+from ste_lightning.deploy.fusion.float_thresholds import float_thresholds
+from ste_lightning.deploy.fusion.set_thresholds import set_thresholds
+from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import SIGNS
 from ste_lightning.layers import BinaryConv2d, QuantConv1d, QuantConv2d, QuantLinear, RSign

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy import tensor_file
-from ste_lightning.deploy.save import checksum
+from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.save import checksum
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConv2d, QuantLinear
 

@@ -1,0 +1,282 @@
+"""A packed network in torch operators alone, as exporters need it.
+
+The integers stay integers: weights are small whole numbers in float32 (int8 in the file where the
+format allows), inputs are compared with the same thresholds.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.layers.attention import PackedAttention
+from ste_lightning.deploy.layers.embedding import PackedEmbedding
+from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput, TokenInput
+from ste_lightning.deploy.layers.linear_and_conv import PackedConv
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.transposed import PackedConvTranspose
+from ste_lightning.layers.attention import AttentionForward
+
+__all__ = ["plain_network"]
+
+
+class PlainInput(nn.Module):
+    """How a packed layer quantizes, in torch operators.
+
+    Args:
+        quantizer: the packed layer's.
+        qonnx: whether to write BipolarQuant and MultiThreshold nodes.
+    """
+
+    factor: Tensor | None
+    offset: Tensor | None
+    thresholds: Tensor | None
+
+    def __init__(self, quantizer: Input, qonnx: bool) -> None:
+        super().__init__()
+        self.qonnx = qonnx
+        self.quantizer = quantizer
+        binary = quantizer if isinstance(quantizer, BinaryInput) else None
+        levels = quantizer if isinstance(quantizer, LevelsInput) else None
+        factor = binary.factor if binary else None
+        if levels and len(levels.thresholds) > 1:
+            factor = levels.factor
+        self.register_buffer("factor", _copied(factor))
+        self.register_buffer("offset", _copied(binary.offset if binary else None))
+        self.register_buffer("thresholds", _copied(levels.thresholds if levels else None))
+
+    def values(self, x: Tensor, axis: int) -> Tensor:
+        """Return the quantized values."""
+        levels, scale = self.levels(x, axis)
+        return levels * (self.quantizer.scale if scale is None else scale)
+
+    def levels(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
+        """Return the input's integer levels as floats, and the scale of each token."""
+        quantizer = self.quantizer
+        if isinstance(quantizer, TokenInput):
+            assert quantizer.codes is not None
+            low = quantizer.codes.offset
+            scale = x.abs().amax(dim=-1, keepdim=True).clamp_min(quantizer.smallest) / (-low - 1)
+            return (x / scale).round().clamp(low, -low - 1), scale
+        if isinstance(quantizer, BinaryInput):
+            return self._binary(x, axis, quantizer.name), None
+        if isinstance(quantizer, LevelsInput):
+            assert quantizer.codes is not None
+            assert self.thresholds is not None
+            return self._staircase(x, axis, self.thresholds) + quantizer.codes.offset, None
+        return x, None
+
+    def _binary(self, x: Tensor, axis: int, name: str) -> Tensor:
+        if self.factor is not None and self.offset is not None:
+            shape = [1] * x.dim()
+            shape[axis] = -1
+            x = x * self.factor.view(shape) + self.offset.view(shape)
+        if name == "step":
+            return (x > 0).to(x.dtype)
+        if self.qonnx:
+            return _symbolic("BipolarQuant", (x, torch.ones(())), x)
+        return (x >= 0).to(x.dtype) * 2 - 1
+
+    def _staircase(self, x: Tensor, axis: int, thresholds: Tensor) -> Tensor:
+        """Return how many thresholds each element reaches."""
+        shape = [1] * x.dim()
+        shape[axis] = -1
+        if self.factor is not None:
+            x = x * self.factor.view(shape)
+        if self.qonnx:
+            layout = {0: "NC", 1: "NCW", 2: "NCHW"}.get(x.dim() - 1 - axis, "")
+            attributes = {"out_dtype": "FLOAT32", "data_layout": layout}
+            return _symbolic("MultiThreshold", (x, thresholds), x, attributes)
+        count = thresholds.shape[1]
+        if count <= 15:
+            reached = torch.zeros_like(x)
+            for threshold in thresholds.T:
+                reached = reached + (x >= threshold.view(shape)).to(x.dtype)
+            return reached
+        if len(thresholds) > 1:
+            steps = thresholds.view(*shape, count)
+            return (x.unsqueeze(-1) >= steps).to(x.dtype).sum(-1)
+        # Bit by bit from the highest: reached(c + bit) decides it.
+        padded = torch.cat([thresholds[0], thresholds.new_full((256 - count,), float("inf"))])
+        code = torch.zeros_like(x, dtype=torch.long)
+        for bit in reversed(range(count.bit_length())):
+            above = code + (1 << bit)
+            code = torch.where(x >= padded[above - 1], above, code)
+        return code.to(x.dtype)
+
+
+class PlainLayer(nn.Module):
+    """A packed layer as torch operators, or with the operators of QONNX.
+
+    Args:
+        layer: the packed layer.
+        qonnx: whether to write BipolarQuant, Quant and MultiThreshold nodes.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self, layer: PackedLayer, qonnx: bool) -> None:
+        super().__init__()
+        self.qonnx = qonnx
+        self.input = PlainInput(layer.input, qonnx)
+        self.codes = layer.weight_codes
+        self.input_scale = layer.input_scale()
+        self.groups = layer.groups
+        self.pad_level = layer.pad_level() or 0.0
+        weight = layer.integer_weight()
+        # Signed integers of b bits are -2^(b-1) .. 2^(b-1) - 1.
+        largest = max(-int(weight.min()), int(weight.max()) + 1)
+        self.signed_bits = float((largest - 1).bit_length() + 1)
+        small = not qonnx and largest <= 128
+        self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
+        self.register_buffer("scale", _copied(layer.scale))
+        self.register_buffer("bias", _copied(layer.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the packed layer returns."""
+        dims = self.weight.dim() - 2
+        levels, token_scale = self.input.levels(x, x.dim() - 1 - dims)
+        if token_scale is not None and dims:  # a convolution mixes tokens
+            levels, token_scale = levels * token_scale, None
+        y = self.product(levels, self._weight())
+        shape = [-1, *[1] * dims]
+        if self.scale is not None:
+            y = y * (self.scale * self.input_scale).view(shape)
+        elif self.input_scale != 1.0:
+            y = y * self.input_scale
+        if token_scale is not None:
+            y = y * token_scale
+        return y if self.bias is None else y + self.bias.view(shape)
+
+    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
+        """Return the product of the integers."""
+        return F.linear(levels, weight)
+
+    def _weight(self) -> Tensor:
+        if not self.qonnx:
+            return self.weight.float()
+        one = torch.ones(())
+        if self.codes.signs:
+            return _symbolic("BipolarQuant", (self.weight, one), self.weight)
+        attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+        operands = (self.weight, one, torch.zeros(()), torch.tensor(self.signed_bits))
+        return _symbolic("Quant", operands, self.weight, attributes)
+
+
+class PlainConv(PlainLayer):
+    """A packed convolution."""
+
+    def __init__(self, layer: PackedConv, qonnx: bool) -> None:
+        super().__init__(layer, qonnx)
+        self.geometry = layer.geometry
+        self.pads = layer.pads()
+        self.padding_mode = layer.padding_mode
+
+    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution of the padded integers."""
+        g = self.geometry
+        if any(self.pads):
+            mode = {"zeros": "constant"}.get(self.padding_mode, self.padding_mode)
+            value = self.pad_level if mode == "constant" else None
+            levels = F.pad(levels, self.pads, mode=mode, value=value)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(g.kernel) - 1]
+        y: Tensor = convolve(levels, weight, None, g.stride, 0, g.dilation, self.groups)
+        return y
+
+
+class PlainConvTranspose(PlainLayer):
+    """A packed transposed convolution."""
+
+    def __init__(self, layer: PackedConvTranspose, qonnx: bool) -> None:
+        super().__init__(layer, qonnx)
+        self.layer_product = layer.product
+        self.output_padding = layer.output_padding
+
+    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
+        """Return the transposed convolution of the integers."""
+        return self.layer_product(levels, weight, None, 0.0, output_padding=self.output_padding)
+
+
+class PlainEmbedding(PlainLayer):
+    """A packed embedding table, as integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rows at the indices ``x``."""
+        rows = F.embedding(x, self._weight())
+        return rows if self.scale is None else rows * F.embedding(x, self.scale.unsqueeze(-1))
+
+
+class PlainAttention(AttentionForward):
+    """Packed attention with plain projections."""
+
+    def __init__(self, layer: PackedAttention, qonnx: bool) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj = (
+            plain_layer(layer.q_proj, qonnx),
+            plain_layer(layer.k_proj, qonnx),
+        )
+        self.v_proj, self.out_proj = (
+            plain_layer(layer.v_proj, qonnx),
+            plain_layer(layer.out_proj, qonnx),
+        )
+        self.scores = PlainInput(layer.scores, qonnx)
+        self.num_heads, self.head_dim = layer.num_heads, layer.head_dim
+        self.batch_first, self.dropout = layer.batch_first, 0.0
+        self.eval()
+
+    def projections(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """Return the products."""
+        return self.q_proj(query), self.k_proj(key), self.v_proj(value)
+
+    def quantized_scores(self, scores: Tensor) -> Tensor:
+        """Return the scores on their grid."""
+        return self.scores.values(scores, scores.dim() - 1)
+
+
+def plain_layer(layer: nn.Module, qonnx: bool) -> nn.Module:
+    """Return a packed layer in torch operators, and a copy of any other."""
+    if isinstance(layer, PackedAttention):
+        return PlainAttention(layer, qonnx)
+    if isinstance(layer, PackedConv):
+        return PlainConv(layer, qonnx)
+    if isinstance(layer, PackedConvTranspose):
+        return PlainConvTranspose(layer, qonnx)
+    if isinstance(layer, PackedEmbedding):
+        return PlainEmbedding(layer, qonnx)
+    return PlainLayer(layer, qonnx) if isinstance(layer, PackedLayer) else copy.deepcopy(layer)
+
+
+def _copied(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
+
+
+def _symbolic(
+    name: str, operands: tuple[Tensor, ...], like: Tensor, attributes: dict[str, Any] | None = None
+) -> Tensor:
+    found: Tensor = torch.onnx.ops.symbolic(
+        f"qonnx.custom_op.general::{name}",
+        operands,
+        attributes or {},
+        dtype=like.dtype,
+        shape=like.shape,
+        version=1,
+    )
+    return found
+
+
+def plain_network(network: PackedNetwork, qonnx: bool = False) -> PackedNetwork:
+    """Return the network with every packed layer replaced by torch operators.
+
+    Args:
+        network: a packed network.
+        qonnx: whether to write quantizers as nodes of QONNX.
+    """
+    layers = {name: plain_layer(network.layer(name), qonnx) for name in network.layer_names()}
+    return PackedNetwork(layers, network.steps, network.inputs, network.output, network.info)

@@ -1,0 +1,1 @@
+"""A packed network in one file."""

@@ -1,0 +1,1 @@
+"""Packed layers that hand on bits and codes: passes over a network's graph."""

@@ -1,0 +1,66 @@
+"""The codes of a function of floats, element by element, as comparisons with floats.
+
+In float32 too, alpha x + beta rises or falls with x and nothing else. So a code of a batch norm
+of x changes at one float for every level, which is found by evaluating the module itself on ever
+nearer neighbours: code(bn(x)) is the number of j with s x >= t_j, s = +-1, for every float x below
+the largest one, and exactly, since the sign of a difference of two floats is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
+
+__all__ = ["float_thresholds"]
+
+_LARGEST = int(torch.tensor(torch.finfo(torch.float32).max).view(torch.int32))
+
+
+def _float(key: Tensor) -> Tensor:
+    """Return the float whose place in the order of all floats, from zero, is ``key``."""
+    magnitude = key.abs().to(torch.int32).view(torch.float32)
+    return torch.where(key < 0, -magnitude, magnitude)
+
+
+@torch.no_grad()
+def float_thresholds(
+    modules: Sequence[nn.Module], quantizer: BinaryInput | LevelsInput, channels: int, dims: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return s (channels,) and t (count, channels), and the floats just below these.
+
+    Args:
+        modules: what is called element by element, in order; each
+            :func:`~ste_lightning.deploy.fusion.integer_thresholds.keeps_order`.
+        quantizer: of what they return, with the same thresholds for all channels.
+        channels: number of channels, on axis 1.
+        dims: number of axes after it.
+    """
+    count = 1 if isinstance(quantizer, BinaryInput) else quantizer.thresholds.shape[1]
+
+    def codes(key: Tensor) -> Tensor:
+        """Return the codes of floats (rows, channels)."""
+        x = _float(key)
+        if dims > 0:  # as many elements as vector instructions take, like the images to come
+            x = x.view(*x.shape, *[1] * dims).repeat(1, 1, 64, *[1] * (dims - 1))
+        for module in modules:
+            x = module(x)
+        found = quantizer.encode(x, 1).int()
+        return found.flatten(2)[..., 0] if dims > 0 else found
+
+    ends = torch.tensor([[-_LARGEST], [_LARGEST]]).expand(2, channels)
+    first, last = codes(ends)
+    s = torch.where(first > last, -1, 1)
+    wanted = torch.arange(1, count + 1)[:, None]
+    low = torch.full((count, channels), -_LARGEST - 1)
+    high = torch.full((count, channels), _LARGEST)
+    while bool((high - low > 1).any()):
+        # Up, so that where nothing is left to find, what ``high`` is known to reach is asked again.
+        middle = torch.div(low + high + 1, 2, rounding_mode="floor")
+        reached = codes(s * middle) >= wanted
+        high = torch.where(reached, middle, high)
+        low = torch.where(reached, low, middle)
+    return s.float(), _float(high), _float(low.clamp_min(-_LARGEST))

@@ -1,0 +1,1 @@
+"""Packed layers: integer weights, eval only."""

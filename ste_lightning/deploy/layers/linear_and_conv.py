@@ -1,0 +1,146 @@
+"""Packed linear layers and convolutions: products by the packed kernels, eval only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ste_lightning import kernels
+from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.torch_and_gpu import computed
+from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.kernels import Codes, Geometry
+
+__all__ = ["PackedConv", "PackedLinear"]
+
+
+def _input_channels(x: Tensor, axis: int, channels: int) -> None:
+    if x.shape[axis] != channels:
+        raise ConfigurationError(
+            f"input of shape {tuple(x.shape)} cannot be used: axis {axis} must have {channels} "
+            "channels."
+        )
+
+
+class PackedLinear(PackedLayer):
+    """y = scale (q(x) W^T) + bias with packed integer weights W, (*, in) -> (*, out)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product, in the dtype of ``x``."""
+        outputs, inputs = self.shape
+        _input_channels(x, -1, inputs)
+        if not self._by_kernel(x):
+            return computed(self, x)
+        rows = x.detach().reshape(-1, inputs)
+        if isinstance(self.input, TokenInput):
+            codes, scale = self.input.encode_tokens(rows.float())
+            y = kernels.linear(codes, self.prepared()) * scale
+            if self.bias is not None:
+                y += self.bias
+        else:
+            operand, factor, offset = self._operand(rows)
+            y = kernels.linear(operand, self.prepared(), factor, offset)
+        return y.view(*x.shape[:-1], outputs).to(x.dtype)
+
+    def product(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any
+    ) -> Tensor:
+        """Return x W^T + b."""
+        return F.linear(x, weight, bias)
+
+    def extra_repr(self) -> str:
+        """Return sizes and bits."""
+        return f"{self.shape[1]}, {self.shape[0]}, weight_bits={self.weight_codes.bits}"
+
+
+class PackedConv(PackedLayer):
+    """y = scale conv(q(x), W) + bias with packed integer weights, in one to three dimensions.
+
+    Args:
+        input, weight, shape, groups, scaled, bias, integers: as in :class:`PackedLayer`.
+        geometry: kernel, stride, padding and dilation.
+        pad_value: what pads the quantized input.
+        padding_mode: ``"zeros"``, or how the input's own values pad it (as in torch).
+    """
+
+    def __init__(
+        self,
+        input: Input,
+        weight: Codes,
+        shape: tuple[int, ...],
+        geometry: Geometry,
+        groups: int = 1,
+        scaled: bool = False,
+        bias: bool = False,
+        integers: bool = False,
+        pad_value: float = 0.0,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__(input, weight, shape, groups, scaled, bias, integers)
+        require(
+            tuple(shape[2:]) == geometry.kernel and 3 <= len(shape) <= 5,
+            "shape",
+            tuple(shape),
+            f"it does not fit the kernel {geometry.kernel}",
+        )
+        self.geometry = geometry
+        self.pad_value = float(pad_value)
+        self.padding_mode = padding_mode
+
+    def channel_axis(self, x: Tensor) -> int:
+        """Return the axis of the input channels."""
+        return x.dim() - len(self.geometry.kernel) - 1
+
+    def pad_level(self) -> float:
+        """Return what pads the input, in input levels."""
+        return self.pad_value / float(getattr(self.input, "scale", 1.0))
+
+    def pads(self) -> list[int]:
+        """Return the padding as torch's pad takes it, the last dimension first."""
+        return [p for pair in reversed(self.geometry.padding) for p in pair]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution, in the dtype of ``x``; its channels are stored last."""
+        dims = len(self.geometry.kernel)
+        if x.dim() == dims + 1:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
+        require(x.dim() == dims + 2, "input", tuple(x.shape), f"use {dims + 2} dimensions")
+        _input_channels(x, 1, self.shape[1] * self.groups)
+        if not self._by_kernel(x) or isinstance(self.input, TokenInput):
+            return computed(self, x)
+        geometry = self.geometry
+        if self.padding_mode != "zeros":
+            x = F.pad(x, self.pads(), mode=self.padding_mode)
+            geometry = replace(geometry, padding=((0, 0),) * dims)
+        operand, factor, offset = self._operand(x)
+        y = kernels.convolve(operand, self.prepared(), geometry, factor, offset)
+        return y.to(x.dtype)
+
+    def padded(self, x: Tensor, value: float) -> Tensor:
+        """Return the padded input; ``value`` where the input itself gives none."""
+        if self.padding_mode != "zeros":
+            return F.pad(x, self.pads(), mode=self.padding_mode)
+        return F.pad(x, self.pads(), value=value)
+
+    def product(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any
+    ) -> Tensor:
+        """Return the convolution of the padded input."""
+        geometry = self.geometry
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(geometry.kernel) - 1]
+        y: Tensor = convolve(
+            self.padded(x, pad), weight, bias, geometry.stride, 0, geometry.dilation, self.groups
+        )
+        return y
+
+    def extra_repr(self) -> str:
+        """Return sizes and bits."""
+        inputs = self.shape[1] * self.groups
+        return (
+            f"{inputs}, {self.shape[0]}, kernel={self.geometry.kernel}, "
+            f"weight_bits={self.weight_codes.bits}"
+        )

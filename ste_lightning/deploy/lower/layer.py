@@ -1,0 +1,203 @@
+"""From a trained quantized layer to a packed one."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.deploy.layers.attention import PackedAttention
+from ste_lightning.deploy.layers.bit_planes import codes_of, to_bits
+from ste_lightning.deploy.layers.embedding import PackedEmbedding
+from ste_lightning.deploy.layers.input_quantizers import BinaryInput, FloatInput, Input, TokenInput
+from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
+from ste_lightning.deploy.lower.input_thresholds import is_static, staircase_input
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.kernels import Codes, Geometry
+from ste_lightning.layers import (
+    QuantConv1d,
+    QuantConv2d,
+    QuantConv3d,
+    QuantConvTranspose1d,
+    QuantConvTranspose2d,
+    QuantEmbedding,
+    QuantizedLayer,
+    QuantLinear,
+    QuantMultiheadAttention,
+)
+from ste_lightning.quantizers import Quantizer, Sign, Step
+
+__all__ = ["packed_layer"]
+
+_CONVOLUTIONS = (QuantConv1d, QuantConv2d, QuantConv3d)
+_TRANSPOSED = (QuantConvTranspose1d, QuantConvTranspose2d)
+
+
+def packed_layer(layer: QuantizedLayer, name: str) -> nn.Module:
+    """Return the packed form of a quantized layer, which stays untouched.
+
+    Args:
+        layer: a quantized layer with quantized weights.
+        name: the layer's name, for messages.
+
+    Raises:
+        ConfigurationError: for a layer or quantizer that has no packed form, with the reason.
+    """
+    try:
+        return _packed(layer)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name} cannot be packed: {error}") from error
+
+
+@torch.no_grad()
+def _packed(layer: Any) -> nn.Module:
+    if isinstance(layer, QuantMultiheadAttention):
+        return _attention(layer)
+    weights = _weights(layer)
+    if isinstance(layer, QuantEmbedding):
+        return _embedding(layer, weights)
+    common: dict[str, Any] = {
+        "weight": weights.kind,
+        "shape": tuple(weights.codes.shape),
+        "scaled": weights.scale is not None,
+        "bias": layer.bias is not None,
+    }
+    channels = weights.codes.shape[1] * getattr(layer, "groups", 1)
+    common["input"] = _input(layer.input_quantizer if layer.input_quantization else None, channels)
+    if isinstance(layer, QuantLinear):
+        return _filled(PackedLinear(**common), weights, layer.bias)
+    common |= {"groups": layer.groups, "geometry": _geometry(layer)}
+    if isinstance(layer, _TRANSPOSED):
+        transposed = PackedConvTranspose(**common, output_padding=tuple(layer.output_padding))
+        return _filled(transposed, weights, layer.bias)
+    if not isinstance(layer, _CONVOLUTIONS):
+        raise ConfigurationError(
+            f"{type(layer).__name__} has no packed form; leave it in float (null in the policy)"
+        )
+    common |= {"pad_value": layer.pad_value, "padding_mode": layer.padding_mode}
+    return _filled(PackedConv(**common), weights, layer.bias)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Codes of weights, outputs first; what they stand for; the scale per output, None for 1."""
+
+    codes: Tensor
+    kind: Codes
+    scale: Tensor | None
+
+
+def _filled(packed: PackedLayer, weights: _Weights, bias: Tensor | None) -> PackedLayer:
+    """Return the layer with its buffers' values."""
+    packed.weight_bits.copy_(to_bits(weights.codes, weights.kind.bits))
+    if packed.scale is not None and weights.scale is not None:
+        packed.scale.copy_(weights.scale)
+    if packed.bias is not None and bias is not None:
+        packed.bias.copy_(bias)
+    return packed
+
+
+def _embedding(layer: QuantEmbedding, weights: _Weights) -> PackedEmbedding:
+    scale = weights.scale
+    if layer.max_norm is not None:  # torch shrinks the rows that it looks up
+        rows = weights.codes.float() * weights.kind.step + weights.kind.offset
+        factor = torch.ones(len(rows)) if scale is None else scale
+        norm = rows.norm(layer.norm_type, dim=1) * factor
+        scale = factor * torch.where(norm > layer.max_norm, layer.max_norm / (norm + 1e-7), 1.0)
+    shape = tuple(weights.codes.shape)
+    packed = PackedEmbedding(weights.kind, shape, scale is not None)
+    _filled(packed, _Weights(weights.codes, weights.kind, scale), None)
+    return packed
+
+
+def _attention(layer: QuantMultiheadAttention) -> PackedAttention:
+    whole = _weights(layer)
+    quantizer = layer.input_quantizer if layer.input_quantization else None
+    width = layer.embed_dim
+    parts: list[PackedLinear] = []
+    for first in range(0, 3 * width, width):
+        rows = slice(first, first + width)
+        scale = None if whole.scale is None else whole.scale[rows]
+        bias = None if layer.in_proj_bias is None else layer.in_proj_bias[rows]
+        part = PackedLinear(
+            _input(quantizer, width), whole.kind, (width, width),
+            scaled=scale is not None, bias=bias is not None,
+        )  # fmt: skip
+        _filled(part, _Weights(whole.codes[rows], whole.kind, scale), bias)
+        parts.append(part)
+    output = _packed(layer.out_proj)
+    assert isinstance(output, PackedLinear)
+    scores = layer.score_quantizer if layer.input_quantization else None
+    return PackedAttention(
+        layer.num_heads,
+        layer.batch_first,
+        (parts[0], parts[1], parts[2], output),
+        _input(scores, 1),
+    )
+
+
+def _weights(layer: QuantizedLayer) -> _Weights:
+    quantizer = layer.weight_quantizer if layer.weight_quantization else None
+    if quantizer is None:
+        raise ConfigurationError("its weights are float; give it a weight quantizer or none at all")
+    quantizer = _frozen(quantizer)
+    latent = layer.latent_weight().detach().cpu()
+    latent = latent if latent.dtype == torch.float64 else latent.float()
+    levels, scale = quantizer.integer_levels(latent)
+    if isinstance(layer, _TRANSPOSED):
+        levels = outputs_first(levels, layer.groups)
+        scale = outputs_first(scale.expand(latent.shape), layer.groups)
+    full = scale.expand(levels.shape).flatten(1) if scale.numel() > 1 else scale.reshape(1, 1)
+    if not bool((full == full[:, :1]).all()):
+        raise ConfigurationError(
+            "its weights have more than one scale per output; use one per tensor or channel"
+        )
+    codes, kind = codes_of(levels, float(quantizer.bits))
+    per_output = full[:, 0].float().expand(len(levels)).clone()
+    return _Weights(codes, kind, None if bool((per_output == 1).all()) else per_output)
+
+
+def _frozen(quantizer: nn.Module) -> Any:
+    """Return a copy on the CPU in eval mode; refuse one that does not know its levels."""
+    if not isinstance(quantizer, Quantizer):
+        raise ConfigurationError(
+            f"its quantizer {type(quantizer).__name__} has no integer_levels(x); derive it from "
+            "ste_lightning.quantizers.Quantizer"
+        )
+    if float(quantizer.strength) < 1:
+        raise ConfigurationError(
+            f"its quantizer acts with strength {float(quantizer.strength):g}; finish the schedule"
+        )
+    return copy.deepcopy(quantizer).cpu().eval()
+
+
+def _input(quantizer: nn.Module | None, channels: int) -> Input:
+    if quantizer is None:
+        return FloatInput()
+    frozen = _frozen(quantizer)
+    if type(frozen) is Sign and frozen.scale == "none":
+        return BinaryInput("sign")
+    if type(frozen) is Step:
+        return BinaryInput("step")
+    if frozen.map_name == "token":
+        return TokenInput(int(frozen.bits))
+    if not is_static(frozen):
+        raise ConfigurationError(
+            f"the scale of its input quantizer {type(frozen).__name__} depends on the input; use "
+            "a fixed or learned scale"
+        )
+    return staircase_input(frozen, channels)
+
+
+def _geometry(layer: Any) -> Geometry:
+    if isinstance(layer, _TRANSPOSED):
+        padding = tuple((int(p), int(p)) for p in layer.padding)
+    else:
+        flat = layer._reversed_padding_repeated_twice
+        padding = tuple((flat[i], flat[i + 1]) for i in range(0, len(flat), 2))[::-1]
+    return Geometry(tuple(layer.kernel_size), tuple(layer.stride), padding, tuple(layer.dilation))
