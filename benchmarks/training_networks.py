@@ -13,7 +13,9 @@ from training_peers import PlainLSQ, PlainUniform, peer_layers
 
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
-__all__ = ["HandConv", "HandLinear", "cnn", "four_bit_convolution", "four_bits", "mlp"]
+__all__ = [
+    *("HandConv", "HandLinear", "cnn", "every_map", "four_bit_convolution", "four_bits", "mlp"),
+]
 
 Layer = Callable[..., nn.Module]
 
@@ -114,3 +116,33 @@ def four_bit_convolution(map_: str) -> Layer:
     """Return a convolution that quantizes weights and inputs to four bits by the map."""
     quantizer = {"map": map_, "bits": 4}
     return functools.partial(QuantConv2d, weight_quantizer=quantizer, input_quantizer=quantizer)
+
+
+MAPS: dict[str, tuple[object, object]] = {
+    "BitNet x token, W1.58A8": ("bitnet", "token"),
+    "LSQ per channel, W4A4": (
+        {"map": "lsq", "bits": 4, "granularity": "channel"},
+        {"map": "lsq", "bits": 4},
+    ),
+    "LSQ+, W4A4": ({"map": "lsq_plus", "bits": 4}, {"map": "lsq_plus", "bits": 4}),
+    "DoReFa, W4A4": ({"map": "dorefa", "bits": 4}, {"map": "dorefa", "bits": 4}),
+    "uniform x PACT, W4A4": ({"map": "uniform", "bits": 4}, {"map": "pact", "bits": 4}),
+    "TWN x uniform, W1.58A8": ("twn", {"map": "uniform", "bits": 8}),
+    "APoT, W4A4": ({"map": "apot", "bits": 4}, {"map": "apot", "bits": 4}),
+    "N2UQ, W4A4": ({"map": "n2uq_weights", "bits": 4}, {"map": "n2uq", "bits": 4}),
+}  # weight and input quantizers as people use them
+
+
+def normalized(layer: Layer, width: int = 1024, depth: int = 3) -> nn.Module:
+    """``depth`` times layer norm and a linear layer of one width, then a head of ten."""
+    blocks = [m for _ in range(depth) for m in (nn.LayerNorm(width), layer(width, width))]
+    return nn.Sequential(*blocks, nn.Linear(width, 10))
+
+
+def every_map() -> dict[str, nn.Module]:
+    """Return networks of three normalized linear layers, one for every row of ``MAPS``."""
+    nets = {"float": normalized(nn.Linear)}
+    for name, (weights, inputs) in MAPS.items():
+        quantizers = {"weight_quantizer": weights, "input_quantizer": inputs}
+        nets[f"ours, {name}"] = normalized(functools.partial(QuantLinear, **quantizers))
+    return nets

@@ -1,7 +1,7 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
     python benchmarks/training_step.py [--rounds 15] [--compile] [--out FILE]
-                                       [--only mlp,cnn,cnn_pool,w4a4,uniform,widths,gpu]
+                                       [--only mlp,maps,cnn,cnn_pool,w4a4,uniform,widths,gpu]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
@@ -31,6 +31,7 @@ from training_networks import (
     HandConv,
     HandLinear,
     cnn,
+    every_map,
     four_bit_convolution,
     four_bits,
     mlp,
@@ -235,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--only", default="mlp,cnn,cnn_pool,w4a4,uniform,widths,gpu")
+    parser.add_argument("--only", default="mlp,maps,cnn,cnn_pool,w4a4,uniform,widths,gpu")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -276,6 +277,9 @@ def main() -> None:
     if "mlp" in wanted:
         x, y = torch.randn(256, 784), torch.randint(10, (256,))
         table("MLP 784-1024-1024-10, batch 256", mlps(784, 1024, 1024, 10), x, y)
+    if "maps" in wanted:
+        x, y = torch.randn(256, 1024), torch.randint(10, (256,))
+        table("Three linear layers of 1024 with layer norm, batch 256", ready(every_map()), x, y)
     for name, map_, title in (
         ("w4a4", "lsq", "learned steps"),
         ("uniform", "uniform", "uniform grids"),
