@@ -165,7 +165,7 @@ class QuantMultiheadAttention(AttentionForward, QuantizedLayer, nn.MultiheadAtte
 
     def projections(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """Return the products of the quantized inputs with the quantized weights."""
-        parts = self.quantized_weight().chunk(3)
+        parts = self.forward_weight().chunk(3)
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         return tuple(
             F.linear(self.quantized_input(x), w, b)

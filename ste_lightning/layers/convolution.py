@@ -56,7 +56,7 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
         if y is not None:
             return y
         x = self.quantized_input(input)
-        weight = self.quantized_weight()
+        weight = self.forward_weight()
         if self.pad_value == 0 or not any(self._reversed_padding_repeated_twice):
             return self._conv_forward(x, weight, self.bias)
         x = F.pad(x, self._reversed_padding_repeated_twice, value=self.pad_value)

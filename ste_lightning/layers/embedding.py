@@ -45,9 +45,11 @@ class QuantEmbedding(QuantizedLayer, nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the quantized rows at the indices ``input``."""
+        # torch writes to a table that it has to renormalize
+        table = self.forward_weight() if self.max_norm is None else self.quantized_weight()
         return F.embedding(
             input,
-            self.quantized_weight(),
+            table,
             self.padding_idx,
             self.max_norm,
             self.norm_type,

@@ -49,7 +49,7 @@ class QuantLinear(QuantizedLayer, nn.Linear):
         y = self.lean_product(input)
         if y is not None:
             return y
-        return F.linear(self.quantized_input(input), self.quantized_weight(), self.bias)
+        return F.linear(self.quantized_input(input), self.forward_weight(), self.bias)
 
 
 class QuantOutProjection(QuantLinear):

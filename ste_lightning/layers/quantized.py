@@ -16,6 +16,7 @@ from ste_lightning.functional.products.operators import compiled_one_bit_product
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.layers.learned import learned_layer_product
 from ste_lightning.layers.one_bit import Settled, compiles_one_bit, one_bit_specification
+from ste_lightning.layers.quantized_once import QuantizedOnce, contents, may_wait
 from ste_lightning.layers.uniform import uniform_layer_product
 from ste_lightning.quantizers import QuantizerSpec, Sign, build, describe, mean_magnitude
 
@@ -87,7 +88,8 @@ class QuantizedLayer(nn.Module):
     def to_float(self) -> nn.Module:
         """Turn the layer back into its torch class, in place, latent weights and all."""
         del self.weight_quantizer, self.input_quantizer
-        self.__dict__.pop("_settled", None)
+        for kept in ("_settled", "_quantized_once"):
+            self.__dict__.pop(kept, None)
         return _become(self, self.float_class)
 
     @classmethod
@@ -125,6 +127,15 @@ class QuantizedLayer(nn.Module):
         weight: Tensor = self.weight_quantizer(self.latent_weight())
         return weight
 
+    def forward_weight(self) -> Tensor:
+        """Return :meth:`quantized_weight`, in evaluation made only once; not to be written to."""
+        quantizer, weight = self.weight_quantizer, self.latent_weight()
+        if quantizer is None or not self.weight_quantization or not may_wait(quantizer, weight):
+            return self.quantized_weight()
+        kept = self.__dict__.setdefault("_quantized_once", QuantizedOnce())
+        once: Tensor = kept.get(contents(quantizer, weight), self.quantized_weight)
+        return once
+
     def quantized_input(self, x: Tensor) -> Tensor:
         """Return the quantized input of the layer."""
         if self.input_quantizer is None or not self.input_quantization:
@@ -153,6 +164,8 @@ class QuantizedLayer(nn.Module):
             weight = self.weight
         if weight.dtype is not x.dtype:
             return None
+        if not (torch.is_grad_enabled() or self.training) and not levels_pay(x, weight, geometry):
+            return None  # weights that wait quantized are faster
         bias: Tensor | None = parameters.get("bias")
         if bias is None:
             bias = self.bias  # type: ignore[assignment]

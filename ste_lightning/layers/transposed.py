@@ -43,7 +43,7 @@ class _QuantizedTransposed(QuantizedLayer, nn.modules.conv._ConvTransposeNd):
         convolve = (F.conv_transpose1d, F.conv_transpose2d)[spatial - 1]
         y: Tensor = convolve(
             self.quantized_input(input),
-            self.quantized_weight(),
+            self.forward_weight(),
             self.bias,
             self.stride,
             self.padding,  # type: ignore[arg-type]
