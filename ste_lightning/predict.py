@@ -17,10 +17,14 @@ Predict with a packed network, without training code.
 Keys:
   model=FILE       a packed network (python -m ste_lightning.export format=packed)
   input=PATH       images (png, jpg, ...; a folder of them), an array (npy, npz) with one sample
-                   per row, or a csv file of numbers with one sample per line
+                   per row, or a csv file of numbers with one sample per line; bytes are pixels of
+                   0..255, other numbers are as the network's own data were before normalization
   out=FILE         predictions as csv; default predictions.csv
   batch_size=64    samples at a time
-  normalize=true   apply the normalization that the file carries (inputs are then raw)
+  normalize=true   apply the mean and deviation that the file carries; false: arrays are ready
+  range=0..1       what black and white were in training, where the file does not say it
+  pixels=0..255    what black and white are in the array
+  on_error=skip    name samples that cannot be read and go on; stop: write nothing
   threads=1        number of threads; default what torch takes
 """
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or {"-h", "--help", "help"} & set(given):
         print(USAGE, end="")
         return 0 if given else 1
-    from ste_lightning.deploy.prediction import predict_files
+    from ste_lightning.deploy.predict.command import predict_files
 
     try:
         settings = _settings(given)
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settings(arguments: Sequence[str]) -> dict[str, str]:
-    from ste_lightning.deploy.prediction import KEYS
+    from ste_lightning.deploy.predict.command import KEYS
     from ste_lightning.errors import unknown
 
     settings: dict[str, str] = {}

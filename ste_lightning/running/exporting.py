@@ -22,6 +22,7 @@ from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.whole_file import written_whole
 from ste_lightning.running.build import build
 from ste_lightning.running.checkpoints import explained, loadable
+from ste_lightning.running.model_info import model_info
 from ste_lightning.running.quiet import quiet
 
 __all__ = ["Schema", "run_export"]
@@ -41,6 +42,7 @@ class Schema:
     seconds: float = 2.0
     threads: int | None = None
     classes: list[str] | None = None
+    preprocessing: dict[str, Any] | None = None
 
 
 _ENDINGS = {
@@ -75,7 +77,8 @@ def run_export(cfg: DictConfig) -> None:
     with quiet():
         model, data = _restored(checkpoint, settings["config"])
         samples = _samples(data, settings["samples"])
-        network = pack(model, floats=settings["floats"], info=_info(data, samples, settings))
+        info = model_info(data, samples, settings["classes"], settings["preprocessing"])
+        network = pack(model, floats=settings["floats"], info=info)
     if not isinstance(network, PackedNetwork):
         raise ConfigurationError(f"{type(model).__name__} cannot be exported: see the warning.")
     ending = _ENDINGS[settings["format"]]
@@ -123,20 +126,6 @@ def _samples(data: Any, count: int) -> Tensor:
             break
     require(bool(batches), "data", type(data).__name__, "its test part is empty")
     return torch.cat(batches)[:count]
-
-
-def _info(data: Any, samples: Tensor, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what prediction needs to know: input shape, normalization, class names."""
-    info: dict[str, Any] = {"input_shape": list(samples.shape[1:])}
-    if hasattr(data, "mean") and hasattr(data, "std"):
-        mean, std = (torch.as_tensor(v).flatten().tolist() for v in (data.mean, data.std))
-        info["normalization"] = {"mean": mean, "std": std}
-    count = getattr(data, "classes", None)
-    if settings["classes"] is not None:
-        info["classes"] = list(settings["classes"])
-    elif isinstance(count, int):
-        info["classes"] = [str(index) for index in range(count)]
-    return info
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from sklearn.datasets import load_digits
 
 from ste_lightning import predict
 from ste_lightning.deploy.file import tensor_file
@@ -26,6 +25,7 @@ MODEL = {
     },
 }
 DATA = {"_target_": "ste_lightning.data.Digits"}
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -98,22 +98,47 @@ def predictions(path):
 
 def test_predict_takes_arrays_tables_and_images(packed, tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
-    pixels = load_digits().images[:5]
+    pixels = np.array([0, 16])[RNG.integers(0, 2, (5, 8, 8))].astype(float)
     np.save(tmp_path / "a.npy", pixels.astype(np.float32)[:, None])
     np.savez(tmp_path / "b.npz", images=pixels)
     np.savetxt(tmp_path / "c.csv", pixels.reshape(5, 64), delimiter=",")
+    np.save(tmp_path / "e.npy", (pixels * 255 / 16).astype(np.uint8)[..., None])
     (tmp_path / "d").mkdir()
     for index, picture in enumerate(pixels):
-        image.fromarray(picture.astype(np.uint8)).save(tmp_path / "d" / f"{index}.png")
+        bytes_ = (picture * 255 / 16).astype(np.uint8)
+        image.fromarray(bytes_).save(tmp_path / "d" / f"{index}.png")
     found = []
-    for name in ("a.npy", "b.npz", "c.csv", "d"):
+    for name in ("a.npy", "b.npz", "c.csv", "e.npy", "d"):
         out = tmp_path / "out.csv"
         code = run_predict(f"model={packed}", f"input={tmp_path / name}", f"out={out}", "threads=1")
         assert code == 0
         found.append([row["prediction"] for row in predictions(out)])
     assert "5 predictions" in capsys.readouterr().out
-    assert found[0] == found[1] == found[2] == found[3]
+    assert found[0] == found[1] == found[2] == found[3] == found[4]
     assert all(name.startswith("digit ") for name in found[0])
+
+
+def test_a_broken_picture_is_named_and_the_others_are_predicted(packed, tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a", "z"):
+        image.new("L", (8, 8), 100).save(folder / f"{name}.png")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:50])
+    (folder / "c.jpg").write_text("no picture")
+    given = [f"model={packed}", f"input={folder}", f"out={tmp_path / 'out.csv'}"]
+    assert run_predict(*given, "on_error=stop") == 1
+    assert "b.png" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+    assert run_predict(*given, "batch_size=1") == 0
+    said = capsys.readouterr()
+    assert "skipped b.png" in said.err
+    assert "skipped c.jpg" in said.err
+    assert "2 predictions" in said.out
+    assert "2 skipped" in said.out
+    assert [row["sample"] for row in predictions(tmp_path / "out.csv")] == ["a.png", "z.png"]
+    assert run_predict(f"model={packed}", f"input={folder / 'c.jpg'}") == 1
+    assert "none of its samples" in capsys.readouterr().err
 
 
 WRONG = {
@@ -123,7 +148,12 @@ WRONG = {
     "input is missing": [],
     "batch_size": ["input={array}", "batch_size=0"],
     "a sample has 7 numbers": ["input={short}"],
-    "not finite": ["input={nan}"],
+    "none of its samples can be read": ["input={nan}"],
+    "not finite": ["input={nan}", "on_error=stop"],
+    "up to 16": ["input={few}"],
+    "from 0 to 500": ["input={large}"],
+    "unknown on_error": ["input={array}", "on_error=go"],
+    "LOW..HIGH": ["input={array}", "pixels=255"],
     "cannot be read": ["input={pickled}"],
     "give images": ["input={text}"],
     "it is empty": ["input={empty}"],
@@ -148,6 +178,9 @@ def test_predict_refuses(message, checkpoint, packed, tmp_path, capsys, monkeypa
     np.save(files["array"], np.zeros((2, 1, 8, 8)))
     np.save(files["short"], np.zeros((2, 7)))
     np.save(files["nan"], np.full((2, 64), np.nan))
+    files |= {key: tmp_path / f"{key}.npy" for key in ("few", "large")}
+    np.save(files["few"], np.full((2, 8, 8), 9, np.uint8))
+    np.save(files["large"], np.linspace(0, 500, 64).reshape(1, 8, 8))
     np.save(files["pickled"], np.array([{"a": 1}]), allow_pickle=True)
     arguments = [argument.format(**files) for argument in WRONG[message]]
     assert run_predict(f"model={packed}", *arguments) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from ste_lightning.deploy.fusion.plan import runs_of
 from ste_lightning.deploy.graph.steps import Ref, Step, references
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.errors import ConfigurationError, require, unknown
+
+if TYPE_CHECKING:
+    from ste_lightning.deploy.predict import Prediction
 
 __all__ = ["FUNCTIONS", "PackedNetwork"]
 
@@ -141,7 +144,7 @@ class PackedNetwork(nn.Module):
         steps: in order; their names are unique.
         inputs: names of the positional inputs.
         output: what is returned: a reference, or a list or tuple of references.
-        info: plain data to keep with the network: class names, normalization, input shape.
+        info: plain data to keep with the network: class names, preprocessing, input shape.
 
     Raises:
         ConfigurationError: for steps that refer to something unknown.
@@ -261,6 +264,19 @@ class PackedNetwork(nn.Module):
             for name in done:
                 del results[name]
         return _filled(self.output, results)
+
+    def predict(self, images: Any, **options: Any) -> list[Prediction]:
+        """Predict from pictures, their files, or arrays, with the preprocessing in ``info``.
+
+        Args:
+            images, options: as of :func:`~ste_lightning.deploy.predict.predict`.
+
+        Returns:
+            One (sample, prediction, confidence, outputs) per sample.
+        """
+        from ste_lightning.deploy.predict import predict
+
+        return predict(self, images, **options)
 
     def extra_repr(self) -> str:
         """Return the inputs and the number of steps."""
