@@ -30,22 +30,22 @@ _PLAIN = (bool, int, float, str, type(None))
 class QuantizedOnce:
     """What was made of weights, and of which. Copies and pickles of a layer do without."""
 
-    __slots__ = ("made", "of")
+    __slots__ = ("kept",)
 
     def __init__(self) -> None:
-        self.of: Hashable = None
-        self.made: object = None
+        self.kept: tuple[Hashable, object] = (None, None)  # one name: threads see both or neither
 
     def __reduce__(self) -> tuple[type[QuantizedOnce], tuple[()]]:
         return QuantizedOnce, ()
 
     def get(self, of: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make()`` returned when it was last called for ``of``."""
-        if self.of != of:
-            self.of, self.made = None, None  # the old ones need not wait for the new ones
-            self.made = make()
-            self.of = of
-        return self.made  # type: ignore[return-value]
+        known, made = self.kept
+        if known != of:
+            self.kept = made = (None, None)  # the old ones need not wait for the new ones
+            made = make()
+            self.kept = (of, made)
+        return made  # type: ignore[return-value]
 
 
 def may_wait(quantizer: nn.Module, weight: Tensor) -> bool:
