@@ -24,7 +24,9 @@ def summary(model: nn.Module, sample: Any = None) -> Summary:
     Args:
         model: any module, quantized or not; it is left as it was.
         sample: an input (a tensor, or a tuple or dict of arguments). With it the model runs
-            twice in training mode, quantized and float, to count products and saved bytes.
+            twice in training mode, quantized and float, to count products (per sample; the
+            size of the batch is that of the first tensor's first axis) and saved bytes (of the
+            whole batch).
 
     Returns:
         The rows and totals, see :class:`Summary`.
@@ -46,7 +48,8 @@ def summary(model: nn.Module, sample: Any = None) -> Summary:
         if (row := _row(clean_name(name), module, owners, counted, costs, plain)) is not None
     ]
     tensors = [*model.parameters(), *model.buffers()]
-    return Summary(tuple(layers), sum(t.numel() * t.element_size() for t in tensors))
+    size = sum(t.numel() * t.element_size() for t in tensors)
+    return Summary(tuple(layers), size, None if costs is None else costs.samples)
 
 
 def _rows(model: nn.Module) -> dict[str, nn.Module]:
@@ -104,13 +107,14 @@ def _row(
     if costs is None or plain is None:
         return row if parameters else None
     row = dataclasses.replace(
-        row,
-        macs=costs.macs.get(module, 0),
-        score_macs=costs.score_macs.get(module, 0),
+        row,  # products per sample, whatever the size of the batch
+        macs=round(costs.macs.get(module, 0) / costs.samples),
+        score_macs=round(costs.score_macs.get(module, 0) / costs.samples),
         saved_bytes=costs.saved.get(module, 0),
         float_saved_bytes=plain.saved.get(module, 0),
     )
-    return row if parameters or row.macs or row.saved_bytes or row.float_saved_bytes else None
+    costly = row.macs or row.score_macs or row.saved_bytes or row.float_saved_bytes
+    return row if parameters or costly else None
 
 
 def _bits(quantizer: nn.Module | None) -> float:

@@ -24,9 +24,9 @@ class LayerSummary:
         low_bit: how many with more than one but less than 32 bits.
         deployed_bytes: size when packed: weights with whole bits (1.58 takes 2), scales, biases,
             statistics and everything else as it is.
-        macs: multiply-accumulates with weights for the sample; ``None`` without one.
-        score_macs: those between activations, in attention.
-        saved_bytes: kept for the backward pass for the sample.
+        macs: multiply-accumulates with weights per sample; ``None`` without an input.
+        score_macs: those of two activations per sample: Q K^T and A V of attention.
+        saved_bytes: kept for the backward pass for the whole batch.
         float_saved_bytes: the same with all quantizers off.
     """
 
@@ -58,10 +58,12 @@ class Summary:
     Attributes:
         layers: one row per layer.
         training_bytes: size of parameters and buffers as they are now, with latent weights.
+        samples: size of the batch for which bytes are counted; ``None`` without an input.
     """
 
     layers: tuple[LayerSummary, ...]
     training_bytes: int
+    samples: int | None = None
 
     @property
     def deployed_bytes(self) -> int:
@@ -78,7 +80,7 @@ class Summary:
 
     @property
     def macs(self) -> dict[str, int]:
-        """Multiply-accumulates by kind of arithmetic, empty without a sample."""
+        """Multiply-accumulates per sample by kind of arithmetic, empty without an input."""
         total: dict[str, int] = {}
         for row in self.layers:
             if row.macs:
@@ -106,7 +108,7 @@ class Summary:
             for r in self.layers
         ]  # fmt: skip
         if self.saved_bytes is not None:
-            head += ["MACs", "saved for backward", "in float"]
+            head += ["MACs per sample", "saved for backward", "in float"]
             for row, r in zip(rows, self.layers, strict=True):
                 macs = (r.macs or 0) + (r.score_macs or 0)
                 row += [human(macs), size(r.saved_bytes or 0), size(r.float_saved_bytes or 0)]
@@ -122,9 +124,9 @@ class Summary:
         ]
         if self.saved_bytes is not None and self.float_saved_bytes is not None:
             kinds = ", ".join(f"{human(n)} {kind}" for kind, n in self.macs.items())
-            lines.append(f"multiply-accumulates: {kinds or 0}")
+            lines.append(f"multiply-accumulates per sample: {kinds or 0}")
             lines.append(
-                f"saved for backward: {size(self.saved_bytes)}, "
+                f"saved for backward, batch of {self.samples}: {size(self.saved_bytes)}, "
                 f"in float {size(self.float_saved_bytes)}"
             )
         return lines

@@ -42,7 +42,7 @@ def pack(
             computed in float32), or ``"int8"`` (linear layers and convolutions, one scale per
             output).
         fold: whether to fold batch norms into thresholds.
-        info: plain data to keep with the network: ``classes`` (names), ``normalization``,
+        info: plain data to keep with the network: ``classes`` (names), ``preprocessing``,
             ``input_shape``.
 
     Returns:

@@ -24,11 +24,13 @@ def test_parameters_sizes_and_products() -> None:
     assert rows["3"].deployed_bytes == 32 * 32 // 8 + 32 * 4
     floats = 64 * 32 + 32 + 32 * 10 + 10 + 2 * 32 + 3 * 2 * 32
     assert made.parameters == {"1-bit": 2 * 32 * 32, "low-bit": 0, "float": floats}
-    assert made.macs == {"float": 8 * (64 * 32 + 32 * 10), "W1A1": 8 * 2 * 32 * 32}
+    assert made.macs == {"float": 64 * 32 + 32 * 10, "W1A1": 2 * 32 * 32}
     counters = 3 * (2 * 32 * 4 + 8)  # batch norm's statistics and its count of batches
     assert made.deployed_bytes == 2 * 32 * 32 // 8 + floats * 4 + counters
     assert made.training_bytes == (2 * 32 * 32 + floats) * 4 + counters
     assert "W1A1" in str(made)
+    assert "MACs per sample" in str(made)
+    assert "batch of 8" in str(made)
     assert "saved for backward" in str(made)
 
 
@@ -74,15 +76,61 @@ def test_convolutions_attention_recurrence_and_functions() -> None:
     made = summary(model, torch.randn(3, 2, 4, 4))
     macs = {row.name: row.macs for row in made.layers}
     length = 2 * 8 * 8 // 8
-    assert macs["conv"] == 3 * 4 * 16 * 1 * 9
-    assert macs["up"] == 3 * 4 * 16 * 2 * 4
-    assert macs["attention"] == 4 * 3 * length * 8 * 8
-    assert made.macs["attention scores"] == 2 * 3 * length * length * 8
-    assert macs["lstm"] == 3 * length * (4 * 4 * 8 + 4 * 4 * 4)
+    assert macs["conv"] == 4 * 16 * 1 * 9
+    assert macs["up"] == 4 * 16 * 2 * 4
+    assert macs["attention"] == 4 * length * 8 * 8
+    assert made.macs["attention scores"] == 2 * length * length * 8
+    assert macs["lstm"] == length * (4 * 4 * 8 + 4 * 4 * 4)
     assert macs[""] == 0
     own = next(row for row in made.layers if row.name == "")
     assert own.saved_bytes  # the tanh in forward
     assert "(model)" in str(made)
+
+
+def test_products_that_a_forward_pass_writes_itself() -> None:
+    class Attention(nn.Module):
+        def __init__(self, way: str) -> None:
+            super().__init__()
+            self.qkv, self.way = nn.Linear(8, 24, bias=False), way
+            self.out = nn.Parameter(torch.randn(8, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = (t.unflatten(-1, (2, 4)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+            if self.way == "fused":
+                y = nn.functional.scaled_dot_product_attention(q, k, v)
+            elif self.way == "matmul":
+                y = (q @ k.mT).softmax(-1) @ v
+            else:
+                y = torch.einsum("bhqk,bhkd->bhqd", torch.einsum("bhqd,bhkd->bhqk", q, k), v)
+            return nn.functional.linear(y.transpose(1, 2).flatten(2), self.out)
+
+    for way in ("fused", "matmul", "einsum"):
+        model = nn.Sequential(nn.Linear(8, 8), Attention(way))
+        quantize_(model, [{"match": "1.qkv", "weight": "sign", "input": "sign"}])
+        for batch in (1, 5):
+            made = summary(model, torch.randn(batch, 6, 8))
+            assert made.macs == {
+                "float": 2 * 6 * 8 * 8,
+                "W1A1": 6 * 8 * 24,
+                "attention scores": 2 * 6 * 6 * 8,
+            }
+    functional = summary(_Convolves(), torch.randn(2, 3, 6, 6))
+    assert functional.macs == {"float": 4 * 16 * 27 + 3 * 16 * 4 * 4 + 3 * 6 * 6}
+
+
+class _Convolves(nn.Module):
+    """Convolutions and products of a parameter, without modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.back, self.v = (
+            nn.Parameter(torch.randn(s)) for s in ((4, 3, 3, 3), (4, 3, 2, 2), (6,))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.conv2d(x, self.w)
+        y = nn.functional.conv_transpose2d(y, self.back, stride=2)
+        return y.sum() + (x @ self.v).sum()
 
 
 def test_saved_bytes_are_those_of_autograd() -> None:
