@@ -126,11 +126,11 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tell ``found`` the multiply-accumulates and the operands of every product of matrices."""
 
     def __init__(self, found: Callable[[int, list[Tensor]], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = found
 
     def __torch_dispatch__(
