@@ -13,6 +13,7 @@ from ste_lightning.deploy.export import export, integer_state_dict
 from ste_lightning.deploy.export.runtimes import runtime
 from ste_lightning.deploy.export.torch_form import plain_network
 from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.bundle import unbundled
 from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.deploy.report import layer_rows
 from ste_lightning.errors import ConfigurationError
@@ -127,7 +128,7 @@ def test_size_is_what_the_summary_promised(layer, tmp_path):
             nn.init.normal_(parameter)
     packed = deploy.pack(net)
     deploy.save(packed, tmp_path / "net.safetensors")
-    tensors, _ = tensor_file.read(tmp_path / "net.safetensors")
+    tensors, _ = unbundled(*tensor_file.read(tmp_path / "net.safetensors"))
     stored = sum(t.numel() * t.element_size() for t in tensors.values())
     promised = summary(net).deployed_bytes
     # Each plane of bits ends on a byte.

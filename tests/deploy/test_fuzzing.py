@@ -4,6 +4,7 @@ import copy
 import json
 import resource
 import sys
+import zlib
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.bundle import unbundled
 from ste_lightning.deploy.file.save import checksum
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import (
@@ -56,7 +58,7 @@ def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "net.safetensors"
     info = {"classes": list("äßç語e"), "input_shape": [4]}
     deploy.save(deploy.pack(net.eval(), info=info), path)
-    tensors, metadata = tensor_file.read(path)
+    tensors, metadata = unbundled(*tensor_file.read(path))
     return path, tensors, metadata, json.loads(metadata["network"])
 
 
@@ -124,10 +126,30 @@ def test_any_header_loads_or_is_refused(written, tmp_path, data):
     inside[at[-1]] = data.draw(STRANGE)
     text = json.dumps(header)
     if data.draw(st.booleans()):
-        twice = data.draw(st.sampled_from(sorted(written[1])))
+        twice = data.draw(st.sampled_from(sorted(header)))
         text = f"{text[:-1]}, {json.dumps(twice)}: {json.dumps(header[twice])}" + "}"
     coded = text.encode()
     (tmp_path / "a").write_bytes(len(coded).to_bytes(8, "little") + coded + whole[8 + length :])
+    is_loaded_or_refused(tmp_path / "a")
+
+
+@FILES
+@given(data=st.data())
+def test_any_table_of_contents_loads_or_is_refused(written, tmp_path, data):
+    """One value of the bundle's own table replaced, or its bytes cut."""
+    tensors, metadata = tensor_file.read(written[0])
+    key = "bundle/contents"
+    head, _, rest = zlib.decompress(tensors[key].numpy().tobytes()).partition(b"\n")
+    table = json.loads(head)
+    at = data.draw(st.sampled_from(places(table)[1:]))
+    inside = table
+    for step in at[:-1]:
+        inside = inside[step]
+    inside[at[-1]] = data.draw(STRANGE)
+    packed = zlib.compress(json.dumps(table).encode() + b"\n" + rest)
+    packed = packed[: data.draw(st.sampled_from([len(packed), len(packed) // 2]))]
+    tensors[key] = torch.tensor(list(packed), dtype=torch.uint8)
+    tensor_file.write(tmp_path / "a", tensors, metadata)
     is_loaded_or_refused(tmp_path / "a")
 
 

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import zlib
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.bundle import bundled, unbundled
 from ste_lightning.deploy.file.save import checksum
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConv2d, QuantLinear
@@ -49,6 +51,7 @@ def test_binary_weights_take_one_bit(tmp_path):
 def test_other_readers_of_safetensors(path, packed):
     safetensors = pytest.importorskip("safetensors.torch")
     tensors = safetensors.load_file(path)
+    tensors, _ = unbundled(tensors, {})
     state = packed.state_dict()
     assert all(torch.equal(tensors[name].to(state[name]), state[name]) for name in tensors)
 
@@ -78,7 +81,7 @@ def test_truncated_and_flipped_files_are_refused(path, tmp_path):
 
 def rewritten(path, target, change):
     """Write the file with a changed architecture or tensors and a matching checksum."""
-    tensors, metadata = tensor_file.read(path)
+    tensors, metadata = unbundled(*tensor_file.read(path))
     spec = json.loads(metadata["network"])
     change(spec, tensors, metadata)
     text = json.dumps(spec)
@@ -116,7 +119,7 @@ def not_finite(spec, tensors, metadata):
 
 
 def newer(spec, tensors, metadata):
-    metadata["version"] = "2"
+    metadata["version"] = "3"
 
 
 def first_step(target):
@@ -221,3 +224,44 @@ def test_import_needs_no_training_framework():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_bundles_give_back_every_bit():
+    uneven = torch.tensor([-4.0, -1e-30, 0.0, 1e-30, *range(1, 14)])
+    tensors = {
+        "a.thresholds": torch.linspace(-1.7, 3.3, 255).view(1, 255),
+        "b.thresholds": torch.arange(-7.5, 7.5).repeat(3, 1) * torch.tensor([[0.1], [1.0], [1e-6]]),
+        "c.thresholds": uneven,
+        "d.thresholds": torch.arange(255).half(),
+        "e.thresholds": torch.full((15,), torch.inf),
+        "few.thresholds": torch.arange(3.0),
+        "large": torch.randn(600),
+        "empty": torch.zeros(0, 3),
+        "number": torch.tensor(3),
+        "bits": torch.randint(0, 255, (5, 7)).byte(),
+    }
+    found, metadata = bundled(tensors, {"network": "{}\n", "version": "2"})
+    assert set(found) == {
+        *("large", "bundle/contents", "bundle/thresholds"),
+        *("bundle/small/F32", "bundle/small/I64", "bundle/small/U8"),
+    }
+    assert found["bundle/thresholds"].numel() < 4 * (255 + 45 + 255) / 4
+    assert "network" not in metadata
+    back, metadata = unbundled(found, metadata)
+    assert metadata == {"network": "{}\n", "version": "2"}
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert back[name].dtype == tensor.dtype
+        assert torch.equal(back[name], tensor)
+    assert unbundled(tensors, metadata) == (tensors, metadata)
+
+
+def test_what_is_compressed_cannot_unfold_to_more_than_it_says():
+    found, _ = bundled({"a.thresholds": torch.linspace(0, 1, 255)}, {"network": ""})
+    bomb = zlib.compress(bytes(100 << 20), 9)
+    found["bundle/thresholds"] = torch.frombuffer(bytearray(bomb), dtype=torch.uint8)
+    with pytest.raises(ConfigurationError, match="another size"):
+        unbundled(found, {})
+    found["bundle/contents"] = found["bundle/thresholds"]
+    with pytest.raises(ConfigurationError, match="another size"):
+        unbundled(found, {})

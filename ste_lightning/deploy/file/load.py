@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.bundle import unbundled
 from ste_lightning.deploy.file.save import FORMAT, VERSION, checksum
 from ste_lightning.deploy.file.schema import rebuild
 from ste_lightning.deploy.graph.network import PackedNetwork
@@ -32,7 +33,7 @@ def load(path: str | Path) -> PackedNetwork:
     """
     tensors, metadata = tensor_file.read(Path(path))
     try:
-        return _network(tensors, metadata)
+        return _network(*unbundled(tensors, metadata))
     except ConfigurationError as error:
         raise ConfigurationError(f"{path} cannot be used: {error}") from error
     except RecursionError as error:

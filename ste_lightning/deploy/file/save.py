@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import ste_lightning
 from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.bundle import bundled
 from ste_lightning.deploy.file.schema import describe
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.errors import ConfigurationError, require
@@ -18,7 +19,7 @@ from ste_lightning.errors import ConfigurationError, require
 __all__ = ["FORMAT", "VERSION", "checksum", "save"]
 
 FORMAT = "ste_lightning.packed"
-VERSION = 1
+VERSION = 2
 
 
 def checksum(tensors: dict[str, Tensor], text: str) -> str:
@@ -81,5 +82,5 @@ def save(network: nn.Module, path: str | Path) -> int:
         "sha256": checksum(tensors, text),
     }
     target = Path(path)
-    tensor_file.write(target, tensors, metadata)
+    tensor_file.write(target, *bundled(tensors, metadata))
     return target.stat().st_size

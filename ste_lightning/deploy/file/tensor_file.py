@@ -19,9 +19,9 @@ from torch import Tensor
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.whole_file import written_whole
 
-__all__ = ["read", "write"]
+__all__ = ["DTYPES", "NAMES", "read", "write"]
 
-_DTYPES = {
+DTYPES = {
     "U8": torch.uint8,
     "I8": torch.int8,
     "I16": torch.int16,
@@ -33,7 +33,7 @@ _DTYPES = {
     "F64": torch.float64,
     "BOOL": torch.bool,
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LONGEST_HEADER = 32 << 20
 _MOST_DIMENSIONS = 8
 
@@ -56,7 +56,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     for name, tensor in ordered:
         header[name] = {
-            "dtype": _NAMES[tensor.dtype],
+            "dtype": NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [at, at + _size(tensor)],
         }
@@ -159,7 +159,7 @@ def _entry(name: str, entry: Any) -> tuple[torch.dtype, tuple[int, ...], int, in
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _wrong(f"the entry {name!r} is not one of a tensor")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise _wrong(f"{name!r} has the unknown type {dtype!r}")
     if (
         not isinstance(shape, list)
@@ -170,7 +170,7 @@ def _entry(name: str, entry: Any) -> tuple[torch.dtype, tuple[int, ...], int, in
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
         raise _wrong(f"{name!r} has no sound offsets")
     begin, end = offsets
-    kind = _DTYPES[dtype]
+    kind = DTYPES[dtype]
     if end - begin != math.prod(shape) * kind.itemsize:
         raise _wrong(f"{name!r} of shape {shape} does not take {end - begin} bytes")
     return kind, tuple(shape), begin, end
