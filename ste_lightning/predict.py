@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.io.arguments import key_values
 
 __all__ = ["main"]
 
@@ -42,11 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or {"-h", "--help", "help"} & set(given):
         print(USAGE, end="")
         return 0 if given else 1
-    from ste_lightning.deploy.predict.command import predict_files
+    from ste_lightning.deploy.predict.command import KEYS, predict_files
 
     try:
-        settings = _settings(given)
-        predict_files(**settings)
+        predict_files(**key_values(given, KEYS, ("model", "input")))
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -54,24 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
     return 0
-
-
-def _settings(arguments: Sequence[str]) -> dict[str, str]:
-    from ste_lightning.deploy.predict.command import KEYS
-    from ste_lightning.errors import unknown
-
-    settings: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise ConfigurationError(f"{argument!r} cannot be used: write key=value.")
-        if key not in KEYS:
-            raise unknown("key", key, KEYS)
-        settings[key] = value
-    for key in ("model", "input"):
-        if not settings.get(key):
-            raise ConfigurationError(f"{key} is missing: add {key}=FILE.")
-    return settings
 
 
 if __name__ == "__main__":

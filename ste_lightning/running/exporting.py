@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -20,10 +19,10 @@ from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.whole_file import written_whole
-from ste_lightning.running.build import build
-from ste_lightning.running.checkpoints import explained, loadable
+from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.model_info import model_info
 from ste_lightning.running.quiet import quiet
+from ste_lightning.running.restoring import evaluation_samples, restored
 
 __all__ = ["Schema", "run_export"]
 
@@ -75,8 +74,8 @@ def run_export(cfg: DictConfig) -> None:
         torch.set_num_threads(settings["threads"])
     checkpoint = Path(str(loadable(settings["ckpt_path"], needed=True)))
     with quiet():
-        model, data = _restored(checkpoint, settings["config"])
-        samples = _samples(data, settings["samples"])
+        model, data = restored(str(checkpoint), settings["config"])
+        samples = evaluation_samples(data, settings["samples"])
         info = model_info(data, samples, settings["classes"], settings["preprocessing"])
         network = pack(model, floats=settings["floats"], info=info)
     if not isinstance(network, PackedNetwork):
@@ -91,41 +90,6 @@ def run_export(cfg: DictConfig) -> None:
         if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
             raise SystemExit(1)
     _print_latency(console, model, network, run, samples, settings)
-
-
-def _restored(checkpoint: Path, config: str | None) -> tuple[L.LightningModule, Any]:
-    """Return the model with the checkpoint's weights, and the run's data module."""
-    beside = [checkpoint.parent / "config.yaml", checkpoint.parent.parent / "config.yaml"]
-    found = [Path(config)] if config else [path for path in beside if path.is_file()]
-    require(
-        bool(found) and found[0].is_file(),
-        "config",
-        config,
-        "name the config.yaml of the run that wrote the checkpoint",
-    )
-    run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
-    if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
-        raise ConfigurationError(f"config={str(found[0])!r} cannot be used: no model and data.")
-    data = build("data", run["data"])
-    model: L.LightningModule = build("model", {"_recursive_": False, **run["model"]})
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    with explained(str(checkpoint), model):
-        model.load_state_dict(state)
-    return model.eval(), data
-
-
-def _samples(data: Any, count: int) -> Tensor:
-    """Return up to ``count`` inputs of the test part."""
-    data.prepare_data()
-    data.setup("test")
-    batches: list[Tensor] = []
-    for batch in data.test_dataloader():
-        inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
-        batches.append(inputs)
-        if sum(map(len, batches)) >= count:
-            break
-    require(bool(batches), "data", type(data).__name__, "its test part is empty")
-    return torch.cat(batches)[:count]
 
 
 def _table(title: str, *columns: str) -> Table:
