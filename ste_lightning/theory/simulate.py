@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ste_lightning import functional as SF
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.theory.engine import batched, cpu
 from ste_lightning.theory.engine.chunks import Chunk, cores, plan, work_through
 from ste_lightning.theory.engine.families import family_of
@@ -23,6 +24,7 @@ __all__ = ["simulate"]
 _COPIES, _WHITENING_COPIES = 4, 6
 
 
+@untraced
 def simulate(
     *,
     n: int,

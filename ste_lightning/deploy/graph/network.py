@@ -14,6 +14,7 @@ from ste_lightning.deploy.fusion.plan import runs_of
 from ste_lightning.deploy.graph.steps import Ref, Step, references
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.functional.estimator.eager import untraced
 
 if TYPE_CHECKING:
     from ste_lightning.deploy.predict import Prediction
@@ -237,6 +238,7 @@ class PackedNetwork(nn.Module):
         require(not mode, "mode", mode, "a packed network is for evaluation; train the original")
         return super().train(mode)
 
+    @untraced
     def forward(self, *inputs: Any) -> Any:
         """Return the network's output.
 

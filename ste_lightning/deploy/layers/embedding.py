@@ -11,6 +11,7 @@ from ste_lightning.deploy.layers.bit_planes import packed_size
 from ste_lightning.deploy.layers.input_quantizers import FloatInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.errors import require
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.kernels import Codes
 
 __all__ = ["PackedEmbedding"]
@@ -31,6 +32,7 @@ class PackedEmbedding(PackedLayer):
         super().__init__(FloatInput(), weight, shape, scaled=scaled)
         require(len(shape) == 2, "shape", tuple(shape), "a table has rows and a width")
 
+    @untraced
     def forward(self, index: Tensor) -> Tensor:
         """Return the rows at ``index`` (any shape, integers), float32.
 

@@ -13,6 +13,7 @@ from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PackedConv", "PackedLinear"]
@@ -29,6 +30,7 @@ def _input_channels(x: Tensor, axis: int, channels: int) -> None:
 class PackedLinear(PackedLayer):
     """y = scale (q(x) W^T) + bias with packed integer weights W, (*, in) -> (*, out)."""
 
+    @untraced
     def forward(self, x: Tensor) -> Tensor:
         """Return the product, in the dtype of ``x``."""
         outputs, inputs = self.shape
@@ -103,6 +105,7 @@ class PackedConv(PackedLayer):
         """Return the padding as torch's pad takes it, the last dimension first."""
         return [p for pair in reversed(self.geometry.padding) for p in pair]
 
+    @untraced
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution, in the dtype of ``x``; its channels are stored last."""
         dims = len(self.geometry.kernel)

@@ -11,6 +11,7 @@ from ste_lightning.deploy.layers.input_quantizers import Input
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PackedConvTranspose", "outputs_first"]
@@ -68,6 +69,7 @@ class PackedConvTranspose(PackedLayer):
         """Return the axis of the input channels."""
         return x.dim() - len(self.geometry.kernel) - 1
 
+    @untraced
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return the transposed convolution, in the dtype of ``x``.
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["is_plain_eager"]
+from ste_lightning.errors import ConfigurationError
+
+__all__ = ["is_plain_eager", "untraced"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # bound once: these checks run at every call of every layer
 _tracing_state = torch._C._get_tracing_state
 _transforms = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
+_mode = torch._C._get_dispatch_mode
+_PROXY = torch._C._TorchDispatchModeKey.PROXY
 _overrides = torch._C._has_torch_function_unary
 _any_autocast = torch._C._is_any_autocast_enabled
 _autocast = torch.is_autocast_enabled
@@ -35,3 +45,29 @@ def is_plain_eager(x: Tensor) -> bool:
         or forward_ad._current_level >= 0
         or (_any_autocast() and _autocast("cpu" if x.is_cpu else x.device.type))
     )
+
+
+def untraced(function: _Function) -> _Function:
+    """Decorator: ``torch.compile`` calls the function as it is and does not look inside.
+
+    Machine code takes the addresses of tensors. A compiler that cuts a function in two after an
+    address was taken drops the tensor, whose memory then holds something else. Recording the
+    operations (``torch.jit.trace``, ``make_fx``) is refused: they would not be in the record.
+
+    Raises:
+        ConfigurationError: by the decorated function, when its operations are recorded.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            outside: Any = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+            return outside(*args, **kwargs)
+        if _tracing_state() is not None or (_modes() > 0 and _mode(_PROXY) is not None):
+            raise ConfigurationError(
+                "machine code cannot be recorded by torch.jit.trace or make_fx; "
+                "use deploy.export, whose network has torch's operations."
+            )
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.functional.products.popcount_forward import counted_product, counts
 from ste_lightning.functional.products.small_linear import is_small, small_linear
 from ste_lightning.functional.products.specification import OneBitProduct
@@ -72,6 +73,7 @@ class _OneBit(torch.autograd.Function):
         return y
 
     @staticmethod
+    @untraced  # compiled autograd looks into backward passes
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # the decorator's own work is worth a small product
             return _backward_once(ctx, grad)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.functional.estimator.lsq_step import Step, native_step
 from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.products.integer_forward import level_product, levels_pay
@@ -53,6 +54,7 @@ class _Learned(torch.autograd.Function):
         return product.multiply(values, weight_step.quantize(weight, loan.tensor), bias)
 
     @staticmethod
+    @untraced  # compiled autograd looks into backward passes
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, input_scale, weight_scale = ctx.saved_tensors

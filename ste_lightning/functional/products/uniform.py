@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.functional.products.integer_forward import level_product, levels_pay
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
@@ -45,6 +46,7 @@ class _Uniform(torch.autograd.Function):
         return _multiply(x, weight, bias, codes, inputs, weights, product)
 
     @staticmethod
+    @untraced  # compiled autograd looks into backward passes
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, kept, mask = ctx.saved_tensors
