@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.estimator.lsq_step import native_step
+from ste_lightning.functional.estimator.eager import is_plain_eager
 from ste_lightning.functional.estimator.surrogate import Surrogate
+from ste_lightning.functional.products.grid_operands import SMALLEST, Learned
 from ste_lightning.functional.rounding import cell_coordinate, widen
 from ste_lightning.functional.rules.windows import Identity
 
-__all__ = ["clip_quantize", "learned_scale_quantize", "scale_gradient"]
-
-SMALLEST = 1e-8  # a learned scale at or below zero is used as this
+__all__ = ["SMALLEST", "clip_quantize", "learned_scale_quantize", "scale_gradient"]
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -50,9 +49,8 @@ class _LearnedScale(torch.autograd.Function):
     def forward(
         x: Tensor, scale: Tensor, offset: Tensor, low: float, high: float, rule: Surrogate
     ) -> Tensor:
-        native = native_step(x, scale, offset, low, high, SMALLEST)
-        if native is not None:
-            return native.quantize(x)
+        if _compiles(x, scale, offset):
+            return Learned(scale, offset, low, high).quantize(x, torch.empty_like(x))
         s = widen(scale).clamp_min(SMALLEST).to(widen(x).dtype)
         start = (offset / s).round() * s
         v = (widen(x) - start) / s
@@ -68,13 +66,11 @@ class _LearnedScale(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, offset = ctx.saved_tensors
         low, high = ctx.low, ctx.high
-        constant = type(ctx.rule) is Identity and not ctx.needs_input_grad[2]
-        if constant and not torch.is_grad_enabled() and grads[0].dtype == torch.float32:
-            native = native_step(x, scale, offset, low, high, SMALLEST)
-            if native is not None:
-                own = grads[0].clone(memory_format=torch.contiguous_format)
-                by_x, by_step = native.differentiate(own, x)
-                return by_x, by_step.view(scale.shape), None, None, None, None
+        constant = type(ctx.rule) is Identity and grads[0].dtype == torch.float32
+        if constant and not torch.is_grad_enabled() and _compiles(x, scale, offset):
+            own = grads[0].clone(memory_format=torch.contiguous_format)
+            by_x, by_learned = Learned(scale, offset, low, high).differentiate(own, x)
+            return by_x, *by_learned, None, None, None
         s = widen(scale).clamp_min(SMALLEST).to(widen(x).dtype)
         v = (widen(x) - (offset / s).round() * s) / s
         grad = widen(grads[0])
@@ -87,18 +83,27 @@ class _LearnedScale(torch.autograd.Function):
         return (
             (grad * slope).to(x.dtype),
             _sum_to(by_scale, scale).to(scale.dtype),
-            by_offset.sum_to_size(offset.shape).to(offset.dtype),
+            _sum_to(by_offset, offset).to(offset.dtype),
             None,
             None,
             None,
         )
 
 
+def _compiles(x: Tensor, scale: Tensor, offset: Tensor) -> bool:
+    """Return whether compiled code can take the operands: not inside a transform of torch."""
+    if type(x) not in (Tensor, torch.nn.Parameter) or not is_plain_eager(x):
+        return False
+    same = x.dtype == scale.dtype == offset.dtype == torch.float32 and offset.shape == scale.shape
+    each = scale.numel() == 1 or scale.shape == (len(x), *[1] * (x.dim() - 1))
+    return same and each and scale.dim() <= x.dim() and x.is_cpu and x.is_contiguous()
+
+
 def _sum_to(x: Tensor, like: Tensor) -> Tensor:
-    """Return the sum in the shape of ``like``, as compiled code sums one step's gradient."""
-    if x.is_cpu and like.numel() == 1:
-        return x.sum(dtype=torch.float64).reshape(like.shape)
-    return x.sum_to_size(like.shape)
+    """Return the sum in the shape of ``like``, in float64 on the CPU, as compiled code sums."""
+    if not x.is_cpu:
+        return x.sum_to_size(like.shape)
+    return x.double().sum_to_size(like.shape)
 
 
 def learned_scale_quantize(

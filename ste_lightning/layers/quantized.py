@@ -14,10 +14,9 @@ from ste_lightning.functional.products.binary import one_bit_product, path_of
 from ste_lightning.functional.products.integer_forward import levels_pay
 from ste_lightning.functional.products.operators import compiled_one_bit_product, fits_an_operator
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
-from ste_lightning.layers.learned import learned_layer_product
 from ste_lightning.layers.one_bit import Settled, compiles_one_bit, one_bit_specification
+from ste_lightning.layers.operands import operand_product
 from ste_lightning.layers.quantized_once import QuantizedOnce, contents, may_wait
-from ste_lightning.layers.uniform import uniform_layer_product
 from ste_lightning.quantizers import QuantizerSpec, Sign, build, describe, mean_magnitude
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
@@ -176,16 +175,7 @@ class QuantizedLayer(nn.Module):
         if spec is None:
             if compiled:
                 return None
-            operands = (x, weight, bias, weights, inputs, geometry)
-            y, kept = learned_layer_product(*operands), "its float operands"
-            if y is None:
-                y, kept = uniform_layer_product(*operands), "codes of its input"
-            if y is not None and _logger.isEnabledFor(logging.DEBUG):
-                kept = "its float input" if inputs is None else kept
-                summed = inputs is not None and levels_pay(x, weight, geometry)
-                kind = "integer" if summed else "float"
-                _logger.debug("%r: keeps %s, %s product", self, kept, kind)
-            return y
+            return operand_product(self, x, weight, bias, geometry, x.dtype)
         assert isinstance(weights, Sign)
         scale = None
         if weights.scale != "none":

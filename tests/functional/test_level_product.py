@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from training_pairs import loss_curve
 
 from ste_lightning.deploy import pack
-from ste_lightning.functional.products import integer_forward, lsq, popcount_forward
+from ste_lightning.functional.products import integer_forward, popcount_forward, quantized
+from ste_lightning.functional.products.operand import Levels
 from ste_lightning.functional.products.specification import ConvolutionGeometry
-from ste_lightning.functional.saved.uniform_codes import InputGrid
+from ste_lightning.functional.saved.codes import Grid
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 pytest.importorskip("numba")
@@ -42,13 +43,13 @@ def product_of(
     zero: int = 0,
 ) -> Tensor | None:
     """Multiply levels of steps 1/4 and 1/8."""
-    inputs = InputGrid(0.25, zero, *of_inputs)
-    found = inputs.codes(x, masked=False)
+    found = Grid(0.25, zero, *of_inputs).codes(x, masked=False)
     if found is None:
         return None
     steps = np.full(len(weight), 0.125, np.float32)
+    inputs = Levels(*of_inputs, zero, 0.25)
     return integer_forward.level_product(
-        found[0], inputs, weight, steps, of_weights, bias, geometry
+        found[0], inputs, weight, steps, *of_weights, bias, geometry
     )
 
 
@@ -163,7 +164,7 @@ def test_gradients_are_those_of_the_float_product(monkeypatch: pytest.MonkeyPatc
     found = []
     for summed in (True, False):
         if not summed:
-            monkeypatch.setattr(lsq, "level_product", lambda *_: None)
+            monkeypatch.setattr(quantized, "level_product", lambda *_: None)
         leaf = x.clone().requires_grad_()
         y = layer(leaf)
         found.append((y, torch.autograd.grad(y, [leaf, *layer.parameters()], upstream)))
@@ -179,7 +180,7 @@ def test_training_follows_the_float_product(monkeypatch: pytest.MonkeyPatch) -> 
     curves = []
     for summed in (True, False):
         if not summed:
-            monkeypatch.setattr(lsq, "level_product", lambda *_: None)
+            monkeypatch.setattr(quantized, "level_product", lambda *_: None)
         net = network()
         curves.append(loss_curve(net, torch.optim.SGD(net.parameters(), 0.05), x, y))
     assert curves[0][-1] < 0.1 * curves[0][0]

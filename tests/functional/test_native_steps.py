@@ -13,9 +13,17 @@ pytest.importorskip("numba")
 
 @pytest.mark.parametrize("offset", [0.0, 0.31])
 @pytest.mark.parametrize(("low", "high"), [(-8, 7), (0, 15)])
-@pytest.mark.parametrize("shape", [(), (0,), (7,), (33, 65)])
+@pytest.mark.parametrize(
+    ("shape", "each"),
+    [((), False), ((0,), False), ((7,), False), ((33, 65), False), ((9, 41), True)],
+)
 def test_equals_the_plain_path(
-    shape: tuple[int, ...], low: int, high: int, offset: float, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...],
+    each: bool,
+    low: int,
+    high: int,
+    offset: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x = 3 * torch.randn(shape)
     if x.numel() > 6:  # ties, the ends of the range, and what is no number
@@ -24,10 +32,14 @@ def test_equals_the_plain_path(
     found = []
     for native in (True, False):
         if not native:
-            monkeypatch.setattr(learned_scale, "native_step", lambda *_: None)
-        leaf, scale = x.clone().requires_grad_(), torch.tensor(0.25, requires_grad=True)
+            monkeypatch.setattr(learned_scale, "_compiles", lambda *_: False)
+        leaf = x.clone().requires_grad_()
+        scale = torch.tensor(0.25)
+        if each:
+            scale = torch.linspace(0.25, 0.5, len(x)).view(-1, 1)
+        scale.requires_grad_()
         y = SF.learned_scale_quantize(
-            leaf, scale, torch.tensor(offset), low, high, SF.surrogate("identity")
+            leaf, scale, torch.full_like(scale, offset), low, high, SF.surrogate("identity")
         )
         upstream = torch.linspace(-1, 1, y.numel()).view(y.shape)
         found.append((y, *torch.autograd.grad(y, [leaf, scale], upstream)))

@@ -61,9 +61,7 @@ def test_keeps_the_input_and_no_quantized_operand() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"weight_quantizer": {**FOUR, "granularity": "channel"}, "input_quantizer": FOUR},
         {"weight_quantizer": {**FOUR, "rule": "tanh"}, "input_quantizer": FOUR},
-        {"weight_quantizer": FOUR, "input_quantizer": {"map": "lsq_plus", "bits": 4}},
         {"weight_quantizer": {"map": "lsq", "bits": 1}, "input_quantizer": FOUR},
     ],
 )

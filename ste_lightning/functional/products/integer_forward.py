@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.products.channels_first import convolve_planar
+from ste_lightning.functional.products.operand import Levels
 from ste_lightning.functional.products.popcount_forward import counting_pays
 from ste_lightning.functional.products.specification import ConvolutionGeometry
-from ste_lightning.functional.saved.uniform_codes import InputGrid
 from ste_lightning.kernels import Codes, Geometry, default_format, linear
 
 __all__ = ["level_product", "levels_pay"]
-
-Levels = tuple[float, float]
 
 
 def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) -> bool:
@@ -33,10 +31,11 @@ def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) 
 
 def level_product(
     given: Tensor,
-    inputs: InputGrid,
+    inputs: Levels,
     weight: Tensor,
     steps: NDArray[np.float32],
-    levels: Levels,
+    low: float,
+    high: float,
     bias: Tensor | None,
     geometry: ConvolutionGeometry | None,
 ) -> Tensor | None:
@@ -44,10 +43,10 @@ def level_product(
 
     Args:
         given: uint8, the codes of X; (*, in), or (N, C, *size) for a convolution.
-        inputs: the grid of X.
+        inputs: what the codes stand for, with one step.
         weight: latent weights, float32, on the CPU.
         steps: s, per output.
-        levels: low and high.
+        low, high: of the weights.
         bias: per output, or ``None``.
         geometry: of a convolution; ``None`` for a linear layer.
 
@@ -56,13 +55,14 @@ def level_product(
         sums, and where a weight is not a number.
     """
     codes = _codes(inputs.low, inputs.high, inputs.zero)
+    assert isinstance(inputs.step, float)
     padded = geometry is not None and geometry.pad_value != 0  # with no multiple of the step
-    if codes is None or padded or not _fits(codes, levels, math.prod(weight.shape[1:])):
+    if codes is None or padded or not _fits(codes, low, high, math.prod(weight.shape[1:])):
         return None
     from ste_lightning.kernels.pack.level_weights import prepare_levels
 
     prepared = prepare_levels(
-        *(weight, steps, levels, codes),
+        *(weight, steps, (low, high), codes),
         scale=steps * np.float32(inputs.step),
         shift=bias,
         groups=1 if geometry is None else geometry.groups,
@@ -90,9 +90,8 @@ def _codes(low: float, high: float, zero: float = 0.0) -> Codes | None:
     return Codes((count - 1).bit_length(), 1, int(low - zero))
 
 
-def _fits(inputs: Codes, levels: Levels, length: int) -> bool:
+def _fits(inputs: Codes, low: float, high: float, length: int) -> bool:
     """Return whether signed bytes hold the weights, and 32 bits twice every sum."""
-    low, high = levels
     if _codes(low, high) is None or not -128 <= low <= 0 <= high <= 127:
         return False
     largest = max(abs(inputs.offset), abs(inputs.offset + 2**inputs.bits - 1), 2**inputs.bits)

@@ -1,0 +1,166 @@
+"""Products of operands of several bits that keep no quantized operand for the backward pass.
+
+The latent weights are a parameter, kept anyway; what is kept of the input is its operand's
+business: codes and masks, or the float input where a gradient needs it. Quantized values are made
+again in the backward pass. Gradients equal the plain composition's bit for bit, sums of a learned
+step's to rounding; outputs do where floats are multiplied, and to rounding where integers are
+summed, which are then exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ste_lightning.functional.estimator.eager import untraced
+from ste_lightning.functional.products.integer_forward import level_product, levels_pay
+from ste_lightning.functional.products.operand import Encoded, InputOperand, WeightOperand
+from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.rules.windows import Identity
+from ste_lightning.functional.saved.workspace import borrow_like
+
+__all__ = ["quantized_product", "sums_integers"]
+
+
+class _Quantized(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        inputs: InputOperand,
+        weights: WeightOperand,
+        product: OneBitProduct,
+        encoded: Encoded,
+        integers: bool,
+        dtype: torch.dtype,
+        *learned: Tensor,
+    ) -> Tensor:
+        ctx.product, ctx.operands = product, (inputs, weights)
+        ctx.shape, ctx.dtypes = x.shape, (x.dtype, dtype)
+        ctx.save_for_backward(weight, *encoded.kept)
+        return _multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
+
+    @staticmethod
+    @untraced  # compiled autograd looks into backward passes
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *kept = ctx.saved_tensors
+        inputs, weights = ctx.operands
+        narrow, dtype = ctx.dtypes
+        needs, of_inputs = ctx.needs_input_grad, len(inputs.learned)
+        learns = needs[9 : 9 + of_inputs], needs[9 + of_inputs :]
+        wanted = needs[0] or any(learns[0]), needs[1] or any(learns[1]), needs[2]
+        values = inputs.values_of_kept(tuple(kept)) if wanted[1] else torch.empty(ctx.shape)
+        quantized = torch.empty_like(weight)  # the gradient's memory
+        if wanted[0]:
+            weights.quantize(weight, quantized)
+        in_x, in_weight, in_bias = ctx.product.differentiate(
+            grad, values.to(dtype), quantized.to(dtype), wanted
+        )
+        by_inputs: tuple[Tensor | None, ...] = (None,) * of_inputs
+        by_weights: tuple[Tensor | None, ...] = (None,) * len(weights.learned)
+        if in_x is not None:
+            in_x, by_inputs = inputs.differentiate(in_x.float().contiguous(), tuple(kept))
+            in_x = in_x.to(narrow)
+        if in_weight is not None:
+            in_weight, by_weights = weights.differentiate(in_weight.float().contiguous(), weight)
+        return in_x, in_weight, in_bias, *[None] * 6, *by_inputs, *by_weights
+
+
+def _multiply(
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: InputOperand,
+    weights: WeightOperand,
+    product: OneBitProduct,
+    encoded: Encoded,
+    integers: bool,
+    dtype: torch.dtype,
+) -> Tensor:
+    if encoded.codes is not None and integers:
+        y = _summed(weight, bias, inputs, weights, product.geometry, encoded.codes)
+        if y is not None:
+            return y.to(dtype)
+    loan = borrow_like(weight)
+    quantized = weights.quantize(weight, loan.tensor)
+    values = inputs.values(encoded)
+    bias = None if bias is None else bias.to(dtype)
+    return product.multiply(values.to(dtype), quantized.to(dtype), bias)
+
+
+def _summed(
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: InputOperand,
+    weights: WeightOperand,
+    geometry: ConvolutionGeometry | None,
+    codes: Tensor,
+) -> Tensor | None:
+    """Return the product by sums of integers, or ``None``."""
+    levels, integers = inputs.levels, weights.integers(len(weight))
+    if levels is None or integers is None:
+        return None
+    if isinstance(levels.step, float):
+        return level_product(codes, levels, weight, *integers, bias, geometry)
+    y = level_product(codes, levels._replace(step=1.0), weight, *integers, None, geometry)
+    if y is None:
+        return None
+    y.mul_(levels.step.view(*codes.shape[:-1], 1))
+    return y if bias is None else y.add_(bias.detach())
+
+
+def sums_integers(
+    x: Tensor,
+    weight: Tensor,
+    inputs: InputOperand,
+    weights: WeightOperand,
+    geometry: ConvolutionGeometry | None,
+) -> bool:
+    """Return whether the product is summed as integers, as far as the operands tell."""
+    both = inputs.levels is not None and weights.integers(len(weight)) is not None
+    return both and levels_pay(x, weight, geometry)
+
+
+def quantized_product(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: InputOperand,
+    weights: WeightOperand,
+    geometry: ConvolutionGeometry | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor | None:
+    """Return ``q_x(x) * q_w(W) + bias``, multiplied and returned in ``dtype``.
+
+    Args:
+        x: input, on the CPU; (*, in) for a linear layer, (N, C, *size) for a convolution. It is
+            quantized in float32, whatever its dtype.
+        weight: latent weights, contiguous float32.
+        bias: per output, or ``None``.
+        inputs, weights: the operands' strategies.
+        geometry: of a convolution; ``None`` for a linear layer.
+        dtype: float32, or what autocast multiplies in.
+
+    Returns:
+        The product, or ``None`` for an input that compiled code cannot quantize, such as NaN. It
+        can be differentiated once.
+    """
+    learned = (*inputs.learned, *weights.learned)
+    learns = torch.is_grad_enabled() and (
+        x.requires_grad or any(t.requires_grad for t in inputs.learned)
+    )
+    integers = sums_integers(x, weight, inputs, weights, geometry)
+    x = x.contiguous()
+    encoded = inputs.encode(x.detach(), learns, integers)
+    if encoded is None:
+        return None
+    product = OneBitProduct(None, None, Identity(), geometry)
+    y: Tensor = _Quantized.apply(  # type: ignore[no-untyped-call]
+        x, weight, bias, inputs, weights, product, encoded, integers, dtype, *learned
+    )
+    return y

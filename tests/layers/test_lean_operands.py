@@ -1,0 +1,202 @@
+"""Layers with any of the known maps keep codes, masks or floats, and train as the plain ones do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from training_pairs import loss_curve, watched
+
+from ste_lightning.functional.products import integer_forward
+from ste_lightning.layers import QuantConv2d, QuantLinear
+from ste_lightning.quantizers.quantizer import Quantizer
+
+WEIGHTS: dict[str, dict[str, Any]] = {
+    "lsq": {"map": "lsq", "bits": 4},
+    "lsq per channel": {"map": "lsq", "bits": 3, "granularity": "channel"},
+    "lsq_plus": {"map": "lsq_plus", "bits": 4},
+    "lsq_plus per channel": {"map": "lsq_plus", "bits": 3, "granularity": "channel"},
+    "bitnet": {"map": "bitnet"},
+    "bitnet per channel": {"map": "bitnet", "granularity": "channel"},
+    "n2uq_weights": {"map": "n2uq_weights", "bits": 3},
+    "uniform": {"map": "uniform", "bits": 4},
+}
+INPUTS: dict[str, dict[str, Any] | None] = {
+    "lsq": {"map": "lsq", "bits": 4},
+    "lsq_plus": {"map": "lsq_plus", "bits": 4},
+    "token": {"map": "token"},
+    "token of 4 bits": {"map": "token", "bits": 4},
+    "dorefa": {"map": "dorefa", "bits": 4},
+    "pact": {"map": "pact", "bits": 4, "alpha": 1.5},
+    "pact of 8 bits": {"map": "pact", "bits": 8, "alpha": 1.5},
+    "uniform": {"map": "uniform", "bits": 4},
+    "none": None,
+}
+
+
+def derivatives(layer: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    leaf = x.detach().clone().requires_grad_()
+    y = layer(leaf)
+    torch.manual_seed(5)
+    upstream = torch.randn(y.shape).to(y.dtype)
+    return y, list(torch.autograd.grad(y, [leaf, *layer.parameters()], upstream))
+
+
+def assert_equal(layer: nn.Module, x: Tensor, outputs: float = 2e-5) -> None:
+    """Outputs within a product's rounding, gradients within the rounding of a sum."""
+    other = watched(layer, Quantizer)
+    assert layer.training == other.training
+    (y, grads), (expected, expected_grads) = derivatives(layer, x), derivatives(other, x)
+    assert y.dtype == expected.dtype
+    torch.testing.assert_close(y, expected, rtol=outputs, atol=outputs)
+    for ours, theirs in zip(grads, expected_grads, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=3e-6, atol=3e-6)
+
+
+@pytest.mark.parametrize("integers", [False, True])
+@pytest.mark.parametrize("of_inputs", INPUTS)
+@pytest.mark.parametrize("of_weights", WEIGHTS)
+def test_linear_layers(
+    of_weights: str, of_inputs: str, integers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integer_forward, "counting_pays", lambda *_: integers)
+    torch.manual_seed(0)
+    layer = QuantLinear(
+        45, 21, weight_quantizer=WEIGHTS[of_weights], input_quantizer=INPUTS[of_inputs]
+    )
+    x = torch.randn(3, 17, 45)
+    layer(x)  # learned steps take their first values
+    x[0, 0] = 0
+    assert layer.lean_product(x) is not None
+    assert_equal(layer, x)
+
+
+@pytest.mark.parametrize("of_inputs", [k for k in INPUTS if not k.startswith("token")])
+@pytest.mark.parametrize("of_weights", WEIGHTS)
+def test_convolutions(of_weights: str, of_inputs: str) -> None:
+    torch.manual_seed(0)
+    layer = QuantConv2d(
+        6,
+        10,
+        3,
+        stride=2,
+        padding=1,
+        groups=2,
+        weight_quantizer=WEIGHTS[of_weights],
+        input_quantizer=INPUTS[of_inputs],
+    )
+    x = torch.randn(2, 6, 9, 8)
+    layer(x)
+    assert_equal(layer, x)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(WEIGHTS)),
+    st.sampled_from(sorted(INPUTS)),
+    st.integers(1, 9),
+    st.integers(1, 70),
+    st.integers(1, 9),
+    st.sampled_from([1e-6, 1e-2, 1.0, 30.0]),
+    st.integers(0, 999),
+)
+def test_any_size_and_scale(
+    of_weights: str, of_inputs: str, rows: int, width: int, outputs: int, size: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    layer = QuantLinear(
+        width, outputs, weight_quantizer=WEIGHTS[of_weights], input_quantizer=INPUTS[of_inputs]
+    )
+    layer(size * torch.randn(rows, width))
+    x = size * torch.randn(rows, width)
+    other = watched(layer, Quantizer)
+    (y, grads), (expected, expected_grads) = derivatives(layer, x), derivatives(other, x)
+    torch.testing.assert_close(y, expected, rtol=2e-5, atol=2e-5 * (1 + size))
+    for ours, theirs in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * (1 + size))
+
+
+def kept_bytes(layer: nn.Module, x: Tensor) -> int:
+    """Bytes that wait for the backward pass, less parameters and the input itself."""
+    own = {t.untyped_storage().data_ptr() for t in (x, *layer.parameters(), *layer.buffers())}
+    storages: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def keep(t: Tensor) -> Tensor:
+        alive.append(t)
+        storage = t.untyped_storage()
+        if storage.data_ptr() not in own:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        layer(x)
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize(
+    ("of_inputs", "bits"),
+    [("token", 8.25), ("dorefa", 5), ("pact", 6), ("uniform", 5), ("lsq", 0), ("lsq_plus", 0)],
+)
+def test_keeps_codes_and_masks_only(of_inputs: str, bits: float) -> None:
+    layer = QuantLinear(
+        128, 64, weight_quantizer=WEIGHTS["bitnet"], input_quantizer=INPUTS[of_inputs]
+    )
+    x = torch.randn(32, 128, requires_grad=True)
+    layer(x)
+    assert kept_bytes(layer, x) <= bits * x.numel() / 8 + 64
+
+
+@pytest.mark.parametrize("where", ["input", "weight"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("of_inputs", [k for k in INPUTS if k != "none"])
+def test_what_is_no_number_spreads_as_in_the_plain_composition(
+    of_inputs: str, bad: float, where: str
+) -> None:
+    torch.manual_seed(0)
+    layer = QuantLinear(
+        40, 5, weight_quantizer=WEIGHTS["bitnet"], input_quantizer=INPUTS[of_inputs]
+    )
+    x = torch.randn(4, 40)
+    layer(x)
+    with torch.no_grad():
+        (x if where == "input" else layer.weight)[1, 2] = bad
+    other = watched(layer, Quantizer)
+    (y, grads), (expected, expected_grads) = derivatives(layer, x), derivatives(other, x)
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+    for ours, theirs in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_two_hundred_steps_of_a_ternary_network() -> None:
+    torch.manual_seed(1)
+    x, y = torch.randn(32, 24), torch.randint(4, (32,))
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        bit = {"weight_quantizer": "bitnet", "input_quantizer": "token"}
+        return nn.Sequential(
+            *(nn.LayerNorm(24), QuantLinear(24, 40, **bit), nn.ReLU()),
+            *(nn.LayerNorm(40), QuantLinear(40, 4, **bit)),
+        )
+
+    curves = [
+        loss_curve(net, torch.optim.Adam(net.parameters(), 0.01), x, y)
+        for net in (network(), watched(network(), Quantizer))
+    ]
+    assert curves[0][-1] < 0.3 * curves[0][0]
+    torch.testing.assert_close(curves[0][:20], curves[1][:20], rtol=1e-2, atol=1e-3)
+
+
+def test_a_changed_weight_between_the_passes_is_an_error() -> None:
+    layer = QuantLinear(8, 4, weight_quantizer="bitnet", input_quantizer="token")
+    y = layer(torch.randn(2, 8, requires_grad=True))
+    with torch.no_grad():
+        layer.weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
