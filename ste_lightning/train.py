@@ -15,6 +15,7 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.paths import CONF
 from ste_lightning.io.whole_file import write_text
 from ste_lightning.running.command import complain, config_dir, status_of
+from ste_lightning.running.failures import RunError
 from ste_lightning.running.files import REFUSAL
 from ste_lightning.running.hydra_plugins import register
 from ste_lightning.running.sweep import Combine
@@ -28,7 +29,7 @@ def _task(cfg: DictConfig) -> float | None:
 
     try:
         return run(cfg)
-    except ConfigurationError as error:
+    except (ConfigurationError, RunError) as error:
         complain(str(error))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # The other runs go on; the combined table will name this one.

@@ -22,14 +22,14 @@ def convergence_figure(result: Mapping[str, Tensor], title: str = "") -> Figure:
     trials whose coarse gradient died (zero at positive loss) are counted in the legend.
 
     Args:
-        result: what ``BinaryTwoLayer.result()`` returned; needs ``trace_steps`` >= 2.
+        result: what ``BinaryTwoLayer.result()`` returned; needs ``trace_steps`` >= 1.
         title: heading of the figure.
 
     Raises:
         ConfigurationError: if the model kept no trace.
     """
     trace = result["hamming_trace"].cpu().numpy()
-    require(len(trace) > 1, "trace_steps", len(trace), "train with trace_steps=300")
+    require(len(trace) > 0, "trace_steps", len(trace), "train with trace_steps=300")
     steps = np.arange(1, len(trace) + 1)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     figure.suptitle(title, fontsize=11)

@@ -34,7 +34,7 @@ def recurrence_figure(
     Right: share of the return times longer than k steps.
 
     Args:
-        result: what ``BinaryTwoLayer.result()`` returned; needs ``trace_steps`` >= 2.
+        result: what ``BinaryTwoLayer.result()`` returned; needs ``trace_steps`` >= 1.
         predicted: predicted fraction of the steps at w*, shape (trials,).
         steps: length of the traces drawn; default 300.
         title: heading of the figure.
@@ -43,7 +43,7 @@ def recurrence_figure(
         ConfigurationError: if the model kept no trace.
     """
     trace = result["hamming_trace"][:steps].cpu().numpy()
-    require(len(trace) > 1, "trace_steps", len(trace), f"train with trace_steps={steps}")
+    require(len(trace) > 0, "trace_steps", len(trace), f"train with trace_steps={steps}")
     observed = np.atleast_1d(result["fraction_at_teacher"].cpu().double().numpy())
     figure = Figure(figsize=(12.5, 4.1), layout="constrained")
     grid = figure.add_gridspec(3, 3, width_ratios=(1.35, 1, 1))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,25 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
     try:
         yield temporary
+        _to_disk(temporary)
         temporary.replace(target)
+        _to_disk(target.parent)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, would survive a power failure."""
+    if not path.is_dir():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+    elif os.name != "nt":  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        with suppress(OSError):  # some file systems cannot
+            os.fsync(handle)
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

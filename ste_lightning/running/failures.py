@@ -1,10 +1,14 @@
-"""One readable message for everything a user can get wrong."""
+"""One readable message for everything that can go wrong."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
@@ -18,12 +22,67 @@ from omegaconf.errors import (
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.running import recipes
 
-__all__ = ["readable"]
+__all__ = ["RunError", "described", "in_users_code", "keep_traceback", "readable", "warning"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+
+class RunError(Exception):
+    """What stopped a run, in one line for people; its cause has the traceback."""
+
+
+def described(error: BaseException) -> str:
+    """Return ``error`` in one line: its type, what it says, and where, in the user's code first."""
+    said = " ".join(str(error).split())
+    if len(said) > 400:
+        said = said[:400] + " ..."
+    place = _users_frame(error) or _innermost_frame(error)
+    at = f" (at {place.filename}:{place.lineno}, in {place.name})" if place else ""
+    return f"{type(error).__name__}{': ' if said else ''}{said}{at}"
+
+
+def in_users_code(error: BaseException) -> bool:
+    """Return whether code that is neither ours nor a library's was at work."""
+    return _users_frame(error) is not None
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return list(traceback.extract_tb(error.__traceback__))
+
+
+def _users_frame(error: BaseException) -> traceback.FrameSummary | None:
+    for frame in reversed(_frames(error)):
+        ours = Path(frame.filename).is_relative_to(_PACKAGE)
+        if not (ours or frame.filename.startswith((*_LIBRARIES, "<"))):
+            return frame
+    return None
+
+
+def _innermost_frame(error: BaseException) -> traceback.FrameSummary | None:
+    frames = _frames(error)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    return next(iter([*reversed(ours), *reversed(frames)]), None)
+
+
+def keep_traceback(error: BaseException, log: Path) -> str:
+    """Append the whole traceback to ``log``; return a sentence that says so, or nothing."""
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:  # a full disk is one of the things that stop a run
+        return ""
+    return f" The full traceback is in {log}."
+
+
+def warning(message: str) -> None:
+    """Print to stderr what went wrong without stopping the run."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def readable(error: BaseException) -> str | None:
     """Return the message to show for ``error``; None if it is a fault of the program."""
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, (ConfigurationError, RunError)):
         return str(error)
     if isinstance(error, MissingConfigException):
         return _missing(error)
@@ -31,6 +90,8 @@ def readable(error: BaseException) -> str | None:
         return _composition(error)
     if type(error).__module__.startswith("yaml"):
         return f"a configuration file is not valid YAML: {error}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}."
     return None
 
 

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
+    "CONFIG",
+    "LOG",
+    "METRICS",
     "REFUSAL",
     "RESULTS",
     "discard",
@@ -17,6 +20,15 @@ __all__ = [
 
 RESULTS = "results.json"
 """A run's final numbers; a run without this file has not finished."""
+
+CONFIG = "config.yaml"
+"""A run's settings, resolved."""
+
+METRICS = "metrics/metrics.csv"
+"""What was logged, row by row."""
+
+LOG = "train.log"
+"""What Lightning and Hydra have to say, and tracebacks."""
 
 REFUSAL = "error.txt"
 """Why a run of a sweep was refused."""

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.running.build import build
+from ste_lightning.running.build import build, build_model
 from ste_lightning.running.checkpoints import explained, loadable
 
 __all__ = ["evaluation_samples", "restored"]
@@ -40,7 +40,7 @@ def restored(ckpt_path: str, config: str | None) -> tuple[L.LightningModule, Any
     if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
         raise ConfigurationError(f"config={str(found[0])!r} cannot be used: no model and data.")
     data = build("data", run["data"])
-    model: L.LightningModule = build("model", {"_recursive_": False, **run["model"]})
+    model: L.LightningModule = build_model("model", run["model"], L.LightningModule)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     with explained(str(checkpoint), model):
         model.load_state_dict(state)

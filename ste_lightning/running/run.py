@@ -1,32 +1,36 @@
-"""One run: build, train or test, report."""
+"""One run: try it with one batch, then train or test, and keep what comes out."""
 
 from __future__ import annotations
 
-import platform
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import ste_lightning
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures.finished import Finished
-from ste_lightning.io.whole_file import write_json, write_text
-from ste_lightning.running import files, recipes, report
-from ste_lightning.running.build import build, build_all
-from ste_lightning.running.checkpoints import explained, loadable
+from ste_lightning.io.whole_file import write_text
+from ste_lightning.running import files
+from ste_lightning.running.checkpoints import loadable
+from ste_lightning.running.execute import execute, summarize
+from ste_lightning.running.failures import RunError, described, keep_traceback, warning
+from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
+from ste_lightning.running.record import draw, record
+from ste_lightning.running.rehearsal import rehearse
+from ste_lightning.running.settings import resolved
+from ste_lightning.running.stopping import (
+    INTERRUPTED,
+    TERMINATED,
+    Progress,
+    how_to_go_on,
+    terminable,
+)
 
 __all__ = ["run"]
 
@@ -38,159 +42,68 @@ def run(cfg: DictConfig) -> float | None:
         The value of ``monitor``, for a sweeper that optimizes it; None without a monitor.
 
     Raises:
-        ConfigurationError: for settings that cannot work; the run's folder is then removed, unless
-            it held something before.
-        SystemExit: with status 130 after Ctrl-C, when the last checkpoint has been written.
+        ConfigurationError: for settings that cannot work, before the first step; the run's folder
+            is then removed, unless it held something before.
+        RunError: if code fails, or once training has begun; the folder stays, with the traceback.
+        SystemExit: after Ctrl-C (130) and SIGTERM (143), when the last checkpoint has been written.
     """
-    folder = Path(cfg.folder)
+    folder = Path(HydraConfig.get().runtime.output_dir)
     fresh = files.is_fresh(folder)
+    progress = Progress()
     try:
-        settings: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-            cfg, resolve=True, throw_on_missing=True
-        )
-        with quiet():
-            return _run(settings, folder)
+        with quiet(), terminable():
+            return _run(cfg, folder, progress)
     except (ConfigurationError, MisconfigurationException, OmegaConfBaseException) as error:
+        if progress.begun:
+            raise _failed(error, str(error), folder, progress) from error
         if fresh:
             files.discard(folder)
         if isinstance(error, MisconfigurationException):
             raise ConfigurationError(str(error)) from error
         raise
+    except Exception as error:
+        said = str(error) if isinstance(error, RunError) else described(error)
+        raise _failed(error, said, folder, progress) from error
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if fresh and not progress.begun:
+            files.discard(folder)
+        status = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else stop.code
+        words = {str(INTERRUPTED): "Interrupted", str(TERMINATED): "Terminated"}
+        said = f"{words.get(str(status), 'Stopped')} after {progress.steps} steps."
+        print(f"{said} {how_to_go_on(folder)}" if progress.begun else said, file=sys.stderr)
+        raise SystemExit(status) from None
 
 
-def _run(settings: dict[str, Any], folder: Path) -> float | None:
-    if not settings["model"] or not settings["data"]:
-        raise ConfigurationError(
-            "no recipe chosen: add +recipe=NAME. Recipes:\n" + recipes.listing()
-        )
-    started = time.perf_counter()
-    testing = settings["mode"].value == "test"
-    ckpt_path = loadable(settings["ckpt_path"], needed=testing)
-    require(settings["seed"] >= 0, "seed", settings["seed"], "use a non-negative integer")
-    if settings["threads"] is not None:
-        require(settings["threads"] > 0, "threads", settings["threads"], "use a positive integer")
-        torch.set_num_threads(settings["threads"])
-    L.seed_everything(settings["seed"], workers=True, verbose=False)
-
-    data = build("data", settings["data"])
-    # The model gets its network as a plain description, which its checkpoints can hold.
-    model = build("model", {"_recursive_": False, **settings["model"]})
-    metrics_file = folder / "metrics" / "metrics.csv"
-    callbacks = build_all("callbacks", settings["callbacks"])
-    # Without a bar among the callbacks Lightning would add one of its own.
-    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    trainer = build(
-        "trainer",
-        {"enable_progress_bar": bar, **settings["trainer"]},
-        callbacks=callbacks,
-        logger=[
-            CSVLogger(folder, name="metrics", version=""),
-            *build_all("logger", settings["logger"]),
-        ],
-        default_root_dir=str(folder),
+def _failed(error: Exception, said: str, folder: Path, progress: Progress) -> RunError:
+    """Return the error that says what stopped the run, and how it goes on."""
+    log = keep_traceback(error, folder / files.LOG)
+    if not progress.begun:
+        return RunError(f"{said}.{log}")
+    return RunError(
+        f"stopped after {progress.steps} steps: {said.rstrip('.')}.{log} {how_to_go_on(folder)}"
     )
-    if trainer.is_global_zero:
-        plain = {**settings, "mode": settings["mode"].value}
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
 
-    metrics = _execute(trainer, model, data, ckpt_path, testing, folder)
+
+def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
+    started = time.perf_counter()
+    settings = resolved(cfg, folder)
+    testing = settings["mode"] == "test"
+    ckpt_path = loadable(settings["ckpt_path"], needed=testing)
+    if settings["rehearse"] and getattr(rank_zero_only, "rank", 0) == 0:
+        rehearse(cfg, folder)
+    parts = assemble(settings, folder, [progress])
+    trainer = parts.trainer
+    if trainer.is_global_zero:
+        write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
+    metrics = execute(parts, ckpt_path, testing, folder)
     if trainer.is_global_zero:
         seconds = time.perf_counter() - started
-        finished = Finished(model, data, files.history(metrics_file), metrics)
-        for name, node in settings["summary"].items():
-            metrics |= build(f"summary.{name}", {"_partial_": True, **node})(finished)
+        history = files.history(folder / files.METRICS)
+        finished = Finished(parts.model, parts.data, history, metrics)
+        metrics, failed = summarize(parts, finished)
+        record(settings, metrics, seconds, folder)
+        for where, error in failed:
+            warning(f"{where} failed, its numbers are missing: {described(error)}")
         if not testing:
-            _draw(settings["figures"], finished, folder)
-        _report(settings, metrics, seconds, folder)
+            draw(parts, Finished(parts.model, parts.data, history, metrics), folder)
     return metrics.get(settings["monitor"] or "")
-
-
-def _execute(
-    trainer: L.Trainer,
-    model: L.LightningModule,
-    data: L.LightningDataModule,
-    ckpt_path: str | None,
-    testing: bool,
-    folder: Path,
-) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    can_test = _overrides(model, L.LightningModule, "test_step")
-    if testing:
-        require(can_test, "mode", "test", f"{type(model).__name__} has no test_step")
-    else:
-        with explained(ckpt_path, model):
-            try:
-                trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
-            except SystemExit:
-                if not trainer.interrupted:
-                    raise
-                _say_interrupted(trainer, folder)
-                raise SystemExit(130) from None
-        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
-        best = folder / "checkpoints" / "best.ckpt"
-        ckpt_path = str(best) if best.is_file() else None
-    if can_test and _overrides(data, L.LightningDataModule, "test_dataloader"):
-        if trainer.progress_bar_callback is not None:
-            trainer.progress_bar_callback.disable()  # testing takes a moment
-        with explained(ckpt_path, model):
-            trainer.test(model, data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
-        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return metrics
-
-
-def _overrides(thing: object, base: type, method: str) -> bool:
-    return getattr(type(thing), method, None) is not getattr(base, method, None)
-
-
-def _say_interrupted(trainer: L.Trainer, folder: Path) -> None:
-    last = folder / "checkpoints" / "last.ckpt"
-    text = f"Interrupted after {trainer.global_step} steps."
-    if last.is_file():
-        text += f" To continue, repeat the command with ckpt_path={last}"
-    print(text, file=sys.stderr)
-
-
-def _draw(figures: Mapping[str, Mapping[str, Any]], finished: Finished, folder: Path) -> None:
-    for name, node in figures.items():
-        if node is not None:
-            figure = build(f"figures.{name}", {"_partial_": True, **node})(finished)
-            figure.savefig(folder / f"{name}.png", dpi=150)
-
-
-def _report(
-    settings: Mapping[str, Any], metrics: Mapping[str, float], seconds: float, folder: Path
-) -> None:
-    overrides = HydraConfig.get().overrides.task
-    write_json(
-        folder / files.RESULTS,
-        {
-            "name": settings["name"],
-            "seed": settings["seed"],
-            "overrides": list(overrides),
-            "metrics": dict(metrics),
-            "seconds": round(seconds, 3),
-            "versions": {
-                "ste_lightning": ste_lightning.__version__,
-                "torch": torch.__version__,
-                "lightning": L.__version__,
-                "python": platform.python_version(),
-            },
-        },
-    )
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        report.print_line(overrides, metrics, settings["report"], seconds)
-        return
-    report.print_run(
-        f"{settings['name']}, seed {settings['seed']}",
-        metrics,
-        settings["report"],
-        settings["expected"],
-        notes=[f"{seconds:.1f} s; results, checkpoints and figures in {_near(folder)}"],
-    )
-
-
-def _near(folder: Path) -> str:
-    try:
-        return str(folder.relative_to(Path.cwd()))
-    except ValueError:
-        return str(folder)

@@ -27,6 +27,8 @@ class Schema:
         mode: ``train`` fits and then tests; ``test`` only tests the checkpoint ``ckpt_path``.
         ckpt_path: checkpoint to resume from (``train``) or to test (``test``).
         seed: seed of every random number of the run.
+        rehearse: play the run through with one batch before it begins; what is wrong in the
+            configuration is then found at once. Data and model are built twice.
         threads: CPU threads of torch; small networks are fastest on one. None: torch's default.
         folder: the run's folder, set by Hydra.
         monitor: metric that chooses the best checkpoint; None keeps only the last one.
@@ -49,6 +51,7 @@ class Schema:
     mode: Mode = Mode.train
     ckpt_path: str | None = None
     seed: int = 0
+    rehearse: bool = True
     threads: int | None = 1
     folder: str = MISSING
     monitor: str | None = None

@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from ste_lightning.errors import require
 from ste_lightning.io.whole_file import write_csv, write_text
 from ste_lightning.running import report
-from ste_lightning.running.build import build
+from ste_lightning.running.build import build_function
 from ste_lightning.theory.studies.cells import expand, shrink
 from ste_lightning.theory.studies.runner import run
 
@@ -73,9 +73,9 @@ def study(cfg: DictConfig) -> None:
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
     if settings["table"]:
-        rows = build("table", {"_partial_": True, **settings["table"]})(results)
+        rows = build_function("table", settings["table"])(results)
         write_csv(folder / "table.csv", rows)
         report.print_rows(settings["name"], rows, notes)
     if settings["figure"]:
-        figure = build("figure", {"_partial_": True, **settings["figure"]})(results)
+        figure = build_function("figure", settings["figure"])(results)
         figure.savefig(folder / "figure.png", dpi=150)

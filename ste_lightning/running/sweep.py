@@ -113,9 +113,9 @@ class Combine(Callback):
             config.sweep, resolve=True
         )
         for name, node in sweep.get("figures", {}).items():
-            from ste_lightning.running.build import build
+            from ste_lightning.running.build import build_function
 
-            figure = build(f"sweep.figures.{name}", {"_partial_": True, **node})(rows)
+            figure = build_function(f"sweep.figures.{name}", node)(rows)
             figure.savefig(folder / f"{name}.png", dpi=150)
         report.print_rows(
             str(config.name),

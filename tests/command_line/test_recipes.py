@@ -4,11 +4,12 @@ import sys
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from lightning import LightningModule
 from omegaconf import OmegaConf, open_dict
 
 from ste_lightning.io.paths import CONF, RECIPES
 from ste_lightning.running import recipes
-from ste_lightning.running.build import build, build_all
+from ste_lightning.running.build import build, build_all, build_function, build_model
 from ste_lightning.running.hydra_plugins import register
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
@@ -54,12 +55,12 @@ def test_a_shipped_recipe_builds_and_its_header_is_complete(name, tmp_path):
         del cfg["hydra"]
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     build("data", settings["data"])
-    build("model", {"_recursive_": False, **settings["model"]})
+    build_model("model", settings["model"], LightningModule)
     build("trainer", settings["trainer"], logger=False)
     build_all("callbacks", settings["callbacks"])
     for where in ("summary", "figures"):
         for node in settings[where].values():
-            build(where, {"_partial_": True, **node})
+            build_function(where, node)
     assert settings["name"] == name
     text = (RECIPES / f"{name}.yaml").read_text()
     assert recipes.describe(RECIPES / f"{name}.yaml").endswith(".")

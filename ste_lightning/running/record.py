@@ -1,0 +1,90 @@
+"""What a run leaves behind: first its numbers, then its figures."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+import ste_lightning
+from ste_lightning.figures.finished import Finished
+from ste_lightning.io.whole_file import write_json
+from ste_lightning.running import files, report
+from ste_lightning.running.failures import described, warning
+from ste_lightning.running.parts import Parts
+from ste_lightning.running.settings import Settings
+
+__all__ = ["draw", "record"]
+
+
+def record(settings: Settings, metrics: Mapping[str, float], seconds: float, folder: Path) -> None:
+    """Print the final table and write ``results.json``.
+
+    Args:
+        settings: of the run.
+        metrics: metric -> value.
+        seconds: what the run took.
+        folder: the run's folder.
+
+    Raises:
+        ConfigurationError: where the file cannot be written; the table is printed even then.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    try:
+        write_json(
+            folder / files.RESULTS,
+            {
+                "name": settings["name"],
+                "seed": settings["seed"],
+                "overrides": overrides,
+                "metrics": dict(metrics),
+                "seconds": round(seconds, 3),
+                "versions": {
+                    "ste_lightning": ste_lightning.__version__,
+                    "torch": torch.__version__,
+                    "lightning": L.__version__,
+                    "python": platform.python_version(),
+                },
+            },
+        )
+    finally:
+        _print(settings, overrides, metrics, seconds, folder)
+
+
+def _print(
+    settings: Settings,
+    overrides: Sequence[str],
+    metrics: Mapping[str, float],
+    seconds: float,
+    folder: Path,
+) -> None:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        report.print_line(overrides, metrics, settings["report"], seconds)
+        return
+    notes = [f"{seconds:.1f} s; results, checkpoints and figures in {_near(folder)}"]
+    absent = [name for name in settings["report"] if name not in metrics]
+    if absent:
+        notes.append(f"not measured in this run: {', '.join(absent)}")
+    title = f"{settings['name']}, seed {settings['seed']}"
+    report.print_run(title, metrics, settings["report"], settings["expected"], notes)
+
+
+def draw(parts: Parts, run: Finished, folder: Path) -> None:
+    """Draw the run's figures; one that fails costs itself alone."""
+    for name, function in parts.figures.items():
+        try:
+            function(run).savefig(folder / f"{name}.png", dpi=150)
+        except Exception as error:
+            warning(f"figures.{name} could not be drawn, all else is kept: {described(error)}")
+
+
+def _near(folder: Path) -> str:
+    try:
+        return str(folder.relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)

@@ -1,0 +1,128 @@
+"""The settings of a run as plain Python, checked as far as they speak for themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.running import recipes
+
+__all__ = ["Settings", "resolved"]
+
+Settings = dict[str, Any]
+
+_GROUPS = ("quantizer", "optimizer", "trainer", "callbacks", "logger", "summary", "figures")
+_SWEEP = ("figures",)
+_MOST_THREADS = 1024
+
+# Lightning takes these without a word, and then fails late or does nothing.
+_LEAST = {
+    "max_epochs": -1,
+    "max_steps": -1,
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+    "overfit_batches": 0,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+_TRAINS_NOTHING = ("max_epochs", "max_steps", "limit_train_batches")
+
+
+def resolved(cfg: DictConfig, folder: Path) -> Settings:
+    """Return the settings with every reference replaced by its value.
+
+    Args:
+        cfg: the run's configuration.
+        folder: what ``${folder}`` stands for.
+
+    Raises:
+        ConfigurationError: for settings that cannot work.
+    """
+    copied = cfg.copy()
+    with open_dict(copied):
+        copied.folder = str(folder)
+    settings: Settings = OmegaConf.to_container(  # type: ignore[assignment]
+        copied, resolve=True, throw_on_missing=True
+    )
+    settings["mode"] = settings["mode"].value
+    if not settings["model"] or not settings["data"]:
+        listed = recipes.listing()
+        raise ConfigurationError(f"no recipe chosen: add +recipe=NAME. Recipes:\n{listed}")
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    seed, threads, name = settings["seed"], settings["threads"], settings["name"]
+    require(0 <= seed < 2**32, "seed", seed, "use an integer from 0 to 4294967295")
+    require(
+        threads is None or 0 < threads <= _MOST_THREADS,
+        "threads",
+        threads,
+        f"use 1 to {_MOST_THREADS}, or null for torch's own choice",
+    )
+    require(name.strip() != "", "name", name, "name the run")
+    require(
+        settings["monitor_mode"] in ("min", "max"),
+        "monitor_mode",
+        settings["monitor_mode"],
+        "use min or max",
+    )
+    for path, value in _leaves("", settings):
+        require(not (isinstance(value, float) and math.isnan(value)), path, value, "use a number")
+    for group in _GROUPS:
+        for key in settings[group]:
+            require(str(key) != "", group, settings[group], "give every entry a name")
+    for metric, band in settings["expected"].items():
+        _check_band(f"expected.{metric}", band)
+    for key in settings["sweep"]:
+        if key not in _SWEEP:
+            raise unknown("key of sweep", key, _SWEEP)
+    _check_trainer(settings["trainer"], settings["mode"] == "train")
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(f"{path}.{key}".lstrip("."), part)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _leaves(f"{path}[{index}]", part)
+    else:
+        yield path, value
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_band(path: str, band: Any) -> None:
+    right = isinstance(band, Sequence) and len(band) == 2 and all(map(_is_number, band))
+    require(right and band[0] <= band[1], path, band, "use [lowest, highest]")
+
+
+def _check_trainer(trainer: Mapping[str, Any], training: bool) -> None:
+    for key, least in _LEAST.items():
+        value = trainer.get(key)
+        if _is_number(value):
+            right = least <= value < math.inf
+            require(right, f"trainer.{key}", value, f"use {least} or more")
+    for key in _TRAINS_NOTHING if training else ():
+        value = trainer.get(key)
+        if _is_number(value):
+            require(value != 0, f"trainer.{key}", value, "nothing would be trained")
+    every, most = trainer.get("check_val_every_n_epoch"), trainer.get("max_epochs")
+    if _is_number(every) and _is_number(most) and most > 0:
+        require(
+            every <= most,
+            "trainer.check_val_every_n_epoch",
+            every,
+            f"validation would never run in trainer.max_epochs={most}",
+        )
