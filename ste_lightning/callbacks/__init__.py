@@ -1,5 +1,7 @@
 """Lightning callbacks for training with quantizers."""
 
+from ste_lightning.callbacks.exact_resume import ExactResume
+from ste_lightning.callbacks.last_checkpoint import LastCheckpoint
 from ste_lightning.callbacks.latent_clipping import LatentClipping
 from ste_lightning.callbacks.loading import load_quantized
 from ste_lightning.callbacks.oscillation import OscillationDampening, OscillationFreezing
@@ -10,6 +12,8 @@ from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
 __all__ = [
+    "ExactResume",
+    "LastCheckpoint",
     "LatentClipping",
     "OscillationDampening",
     "OscillationFreezing",

@@ -13,7 +13,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ste_lightning.data.batches import StepLoader
 from ste_lightning.errors import require
+from ste_lightning.models.streams import Stream
 
 __all__ = ["Digits"]
 
@@ -23,27 +25,54 @@ Batch = tuple[Tensor, Tensor]
 class _Images(Dataset[Batch]):
     """Images in memory; a loader fetches a whole batch by one index operation."""
 
-    def __init__(self, images: Tensor, labels: Tensor, shift: int = 0) -> None:
-        self.images, self.labels, self.shift = images, labels, shift
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Batch:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
+        return self.images[index], self.labels[index]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = torch.as_tensor(indices)
-        return _shifted(self.images[chosen], self.shift), self.labels[chosen]
+        return self.images[chosen], self.labels[chosen]
 
 
-def _shifted(images: Tensor, most: int) -> Tensor:
+class _Shuffled(Dataset[Batch]):
+    """Step t sees a batch of the order drawn by (seed, epoch), moved as drawn by (seed, t).
+
+    With several processes a batch of all of them is cut into equal parts, one for each.
+    """
+
+    def __init__(
+        self, part: _Images, batch_size: int, shift: int, seed: int, rank: int, ranks: int
+    ) -> None:
+        self.part, self.batch_size, self.shift, self.seed = part, batch_size, shift, seed
+        self.rank, self.ranks = rank, ranks
+        # A short last batch would disturb batch normalization: it is left out.
+        self.steps = len(part) // (batch_size * ranks)
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return the batch of that step: (batch_size, 1, 8, 8), (batch_size,)."""
+        epoch, place = divmod(step, self.steps)
+        if epoch != self._epoch:
+            drawn = np.random.default_rng([self.seed, Stream.BATCHES, epoch])
+            self._epoch, self._order = epoch, torch.from_numpy(drawn.permutation(len(self.part)))
+        first = (place * self.ranks + self.rank) * self.batch_size
+        chosen = self._order[first : first + self.batch_size]
+        images = self.part.images[chosen]
+        if self.shift:
+            moves = np.random.default_rng([self.seed, Stream.SHIFTS, step, self.rank])
+            images = _shifted(images, self.shift, moves)
+        return images, self.part.labels[chosen]
+
+
+def _shifted(images: Tensor, most: int, rng: np.random.Generator) -> Tensor:
     """Move every image by up to ``most`` pixels in both directions; the edge pixels repeat."""
-    if most == 0:
-        return images
     height, width = images.shape[-2:]
-    moves = torch.randint(-most, most + 1, (2, len(images), 1))
+    moves = torch.from_numpy(rng.integers(-most, most + 1, (2, len(images), 1)))
     rows = (torch.arange(height) + moves[0]).clamp(0, height - 1)
     columns = (torch.arange(width) + moves[1]).clamp(0, width - 1)
     which = torch.arange(len(images))[:, None, None]
@@ -68,7 +97,8 @@ class Digits(L.LightningDataModule):
         validation: fraction of all images for validation.
         test: fraction of all images for testing.
         shift: training images move by up to this many pixels in both directions; 0 = never.
-        seed: seed of the split. The same seed gives the same three parts on every machine.
+        seed: seed of the split, of the order and of the moves. The same seed gives the same
+            parts and the same batches on every machine, also after an interruption.
         num_workers: worker processes of the loaders; the data are in memory, so 0 is fastest.
 
     Raises:
@@ -124,7 +154,7 @@ class Digits(L.LightningDataModule):
         )
         images = (images - self.mean) / self.std
         target = torch.from_numpy(labels)
-        self.train_part = _Images(images[train], target[train], self.shift)
+        self.train_part = _Images(images[train], target[train])
         self.validation_part = _Images(images[validation], target[validation])
         self.test_part = _Images(images[test], target[test])
 
@@ -144,25 +174,36 @@ class Digits(L.LightningDataModule):
             "background": 0,
         }
 
-    def _loader(self, part: _Images, train: bool) -> DataLoader[Batch]:
+    def train_dataloader(self) -> StepLoader:
+        """Return shuffled, augmented training batches, which depend on seed, epoch and step.
+
+        Every process of a distributed training is given batches of its own.
+        """
+        rank, ranks = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        require(
+            self.batch_size * ranks <= len(self.train_part),
+            "batch_size",
+            self.batch_size,
+            f"{ranks} processes share {len(self.train_part)} training images",
+        )
+        batches = _Shuffled(self.train_part, self.batch_size, self.shift, self.seed, rank, ranks)
+        return StepLoader(batches, batches.steps, self.num_workers)
+
+    def _loader(self, part: _Images) -> DataLoader[Batch]:
         return DataLoader(
             part,
-            batch_size=self.batch_size if train else 1024,
-            shuffle=train,
-            drop_last=train,  # a short last batch would disturb batch normalization
+            batch_size=1024,
             collate_fn=_as_is,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled, augmented training batches."""
-        return self._loader(self.train_part, train=True)
-
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches."""
-        return self._loader(self.validation_part, train=False)
+        return self._loader(self.validation_part)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test batches."""
-        return self._loader(self.test_part, train=False)
+        return self._loader(self.test_part)

@@ -19,6 +19,7 @@ from ste_lightning.models.optimization import (
     SCHEDULES,
     build_optimizer,
     build_schedule,
+    schedule_steps,
 )
 
 __all__ = ["Classifier"]
@@ -39,7 +40,9 @@ class Classifier(L.LightningModule):
             a module has to be passed to it again.
         classes: number of classes; labels are 0 .. classes - 1.
         optimizer: ``name`` (adam, adamw, nadam, radam, rmsprop, sgd), ``schedule`` (constant,
-            linear, cosine; per step, over the whole training) and the optimizer's own arguments.
+            linear, cosine; per step), ``epochs`` (length of the schedule; default that of the
+            training) and the optimizer's own arguments. With a length of its own a training of
+            fewer epochs is the beginning of a longer one, and can go on as that.
             Default: Adam, 1e-3, cosine.
         label_smoothing: weight of the uniform distribution in the targets.
 
@@ -145,11 +148,9 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer and its schedule, stepped after every batch."""
         optimizer = build_optimizer(self.optimizer_spec, self.parameters())
-        schedule = build_schedule(
-            str(self.optimizer_spec.get("schedule", "constant")),
-            optimizer,
-            float(self.trainer.estimated_stepping_batches),
-        )
+        name = str(self.optimizer_spec.get("schedule", "constant"))
+        steps = schedule_steps(self.optimizer_spec, self.trainer)
+        schedule = build_schedule(name, optimizer, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

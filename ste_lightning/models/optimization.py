@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import lightning as L
 import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -13,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ste_lightning.errors import ConfigurationError, require, unknown
 
-__all__ = ["build_optimizer", "build_schedule"]
+__all__ = ["build_optimizer", "build_schedule", "schedule_steps"]
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -38,13 +39,16 @@ def build_optimizer(
 
     Args:
         spec: ``name`` (adam, adamw, nadam, radam, rmsprop, sgd) and that class's own arguments:
-            ``{"name": "adam", "lr": 1e-3}``. The key ``schedule`` is not the optimizer's.
+            ``{"name": "adam", "lr": 1e-3}``. The keys ``schedule`` and ``epochs`` are not
+            the optimizer's.
         parameters: what to optimize, or a list of parameter groups.
 
     Raises:
         ConfigurationError: for an unknown name or an argument the optimizer refuses.
     """
-    arguments = {key: value for key, value in spec.items() if key not in ("name", "schedule")}
+    arguments = {
+        key: value for key, value in spec.items() if key not in ("name", "schedule", "epochs")
+    }
     name = str(spec.get("name", "adam"))
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
@@ -52,6 +56,34 @@ def build_optimizer(
         return OPTIMIZERS[name](parameters, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"optimizer {name!r} with {arguments}: {error}.") from error
+
+
+def schedule_steps(spec: Mapping[str, Any], trainer: L.Trainer) -> float:
+    """Return how many optimizer steps a schedule has.
+
+    Args:
+        spec: of the optimizer; ``epochs`` is the schedule's length, without it that of the
+            training.
+        trainer: of the training.
+
+    Raises:
+        ConfigurationError: if the schedule ends before the training does.
+    """
+    training = float(trainer.estimated_stepping_batches)  # this also counts the batches
+    epochs = spec.get("epochs")
+    if epochs is None:
+        return training
+    require(epochs > 0, "optimizer.epochs", epochs, "use a positive number, or null")
+    batches = trainer.num_training_batches / trainer.accumulate_grad_batches
+    steps = float(epochs * math.ceil(batches))
+    require(
+        spec.get("schedule", "constant") == "constant" or steps >= training,
+        "optimizer.epochs",
+        epochs,
+        f"the schedule ends after {steps:g} of {training:g} steps, and the rest would learn "
+        "nothing: lengthen it, or use null for the length of the training",
+    )
+    return steps
 
 
 def build_schedule(name: str, optimizer: Optimizer, steps: float) -> LambdaLR:

@@ -17,7 +17,7 @@ __all__ = ["Stream", "generator", "normal"]
 
 
 class Stream(enum.IntEnum):
-    """What a stream is for: the first six are the data's, the others the student's."""
+    """What a stream is for: the weight and v are the student's, the others the data's."""
 
     TEACHER = 0
     INPUTS = 1
@@ -27,6 +27,7 @@ class Stream(enum.IntEnum):
     TEST_NOISE = 5
     WEIGHT = 6
     V = 7
+    SHIFTS = 8
 
 
 def generator(seed: int, stream: Stream, trial: int) -> np.random.Generator:

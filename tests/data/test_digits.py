@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ste_lightning.data import Digits
+from ste_lightning.data.digits import _Shuffled
 from ste_lightning.errors import ConfigurationError
 
 
@@ -50,11 +51,10 @@ def test_loaders_give_batches_of_images_and_labels():
 
 
 def test_shifting_moves_training_images_only():
-    plain, shifted = ready(), ready(shift=1)
-    index = list(range(200))
+    plain, shifted = ready(batch_size=200), ready(batch_size=200, shift=1)
     before, after = (
-        plain.train_part.__getitems__(index)[0],
-        shifted.train_part.__getitems__(index)[0],
+        plain.train_dataloader().dataset[0][0],
+        shifted.train_dataloader().dataset[0][0],
     )
     changed = (before != after).flatten(1).any(1).float().mean()
     assert 0.7 < changed < 0.99  # one move in nine is none at all
@@ -70,6 +70,48 @@ def test_single_items_match_batches():
     image, label = data.train_part[7]
     assert torch.equal(image, data.train_part.images[7])
     assert label == data.train_part.labels[7]
+
+
+def test_every_epoch_is_a_new_order_of_the_same_images():
+    data = ready(batch_size=128, shift=2)
+    loader = data.train_dataloader()
+    first, second = [labels for _, labels in loader], [labels for _, labels in loader]
+    assert len(first) == len(second) == len(loader) == 9  # the short rest is left out
+    assert not torch.equal(torch.cat(first), torch.cat(second))
+    plain = ready(batch_size=128).train_dataloader().dataset
+    rows = {tuple(image.flatten().tolist()) for step in range(9) for image in plain[step][0]}
+    assert len(rows) == 9 * 128
+    again = [labels for _, labels in ready(batch_size=128, shift=2).train_dataloader()]
+    assert torch.equal(torch.cat(first), torch.cat(again))
+
+
+def test_batches_depend_on_seed_epoch_and_step_alone():
+    data = ready(batch_size=128, shift=2)
+    whole = data.train_dataloader()
+    torch.manual_seed(5)
+    steps = [batch for _ in range(2) for batch in whole]
+    state = torch.get_rng_state()
+    assert torch.equal(state, torch.manual_seed(5).get_state())  # nothing drawn from torch
+    resumed = ready(batch_size=128, shift=2).train_dataloader()
+    resumed.load_state_dict({"epoch": 1, "step": 4})
+    images, labels = next(iter(resumed))
+    assert torch.equal(images, steps[13][0])
+    assert torch.equal(labels, steps[13][1])
+    at_start = ready(batch_size=128, shift=2).train_dataloader()
+    at_start.sampler.set_epoch(1)  # as Lightning does after a checkpoint at the end of an epoch
+    assert torch.equal(next(iter(at_start))[0], steps[9][0])
+    older = ready(batch_size=128, shift=2).train_dataloader()
+    older.load_state_dict({"step": 13})  # of a checkpoint that counted steps from the start
+    assert torch.equal(next(iter(older))[0], steps[13][0])
+
+
+def test_processes_share_the_batches_of_a_step():
+    part, batch = ready().train_part, 50
+    parts = [_Shuffled(part, batch, 0, 7, rank, 2) for rank in range(2)]
+    alone = _Shuffled(part, 2 * batch, 0, 7, 0, 1)
+    assert parts[0].steps == alone.steps == 12
+    both = torch.cat([one[3][0] for one in parts])
+    assert torch.equal(both, alone[3][0])
 
 
 @pytest.mark.parametrize(
