@@ -18,6 +18,7 @@ from torch import Tensor
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout.geometry import Geometry, Index
 from ste_lightning.kernels.layout.packed_weights import Prepared
+from ste_lightning.kernels.layout.weight_tiles import DEPTHWISE_LANES
 
 __all__ = ["convolve_grouped"]
 
@@ -166,70 +167,84 @@ def _convolve_lanes(
     out: Tensor,
 ) -> None:
     from ste_lightning.kernels.depthwise import channels_last
-    from ste_lightning.kernels.pack import transpose
 
     pixels = len(x) * index.inputs
     outputs, channels = w.groups * w.outputs, w.groups * w.channels
-    lanes = -(-outputs // 32) * 32
-    plane = pixels * lanes
-    bits = np.zeros(w.channels * plane + lanes, np.uint8)
-    alone = w.channels == w.outputs == 1  # then codes need not be copied to their lanes
+    alone = w.channels == w.outputs == 1
+    # Where an output is not its channel, codes are copied to the lanes that they belong to.
+    filled = -(-outputs // DEPTHWISE_LANES) * DEPTHWISE_LANES
+    lanes = channels if alone else filled
     least = 1 + (1 << 17) // channels
-    last = x.movedim(1, -1)
-    codes, size = (bits, lanes) if alone else (np.empty(pixels * channels, np.uint8), channels)
-    strict = not w.inputs.signs
-    factor, offset = compared
-    if x.dtype == torch.uint8:
-        codes = transpose.by_pixel(x).numpy().reshape(-1)
-        alone = False
-    elif alone and index.inputs >= 32 and x.is_contiguous() and not last.is_contiguous():
-        flat = x.numpy().reshape(-1)
-
-        def images(a: int, b: int) -> None:
-            channels_last.binary_planar(
-                flat, channels, index.inputs, strict, factor, offset, codes, size, a, b
-            )
-
-        share(images, len(x), 1 + least // index.inputs)
-    else:
-        flat = last.contiguous().numpy().reshape(-1)
-        share(
-            lambda a, b: channels_last.binary_rows(
-                flat, channels, strict, factor, offset, codes, size, a, b
-            ),
-            pixels,
-            least,
-        )
+    codes = _codes(x, w, index, compared, least, filled if alone else 0)
+    plane = pixels * lanes
+    spread = codes
     if not alone:
+        spread = _bytes(w.channels * plane + lanes)
+        spread[w.channels * plane :] = 0
         share(
             lambda a, b: channels_last.spread_codes(
-                codes, w.channels, w.groups, w.outputs, bits, lanes, plane, a, b
+                codes, w.channels, w.groups, w.outputs, spread, lanes, plane, a, b
             ),
             pixels,
             least,
         )
     share(
         lambda a, b: channels_last.convolve(
-            bits,
-            lanes,
-            plane,
-            w.channels,
-            w.in_16_bits,
-            w.coefficients.slope,
-            index.inputs,
-            index.pixels,
-            index.border,
-            index.positions,
-            w.taps,
-            w.panels,
-            w.coefficients.columns,
-            padding,
-            w.scale,
-            w.shift,
-            out.numpy().reshape(-1),
-            a,
-            b,
+            *(spread, lanes, plane, w.channels, w.channels * plane, w.in_16_bits),
+            *(w.coefficients.slope, index.inputs, index.pixels, index.border, index.positions),
+            *(w.taps, w.panels.view(np.int16), w.coefficients.columns, padding, w.scale, w.shift),
+            *(out.numpy().reshape(-1), a, b),
         ),
         len(x) * index.positions,
         1 + (1 << 19) // (w.taps * w.channels * lanes),
+        4,
     )
+
+
+def _bytes(count: int) -> NDArray[np.uint8]:
+    """Return bytes that begin at a cache line."""
+    return torch.empty(count, dtype=torch.uint8).numpy()
+
+
+def _codes(
+    x: Tensor,
+    w: Prepared,
+    index: Index,
+    compared: tuple[_Floats, _Floats],
+    least: int,
+    zeros: int,
+) -> NDArray[np.uint8]:
+    """Return the codes of ``x``, a pixel after the other, and after them ``zeros`` zeros."""
+    from ste_lightning.kernels.depthwise import channels_last
+    from ste_lightning.kernels.pack import transpose
+
+    pixels, channels = len(x) * index.inputs, x.shape[1]
+    if x.dtype == torch.uint8 and zeros == 0:
+        return transpose.by_pixel(x).numpy().reshape(-1)
+    codes = _bytes(pixels * channels + zeros)
+    codes[pixels * channels :] = 0
+    if x.dtype == torch.uint8:
+        codes[: pixels * channels] = transpose.by_pixel(x).numpy().reshape(-1)
+        return codes
+    factor, offset = compared
+    strict, last = not w.inputs.signs, x.movedim(1, -1)
+    planar = x.is_contiguous() and not last.is_contiguous()
+    if planar and index.inputs >= 32 and channels % 8 == 0:
+        flat = x.numpy().reshape(-1)
+        share(
+            lambda a, b: channels_last.binary_planar(
+                flat, channels, index.inputs, strict, factor, offset, codes, channels, a, b
+            ),
+            len(x),
+            1 + least // index.inputs,
+        )
+    else:
+        flat = last.contiguous().numpy().reshape(-1)
+        share(
+            lambda a, b: channels_last.binary_rows(
+                flat, channels, strict, factor, offset, codes, channels, a, b
+            ),
+            pixels,
+            least,
+        )
+    return codes

@@ -1,13 +1,14 @@
 """Convolutions of groups with few channels, as compiled code: the outputs are the lanes.
 
 Where a group has one input channel, a panel of 64 outputs per group would be wasted. Here a
-vector holds one byte of 32 outputs' own channels: VPMADDUBSW multiplies two taps at a time and
-adds them, or VPMADDWD, where 16 bits could overflow. With c channels per group there are c such
-planes of inputs, which are further taps.
+vector holds 32 outputs' own channels as words, four pixels share the weights they load, and
+products are summed in 16 bits, or, where those could overflow, two taps at a time in 32 bits
+(VPMADDWD). With c channels per group there are c such planes of inputs, which are further taps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,91 +17,116 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.epilogue.write import finish_sums
+from ste_lightning.kernels.gemm.rows import next_row
 from ste_lightning.kernels.jit.compiling import compiled, emitted
 from ste_lightning.kernels.jit.llvm import load
 from ste_lightning.kernels.jit.simd import compare, compare_affine, store_64
+from ste_lightning.kernels.layout.weight_tiles import DEPTHWISE_LANES as LANES
 from ste_lightning.kernels.pack.input_bits import octets_of
-from ste_lightning.kernels.ukernels.int8 import multiply_bytes, multiply_words
+from ste_lightning.kernels.ukernels.int8 import multiply_words
 
 __all__ = ["binary_planar", "binary_rows", "convolve", "spread_codes"]
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_BYTES, _WORDS, _SUMS = ir.VectorType(_I8, 32), ir.VectorType(_I16, 16), ir.VectorType(_I32, 8)
-_ARRAY = types.Array(types.uint8, 1, "C")
-# Pairs of bytes of two vectors as VPUNPCKLBW and VPUNPCKHBW interleave them: outputs 0-7 and
-# 16-23, outputs 8-15 and 24-31.
-_OUTPUTS = [[*range(8 * h, 8 * h + 8), *range(8 * h + 16, 8 * h + 24)] for h in range(2)]
+_BYTES = ir.VectorType(_I8, LANES)
+_WORDS, _HALF, _SUMS = ir.VectorType(_I16, LANES), ir.VectorType(_I16, 16), ir.VectorType(_I32, 16)
+_ARRAY, _WEIGHTS = types.Array(types.uint8, 1, "C"), types.Array(types.int16, 1, "C")
+PIXELS = 4  # that share the weights they load
 
 
-def _shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
+def _shuffle(builder: Any, a: Any, b: Any, lanes: Iterable[int]) -> Any:
+    mask = [*lanes]
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(mask)), mask))
 
 
-def _emit(b: Any, narrow: bool, bits: Any, at: Any, pairs: Any, panel: Any, sums: Any) -> None:
-    """Emit the loop over pairs of taps; ``at`` points to their places in ``bits``."""
-    kind, per_half = (_WORDS, 1) if narrow else (_SUMS, 2)
-    cells = [cgutils.alloca_once(b, kind) for _ in range(2 * per_half)]  # type: ignore[no-untyped-call]
-    for cell in cells:
-        b.store(ir.Constant(kind, None), cell)
-    with cgutils.for_range(b, pairs) as loop:
-        taps = []
-        for tap in range(2):
-            number = b.add(b.mul(loop.index, ir.Constant(_I64, 2)), ir.Constant(_I64, tap))
-            taps.append(load(b, b.gep(bits, [b.load(b.gep(at, [number]))]), _BYTES))
-        weights = b.gep(panel, [b.mul(loop.index, ir.Constant(_I64, 64))])
-        for half, outputs in enumerate(_OUTPUTS):
-            lanes = [lane for n in outputs for lane in (n, 32 + n)]
-            x = _shuffle(b, taps[0], taps[1], lanes)
-            w = load(b, b.gep(weights, [ir.Constant(_I64, 32 * half)]), _BYTES)
-            for part in range(per_half):
-                if narrow:
-                    product = multiply_bytes(b, x, w)
-                else:
-                    some = [*range(16 * part, 16 * part + 16)]
-                    product = multiply_words(
-                        b,
-                        b.zext(_shuffle(b, x, x, some), _WORDS),
-                        b.sext(_shuffle(b, w, w, some), _WORDS),
-                    )
-                cell = cells[half * per_half + part]
-                b.store(b.add(b.load(cell), product), cell)
-    for half in range(2):
-        for part in range(2):
+def _halves(builder: Any, words: Any) -> list[Any]:
+    """Return both halves of 32 words, in 32 bits."""
+    parts = (_shuffle(builder, words, words, range(16 * h, 16 * h + 16)) for h in range(2))
+    return [builder.sext(part, _SUMS) for part in parts]
+
+
+def _pairs_of(builder: Any, a: Any, b: Any) -> list[Any]:
+    """Return words 0-15, then 16-31, of two vectors, one of a beside one of b."""
+    return [
+        _shuffle(builder, a, b, (lane for n in range(16 * h, 16 * h + 16) for lane in (n, 32 + n)))
+        for h in range(2)
+    ]
+
+
+def _multiply_pairs(builder: Any, x: Any, w: Any) -> Any:
+    """Return x w of 32 words, neighbours added, in 32 bits."""
+
+    def half(v: Any, h: int) -> Any:
+        return _shuffle(builder, v, v, range(16 * h, 16 * h + 16))
+
+    eights = [multiply_words(builder, half(x, h), half(w, h)) for h in range(2)]
+    return _shuffle(builder, eights[0], eights[1], range(16))
+
+
+def _emit(b: Any, narrow: bool, codes: Any, at: Any, steps: Any, weights: Any, sums: Any) -> None:
+    """Emit the loop over taps (pairs of taps); ``at`` points to their places in ``codes``."""
+    kinds = [_WORDS] if narrow else [_SUMS, _SUMS]
+    cells = [[cgutils.alloca_once(b, kind) for kind in kinds] for _ in range(PIXELS)]  # type: ignore[no-untyped-call]
+    for row in cells:
+        for cell, kind in zip(row, kinds, strict=True):
+            b.store(ir.Constant(kind, None), cell)
+    taps = 1 if narrow else 2
+    with cgutils.for_range(b, steps) as loop:
+        first = b.mul(loop.index, ir.Constant(_I64, taps * LANES))
+        w = [
+            load(b, b.gep(weights, [b.add(first, ir.Constant(_I64, LANES * h))]), _WORDS)
+            for h in range(taps)
+        ]
+        for pixel, row in enumerate(cells):
+            x = []
+            for tap in range(taps):
+                number = b.add(
+                    b.mul(loop.index, ir.Constant(_I64, taps * PIXELS)),
+                    ir.Constant(_I64, tap * PIXELS + pixel),
+                )
+                place = b.gep(codes, [b.load(b.gep(at, [number]))])
+                x.append(b.zext(load(b, place, _BYTES), _WORDS))
             if narrow:
-                found = b.load(cells[half])
-                eight = _shuffle(b, found, found, [*range(8 * part, 8 * part + 8)])
-                found = b.sext(eight, _SUMS)
+                products = [b.mul(x[0], w[0])]
             else:
-                found = b.load(cells[2 * half + part])
-            place = b.gep(sums, [ir.Constant(_I64, 8 * half + 16 * part)])
-            b.store(found, b.bitcast(place, _SUMS.as_pointer())).align = 4
+                products = [
+                    _multiply_pairs(b, *pair) for pair in zip(_pairs_of(b, *x), w, strict=True)
+                ]
+            for cell, product in zip(row, products, strict=True):
+                b.store(b.add(b.load(cell), product), cell)
+    for pixel, row in enumerate(cells):
+        found = [b.load(cell) for cell in row]
+        for half, value in enumerate(_halves(b, found[0]) if narrow else found):
+            place = b.gep(sums, [ir.Constant(_I64, LANES * pixel + 16 * half)])
+            b.store(value, b.bitcast(place, _SUMS.as_pointer())).align = 4
 
 
 def _taps(narrow: bool) -> Any:
     """Return the micro-kernel.
 
-    In compiled code: ``f(bits, at, lane, pairs, panels, panel, sums)`` writes to ``sums`` 32 sums
-    over 2 x ``pairs`` taps, whose bytes are at ``bits[at[t] + lane]``.
+    In compiled code: ``f(codes, at, lane, steps, weights, first, sums)`` writes 32 sums for each
+    of four pixels over ``steps`` taps (pairs of taps unless ``narrow``); tap t of pixel p is at
+    ``codes[at[4 t + p] + lane]``.
     """
 
     def micro_kernel(
-        typing: Any, bits: Any, at: Any, lane: Any, pairs: Any, panels: Any, panel: Any, sums: Any
+        typing: Any, codes: Any, at: Any, lane: Any, steps: Any, weights: Any, first: Any, sums: Any
     ) -> Any:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            bits_, at_, lane_, pairs_, panels_, panel_, sums_ = args
+            codes_, at_, lane_, steps_, weights_, first_, sums_ = args
 
             def data(position: int, array: Any) -> Any:
                 kind = signature.args[position]
                 return context.make_array(kind)(context, builder, array).data
 
-            first = builder.gep(data(0, bits_), [lane_])
-            weights = builder.gep(data(4, panels_), [panel_])
-            _emit(builder, narrow, first, data(1, at_), pairs_, weights, data(6, sums_))
+            source = builder.gep(data(0, codes_), [lane_])
+            w = builder.gep(data(4, weights_), [first_])
+            _emit(builder, narrow, source, data(1, at_), steps_, w, data(6, sums_))
             return context.get_dummy_value()
 
         places, sums_type = types.Array(types.int64, 1, "C"), types.Array(types.int32, 1, "C")
         index = types.int64
-        return types.none(_ARRAY, places, index, index, _ARRAY, index, sums_type), code
+        return types.none(_ARRAY, places, index, index, _WEIGHTS, index, sums_type), code
 
     return emitted(micro_kernel)
 
@@ -110,10 +136,11 @@ _narrow, _wide = _taps(True), _taps(False)
 
 @compiled
 def convolve(  # type: ignore[no-untyped-def]
-    bits,
-    lanes,
+    codes,
+    pitch,
     plane,
     planes,
+    zeros,
     narrow,
     slope,
     pixels,
@@ -121,7 +148,7 @@ def convolve(  # type: ignore[no-untyped-def]
     border,
     positions,
     taps,
-    panels,
+    weights,
     columns,
     padding,
     scale,
@@ -132,47 +159,46 @@ def convolve(  # type: ignore[no-untyped-def]
 ):
     """Convolve (image, position) ``first`` to ``last``.
 
-    ``bits`` holds ``planes`` planes of ``plane`` bytes, a pixel of ``lanes`` bytes after the
-    other, and then ``lanes`` zeros. The rest is as in :func:`.integers.multiply_gathered`.
+    ``codes`` holds ``planes`` planes of ``plane`` bytes, a pixel of ``pitch`` bytes after the
+    other, and from ``zeros`` on as many zeros as the outputs have lanes, in whole vectors. The
+    rest is as in :func:`.int8.multiply_gathered`.
     """
     outputs = len(columns)
-    pairs = (taps * planes + 1) // 2
-    zeros = planes * plane
-    at = np.empty(2 * pairs, np.int64)
-    at[2 * pairs - 1] = zeros
-    sums = np.empty(32, np.int32)
-    for row in range(first, last):
-        image, position = divmod(row, positions)
-        for t in range(taps):
-            pixel = np.int64(index[position * taps + t])
-            for j in range(planes):
-                place = zeros
-                if pixel >= 0:
-                    place = j * plane + (image * pixels + pixel) * lanes
-                at[t * planes + j] = place
-        for lane in range(0, lanes, 32):
+    terms = taps * planes
+    steps = terms if narrow else (terms + 1) // 2
+    at = np.full(PIXELS * (terms + 1), zeros, np.int64)
+    extra = np.empty(PIXELS, np.int64)
+    sums = np.empty(PIXELS * LANES + 16, np.int32)
+    sums = sums[-sums.ctypes.data % 64 // 4 :]  # from a cache line on
+    by, plus = np.int32(slope), np.int32(0)
+    image, position = first // positions * pixels, first % positions
+    for row in range(first, last, PIXELS):
+        count = min(PIXELS, last - row)
+        for p in range(count):
+            extra[p] = border[position] * outputs
+            for t in range(taps):
+                pixel = np.int64(index[position * taps + t])
+                for j in range(planes):
+                    place = zeros
+                    if pixel >= 0:
+                        place = j * plane + (image + pixel) * pitch
+                    at[PIXELS * (t * planes + j) + p] = place
+            image, position = next_row(image, position, positions, pixels)
+        block = 0
+        for n in range(0, outputs, LANES):
             if narrow:
-                _narrow(bits, at, lane, pairs, panels, lane * pairs * 2, sums)
+                _narrow(codes, at, n, steps, weights, block, sums)
             else:
-                _wide(bits, at, lane, pairs, panels, lane * pairs * 2, sums)
-            count = min(32, outputs - lane)
-            extra = border[position] * outputs + lane
-            place = row * outputs + lane
-            finish_sums(
-                sums,
-                0,
-                np.int32(slope),
-                np.int32(0),
-                columns,
-                scale,
-                shift,
-                lane,
-                padding,
-                extra,
-                out,
-                place,
-                count,
-            )
+                _wide(codes, at, n, steps, weights, block, sums)
+            block += 2 * LANES * ((terms + 1) // 2)
+            valid, s, place = min(LANES, outputs - n), 0, row * outputs + n
+            for p in range(count):
+                finish_sums(
+                    *(sums, s, by, plus, columns, scale, shift, n, padding, extra[p] + n),
+                    *(out, place, valid),
+                )
+                s += LANES
+                place += outputs
 
 
 @emitted

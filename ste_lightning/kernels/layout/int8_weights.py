@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ste_lightning.kernels.layout.integer_codes import Codes
 
-__all__ = ["Stored", "fitting", "steps_in_16_bits", "stored"]
+__all__ = ["Stored", "fitting", "steps_in_16_bits", "stored", "sums_fit_16_bits"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,22 @@ class Stored:
     largest: int
 
 
+def _ends(codes: Codes) -> tuple[int, int]:
+    return codes.offset, codes.offset + codes.step * (2**codes.bits - 1)
+
+
+def sums_fit_16_bits(inputs: Codes, weights: Codes, length: int) -> bool:
+    """Return whether 16 signed bits hold every sum of ``length`` products of codes and weights."""
+    largest = max(abs(end) for end in _ends(weights)) * int(2**inputs.bits - 1)
+    return length * largest < 2**15
+
+
 def stored(weights: Codes) -> Stored:
     """Return the signed bytes for weights: their values, which need no sums of the inputs.
 
     Where the values do not fit, or exceed the codes, it is the codes less half their range.
     """
-    ends = (weights.offset, weights.offset + weights.step * (2**weights.bits - 1))
+    ends = _ends(weights)
     largest = max(abs(end) for end in ends)
     if largest <= 2**weights.bits and ends[0] >= -128 and ends[1] <= 127:
         return Stored(Codes(weights.bits, 1, 0), weights.step, weights.offset, largest)
@@ -50,9 +60,8 @@ def fitting(format: str, inputs: Codes, weights: Codes) -> str:
 
     Widening the 16-bit sums at every step costs as much as products of words.
     """
-    if format == "depthwise":
-        if stored(weights).codes.offset == 0:
-            return format
-        format = "digits"  # its lanes have no sums of the inputs
+    largest = max(abs(end) for end in _ends(weights))
+    if format == "depthwise" and largest >= 2**15:
+        format = "digits"  # its lanes hold words
     narrow = format == "digits" and steps_in_16_bits(inputs, stored(weights)) < 2
     return "wide_digits" if narrow else format

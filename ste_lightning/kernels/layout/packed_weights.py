@@ -13,7 +13,12 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 from ste_lightning.kernels.layout import integer_codes
-from ste_lightning.kernels.layout.int8_weights import fitting, steps_in_16_bits, stored
+from ste_lightning.kernels.layout.int8_weights import (
+    fitting,
+    steps_in_16_bits,
+    stored,
+    sums_fit_16_bits,
+)
 from ste_lightning.kernels.layout.integer_codes import Codes, Coefficients
 from ste_lightning.kernels.layout.weight_tiles import (
     LAYOUTS,
@@ -102,16 +107,14 @@ class Prepared:
 
     @functools.cached_property
     def in_16_bits(self) -> bool:
-        """Whether 16 signed bits hold the sums of products with stored bytes."""
-        steps = steps_in_16_bits(self.inputs, stored(self.weights))
-        return 2 * steps >= self.taps * self.channels
+        """Whether 16 signed bits hold the sums of products of codes with weights."""
+        return sums_fit_16_bits(self.inputs, self.weights, self.taps * self.channels)
 
     @functools.cached_property
     def terms(self) -> NDArray[np.int16]:
         """The weights of the format ``depthwise`` as numbers, (all outputs, taps x channels)."""
-        return terms_of_depthwise(
-            self.panels, self.groups * self.outputs, self.taps * self.channels
-        )
+        sizes = (self.groups * self.outputs, self.taps * self.channels)
+        return terms_of_depthwise(self.panels, *sizes, self.in_16_bits)
 
     @functools.cached_property
     def work(self) -> int:
@@ -203,15 +206,18 @@ def prepare(
     else:
         layout = LAYOUTS[format]
         products = layout.of_products
-        if layout.of_digits:
+        if format == "depthwise":
+            kind = Codes(weights.bits, 1, 0)
+            words = array.astype(np.int16) * np.int16(weights.step) + np.int16(weights.offset)
+            kind_sums = words.sum(axis=(1, 2), dtype=np.int64)
+            narrow = sums_fit_16_bits(inputs, weights, taps * channels)
+            parts = [lay_out_depthwise(words, narrow)]
+        elif layout.of_digits:
             as_bytes = stored(weights)
             kind = as_bytes.codes
             array = (array.astype(np.int16) * as_bytes.step + as_bytes.offset).astype(np.int8)
             kind_sums = array.sum(axis=(1, 2), dtype=np.int64)
-            if format == "depthwise":
-                parts = [lay_out_depthwise(array)]
-            else:
-                parts = [lay_out_digits(part, layout) for part in np.split(array, groups)]
+            parts = [lay_out_digits(part, layout) for part in np.split(array, groups)]
         else:
             parts = [lay_out(part, weights.bits, layout) for part in np.split(array, groups)]
         panels = _joined(parts)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "DEPTHWISE_LANES",
     "LAYOUTS",
     "Layout",
     "aligned",
@@ -61,6 +62,8 @@ class Layout:
         """Return how many units hold ``channels`` channels."""
         return -(-channels // self.unit_channels)
 
+
+DEPTHWISE_LANES = 32  # outputs that a vector of the format ``depthwise`` holds
 
 LAYOUTS = {
     "lookup": Layout(0, 64, 1, 1, 4, 8),
@@ -131,34 +134,36 @@ def lay_out_digits(values: NDArray[np.int8], layout: Layout) -> Bytes:
     return out
 
 
-def lay_out_depthwise(values: NDArray[np.int8]) -> Bytes:
+def lay_out_depthwise(values: NDArray[np.int16], narrow: bool) -> Bytes:
     """Return the weights of groups with few channels; the lanes are all groups' outputs.
 
     Args:
         values: (all outputs, taps, channels) integers.
+        narrow: whether sums have 16 bits; otherwise taps are taken in pairs.
 
     Returns:
-        Flat bytes: (32 outputs, pair of taps, half, 16 outputs, the two taps); the first half has
-        outputs 0-7 and 16-23. Channels are further taps.
+        Flat bytes of int16: (32 outputs, pair of taps, tap, output), or (32 outputs, pair of taps,
+        output, tap). Channels are further taps.
     """
-    outputs = len(values)
+    outputs, lanes = len(values), DEPTHWISE_LANES
     terms = values.reshape(outputs, -1)
-    pairs, blocks = -(-terms.shape[1] // 2), -(-outputs // 32)
-    padded = np.zeros((blocks * 32, 2 * pairs), np.int8)
+    pairs, blocks = -(-terms.shape[1] // 2), -(-outputs // lanes)
+    padded = np.zeros((blocks * lanes, 2 * pairs), np.int16)
     padded[:outputs, : terms.shape[1]] = terms
-    out = aligned(padded.size)
-    # (block, upper 16, half, eight outputs, pair, tap)
-    split = padded.reshape(blocks, 2, 2, 8, pairs, 2)
-    out.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)[:] = split.transpose(0, 4, 2, 1, 3, 5)
+    out = aligned(2 * padded.size)
+    split = padded.reshape(blocks, lanes, pairs, 2).transpose(0, 2, *((3, 1) if narrow else (1, 3)))
+    out.view(np.int16)[:] = split.ravel()
     return out
 
 
-def terms_of_depthwise(panels: Bytes, outputs: int, terms: int) -> NDArray[np.int16]:
+def terms_of_depthwise(panels: Bytes, outputs: int, terms: int, narrow: bool) -> NDArray[np.int16]:
     """Return the weights that :func:`lay_out_depthwise` laid out, (outputs, taps x channels)."""
-    blocks, pairs = -(-outputs // 32), -(-terms // 2)
-    split = panels.view(np.int8).reshape(blocks, pairs, 2, 2, 8, 2)
-    values = split.transpose(0, 3, 2, 4, 1, 5).reshape(blocks * 32, 2 * pairs)
-    return np.ascontiguousarray(values[:outputs, :terms], np.int16)
+    lanes, pairs = DEPTHWISE_LANES, -(-terms // 2)
+    shape, order = (-1, pairs, lanes, 2), (0, 2, 1, 3)
+    if narrow:
+        shape, order = (-1, pairs, 2, lanes), (0, 3, 1, 2)
+    values = panels.view(np.int16).reshape(shape).transpose(order)
+    return np.ascontiguousarray(values.reshape(-1, 2 * pairs)[:outputs, :terms])
 
 
 def lane_order(layout: Layout) -> NDArray[np.int64]:
