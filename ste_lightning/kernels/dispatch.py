@@ -38,8 +38,15 @@ def best_format(
     planes = default_format()
     if planes == "torch":
         return planes
+    from ste_lightning.kernels.jit.cpu_features import vnni_bits
+
     if groups > 1 and channels <= _FEW and outputs <= _FEW:
         return "depthwise"
+    if vnni_bits():
+        counted = 5 if planes == "words" else 1
+        if inputs.bits * weights.bits <= counted:
+            return planes
+        return "int" + str(next(bits for bits in (1, 2, 4, 8) if bits >= weights.bits))
     if planes != "lookup":
         fewest = 6 if planes == "words" else 4
         several = min(inputs.bits, weights.bits) > 1 and inputs.bits * weights.bits >= fewest

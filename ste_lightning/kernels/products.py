@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.kernels.depthwise.calls import convolve_grouped
-from ste_lightning.kernels.gemm.bit_calls import products
+from ste_lightning.kernels.gemm.bit_calls import floats_of, products
+from ste_lightning.kernels.gemm.code_calls import pack_for
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout.call_record import float_site, row_site
 from ste_lightning.kernels.layout.geometry import Geometry, Index, index_of
@@ -115,6 +116,10 @@ def linear(
         return y * torch.from_numpy(w.scale) + torch.from_numpy(w.shift)
     rows = x.shape[0]
     x = x.contiguous()
+    if w.layout.by_dot:
+        codes = x if x.dtype == torch.uint8 else _bits(x, w, scale, shift)
+        site = row_site(w)
+        return floats_of(site, pack_for(codes, site))
     out = torch.empty(rows, w.outputs)
     if out.numel() == 0:
         return out
@@ -190,6 +195,8 @@ def convolve(
     if w.format == "torch":
         y = _convolve_torch(x, w, geometry, scale, shift)
         return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y
+    if w.format != "depthwise" and w.layout.by_dot:
+        return _convolve_bytes(x, w, geometry, scale, shift)
     images, outputs = len(x), w.groups * w.outputs
     placed = _at_borders(w, geometry, tuple(x.shape[2:]))
     index, padding = placed
@@ -205,6 +212,18 @@ def convolve(
         least = 1 + _LEAST_WORK // (w.work * w.groups)
         share(part, images * index.positions, least, 16)
     return out.movedim(-1, 1)
+
+
+def _convolve_bytes(
+    x: Tensor, w: Prepared, geometry: Geometry, scale: Tensor | None, shift: Tensor | None
+) -> Tensor:
+    from ste_lightning.kernels.pack.transpose import by_pixel
+
+    site = float_site(w, geometry, tuple(x.shape[2:]))
+    codes = by_pixel(x)
+    if codes.dtype != torch.uint8:
+        codes = _bits(codes, w, scale, shift)
+    return floats_of(site, pack_for(codes, site)).movedim(-1, 1)
 
 
 def _convolve_torch(

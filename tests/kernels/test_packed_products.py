@@ -23,7 +23,7 @@ from ste_lightning.kernels.jit.cpu_features import has_avx2
 
 LOOKUPS = ["lookup", "lookup_2x1"] if has_avx2() else []  # elsewhere not compiled
 FORMATS = [*LOOKUPS[:1], "bytes", "words", "torch"]
-CODES = ["digits", "wide_digits", *LOOKUPS[1:]]
+CODES = ["digits", "wide_digits", "int8", "int4", "int2", "int1", *LOOKUPS[1:]]
 TERNARY = Codes(2, 1, -1)
 WEIGHTS = [SIGNS, STEPS, TERNARY, Codes(3, 2, -7), Codes(8, 1, -128)]
 
@@ -82,7 +82,7 @@ def test_more_rows_and_terms_than_one_pass_takes(fmt, weights):
 
 @pytest.mark.parametrize("fmt", [*FORMATS, *CODES])
 @given(
-    rows=st.integers(1, 9),
+    rows=st.integers(1, 40),
     outputs=st.integers(1, 70),
     channels=st.integers(1, 100),
     bits=st.integers(1, 8),

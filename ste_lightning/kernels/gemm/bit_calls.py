@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ste_lightning.errors import require
 from ste_lightning.kernels.epilogue.float_head import Tail
+from ste_lightning.kernels.gemm.entries import entry_point
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout.call_record import Site
 
@@ -21,14 +22,6 @@ __all__ = ["Packed", "Relay", "bits_of", "floats_of", "pack_images", "products",
 
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 _LEAST_PACKED = 1 << 17  # bits
-
-
-@functools.cache
-def _product(way: str, results: str) -> Any:
-    """Return a compiled product; the first call imports numba."""
-    from ste_lightning.kernels.gemm import entry_points
-
-    return getattr(entry_points, f"{way}_{results}")()
 
 
 @functools.cache
@@ -141,15 +134,15 @@ def products(
     given = (site.address, x.data_ptr(), planar, by, plus, thresholds)
     if tail is not None and tail.small(images):
         out = torch.empty(images, *tail.shape)
-        _product(site.way, "finished")(*given, out.data_ptr(), images, tail.address)
+        entry_point(site, "finished")(*given, out.data_ptr(), images, tail.address)
         return out
     out = torch.empty(images, *site.output, site.pitch)
-    _product(site.way, "once")(*given, out.data_ptr(), images)
+    entry_point(site, "once")(*given, out.data_ptr(), images)
     return out if tail is None else tail(out)
 
 
 def _multiply(results: str, site: Site, packed: Packed, out: Tensor) -> None:
-    work, plane = _product(site.way, results), packed.images * site.image
+    work, plane = entry_point(site, results), packed.images * site.image
     given = (site.address, packed.bits.data_ptr(), plane, packed.sums.data_ptr(), out.data_ptr())
     share_products(functools.partial(work, *given), site, packed.images)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ste_lightning.kernels.epilogue.threshold_table import table_of
 from ste_lightning.kernels.gemm.bit_calls import Packed, pack_images, share_products
+from ste_lightning.kernels.gemm.entries import entry_point
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout.call_record import Site, site_at
 from ste_lightning.kernels.layout.geometry import Geometry, index_of
@@ -74,13 +75,20 @@ def pack_for(
     """
     if x.dtype != torch.uint8:
         return pack_images(x, site, factor, offset)
-    if not LAYOUTS[site.format].of_products:
+    layout = LAYOUTS[site.format]
+    if not layout.of_products:
         return pack_images(x.movedim(-1, 1), site)
     images, rows = x.shape[0], x.numel() // site.channels
     size = site.groups * site.row_bytes
     past = _PAST + (3 * size if site.way == "rows" else 0)
-    plain = site.format == "digits" and size == site.channels and not site.summed
-    if plain and x.untyped_storage().nbytes() - x.storage_offset() >= x.numel() + past:
+    plain = size == site.channels and not site.summed
+    if plain and layout.by_dot and site.way == "rows":
+        return Packed(x, x, images)
+    if (
+        plain
+        and (layout.by_dot or site.format == "digits")
+        and x.untyped_storage().nbytes() - x.storage_offset() >= x.numel() + past
+    ):
         return Packed(x, x, images)
     plane = rows * size
     bits = torch.empty(site.planes * plane + past, dtype=torch.uint8)
@@ -110,22 +118,13 @@ def _room(shape: tuple[int, ...]) -> Tensor:
 
 def _multiply(site: Site, packed: Packed, out: Tensor) -> None:
     digits = LAYOUTS[site.format].of_products
-    work = _compiled(_NAMES[site.way, digits])
+    work = entry_point(site, "codes")
     image = site.pixels * site.groups * site.row_bytes if digits else site.image
     given = (
         *(site.address, packed.bits.data_ptr(), packed.images * image, packed.sums.data_ptr()),
         out.data_ptr(),
     )
     share_products(functools.partial(work, *given), site, packed.images)
-
-
-_NAMES = {
-    ("lookup", False): "lookup",
-    ("gathered", False): "gathered",
-    ("rows", False): "rows",
-    ("gathered", True): "gathered_digits",
-    ("rows", True): "rows_of_digits",
-}
 
 
 def pooled(

@@ -14,7 +14,7 @@ import functools
 import llvmlite.binding as llvm
 from numba.core import config, registry
 
-__all__ = ["FORMATS", "chosen_format", "has_avx2"]
+__all__ = ["FORMATS", "chosen_format", "has_avx2", "vnni_bits"]
 
 FORMATS = ("lookup", "bytes", "words")
 
@@ -27,9 +27,26 @@ define <{n} x i{bits}> @probe(<{n} x i{bits}> %x) {{
 declare <{n} x i{bits}> @llvm.ctpop.v{n}i{bits}(<{n} x i{bits}>)
 """
 
+_DOT_PROBE = """
+target triple = "{triple}"
+define i32 @probe(<64 x i8> %x, <64 x i8> %w) {{
+  %a = zext <64 x i8> %x to <64 x i32>
+  %b = sext <64 x i8> %w to <64 x i32>
+  %c = mul <64 x i32> %a, %b
+  %d = call i32 @llvm.vector.reduce.add.v64i32(<64 x i32> %c)
+  ret i32 %d
+}}
+declare i32 @llvm.vector.reduce.add.v64i32(<64 x i32>)
+"""
 
-def _assembly(lanes: int, bits: int) -> str:
+
+def _counting(lanes: int, bits: int) -> str:
     """Return what the code generator makes of a population count of ``lanes`` x ``bits``."""
+    return _assembly(_PROBE.format(triple=llvm.get_process_triple(), n=lanes, bits=bits))
+
+
+def _assembly(code: str) -> str:
+    """Return what the code generator makes of LLVM code."""
     # The registry's target sets LLVM up for this process.
     registry.cpu_target.target_context  # noqa: B018
     triple = llvm.get_process_triple()
@@ -43,21 +60,31 @@ def _assembly(lanes: int, bits: int) -> str:
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=3
     )
-    module = llvm.parse_assembly(_PROBE.format(triple=triple, n=lanes, bits=bits))
-    assembly: str = machine.emit_assembly(module)
+    assembly: str = machine.emit_assembly(llvm.parse_assembly(code))
     return assembly
 
 
 @functools.cache
 def has_avx2() -> bool:
     """Return whether generated code may use AVX2's 256-bit byte shuffle."""
-    code = _assembly(32, 8)
+    code = _counting(32, 8)
     return ("vpshufb" in code and "%ymm" in code) or "vpopcntb" in code
 
 
 @functools.cache
 def chosen_format() -> str:
     """Return the format whose micro-kernel is the fastest on the target CPU."""
-    if "vpopcntd" in _assembly(16, 32) and "%zmm" in _assembly(16, 32):
+    code = _counting(16, 32)
+    if "vpopcntd" in code and "%zmm" in code:
         return "words"
     return "lookup" if has_avx2.__wrapped__() else "bytes"
+
+
+@functools.cache
+def vnni_bits() -> int:
+    """Return the bits of the vectors that VPDPBUSD may take: 512, 256 or, without it, 0."""
+    code = _assembly(_DOT_PROBE.format(triple=llvm.get_process_triple()))
+    lines = [line for line in code.splitlines() if "vpdpbusd" in line]
+    if not lines:
+        return 0
+    return 512 if "%zmm" in lines[0] else 256

@@ -200,6 +200,8 @@ def _place(
     lines = runs.lines if padded else np.empty(0, np.int64)
     image = runs.image if padded else index.inputs * w.groups * w.row_bytes
     rows = not padded and index.inputs == w.taps * w.groups == 1
+    if w.layout.by_dot and w.taps * w.groups == 1 and index.positions == index.inputs:
+        rows = bool((index.pixels == np.arange(index.inputs)).all())
     way = "lookup" if padded else "rows" if rows else "gathered"
     arrays = (extra, index.pixels, index.border, runs.starts, runs.offsets, runs.sizes, lines)
     record = record_of((index.positions, index.inputs, image, runs.line), arrays)

@@ -27,6 +27,7 @@ from ste_lightning.kernels.layout.weight_tiles import (
     lay_out,
     lay_out_depthwise,
     lay_out_digits,
+    lay_out_packed,
     terms_of_depthwise,
 )
 
@@ -139,7 +140,7 @@ class Prepared:
             *(layout.number, self.input_planes, self.weight_planes, *sizes),
             *(group // self.weight_planes, group),
             *(self.coefficients.slope, self.coefficients.row_slope, not self.inputs.signs),
-            *(self.block, layout.digit, layout.width * self.units * layout.unit),
+            *(self.block, layout.digit, layout.panel_bytes(self.units)),
             self.groups * self.outputs,
         )
         return np.array(entries, np.int64)
@@ -196,6 +197,8 @@ def prepare(
         f"weights of {weights.bits} bits have codes below {2**weights.bits}",
     )
     format = fitting(format, inputs, weights)
+    if taps * groups > 1 and format != "torch" and LAYOUTS[format].packed:
+        format = "int8"  # a convolution reads its weights once for every few rows
     outputs = all_outputs // groups
     tap_sums = array.sum(axis=2, dtype=np.int64)
     empty = np.empty(0, np.uint8)
@@ -218,6 +221,11 @@ def prepare(
             array = (array.astype(np.int16) * as_bytes.step + as_bytes.offset).astype(np.int8)
             kind_sums = array.sum(axis=(1, 2), dtype=np.int64)
             parts = [lay_out_digits(part, layout) for part in np.split(array, groups)]
+        elif layout.packed:
+            as_bytes = stored(weights)
+            kind, (step, offset) = as_bytes.codes, (as_bytes.step, as_bytes.offset)
+            kind_sums = step * array.sum(axis=(1, 2), dtype=np.int64) + offset * taps * channels
+            parts = [lay_out_packed(part, step, offset, layout) for part in np.split(array, groups)]
         else:
             parts = [lay_out(part, weights.bits, layout) for part in np.split(array, groups)]
         panels = _joined(parts)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 __all__ = [
     "DEPTHWISE_LANES",
     "LAYOUTS",
+    "TABLES",
     "Layout",
     "aligned",
     "lane_order",
     "lay_out",
     "lay_out_depthwise",
     "lay_out_digits",
+    "lay_out_packed",
     "terms_of_depthwise",
 ]
 
@@ -58,6 +60,22 @@ class Layout:
         """Whether a weight is one signed byte."""
         return self.digit == 8
 
+    @property
+    def by_dot(self) -> bool:
+        """Whether four products and their sum are one instruction."""
+        return self.number >= 7
+
+    @property
+    def packed(self) -> bool:
+        """Whether weights have tables that decode them, see :func:`lay_out_packed`."""
+        return self.number > 7
+
+    def panel_bytes(self, units: int) -> int:
+        """Return the bytes of a panel (and plane) of ``units`` units."""
+        if self.packed:
+            return -(-units * self.digit // 8) * 128
+        return self.width * units * self.unit
+
     def units(self, channels: int) -> int:
         """Return how many units hold ``channels`` channels."""
         return -(-channels // self.unit_channels)
@@ -73,7 +91,12 @@ LAYOUTS = {
     "wide_digits": Layout(4, 32, 2, 4, 32, 2, 8, 8, 512),
     "lookup_2x1": Layout(5, 64, 1, 4, 32, 8, 1, 2, 250),
     "depthwise": Layout(6, 32, 1, 1, 1, 1, 8, 8),
+    "int8": Layout(7, 32, 4, 4, 12, 4, 8, 8),
+    "int4": Layout(8, 32, 4, 4, 12, 4, 4, 8),
+    "int2": Layout(9, 32, 4, 4, 12, 4, 2, 8),
+    "int1": Layout(10, 32, 4, 4, 12, 4, 1, 8),
 }
+TABLES = 64  # bytes of the tables before the panels of the formats ``int4``, ``int2`` and ``int1``
 
 
 def aligned(size: int) -> Bytes:
@@ -131,6 +154,43 @@ def lay_out_digits(values: NDArray[np.int8], layout: Layout) -> Bytes:
     split = padded.reshape(panels, 2, 16, units, size)
     target = out.view(np.int8).reshape(panels, 2, units, 16, size)
     target[:] = split.transpose(0, 1, 3, 2, 4)
+    return out
+
+
+def lay_out_packed(codes: NDArray[np.uint8], step: int, offset: int, layout: Layout) -> Bytes:
+    """Return the panels of a group's weights at the width of the format.
+
+    A byte holds the codes of 8 / b units, b bits each, the lowest those of the first. Before the
+    panels are 4 / b tables of 16 bytes: the k-th has, for every four bits, what the k-th code in
+    them stands for.
+
+    Args:
+        codes: (outputs, taps, channels) unsigned codes below 2^b.
+        step, offset: a code c stands for the signed byte ``step c + offset``.
+        layout: that of the format ``int4``, ``int2`` or ``int1``.
+
+    Returns:
+        Flat bytes: 64 of tables, then (panel, half of the panel, 8 / b units, 16 outputs, channels
+        of a unit).
+    """
+    outputs, taps, channels = codes.shape
+    bits, size = layout.digit, layout.unit_channels
+    per, per_tap, panels = 8 // bits, layout.units(channels), -(-outputs // layout.width)
+    units = taps * per_tap
+    groups = -(-units // per)
+    padded = np.zeros((panels * layout.width, taps, per_tap * size), np.uint8)
+    padded[:outputs, :, :channels] = codes
+    whole = np.zeros((panels, 2, 16, groups * per, size), np.uint8)
+    whole[:, :, :, :units] = padded.reshape(panels, 2, 16, units, size)
+    parts = whole.reshape(panels, 2, 16, groups, per, size)
+    out = aligned(TABLES + panels * layout.panel_bytes(units))
+    target = out[TABLES:].reshape(panels, 2, groups, 16, size)
+    for k in range(per):
+        target |= parts[:, :, :, :, k].transpose(0, 1, 3, 2, 4) << np.uint8(bits * k)
+    nibble = np.arange(16)
+    for k in range(4 // bits):
+        code = nibble >> (bits * k) & (2**bits - 1)
+        out[16 * k : 16 * k + 16] = (step * code + offset).astype(np.int8).view(np.uint8)
     return out
 
 

@@ -96,7 +96,7 @@ def _words(typing: Any, codes: Any, start: Any, out: Any, at: Any) -> Any:
 @inlined
 def _put(fmt, codes, start, shift, out, at):  # type: ignore[no-untyped-def]
     """Pack 64 codes; return how many bytes that took."""
-    if fmt == 3:
+    if fmt == 3 or fmt >= 7:
         copy_32(codes, start, out, at)
         copy_32(codes, start + 32, out, at + 32)
         return 64

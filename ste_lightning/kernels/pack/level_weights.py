@@ -19,6 +19,7 @@ from ste_lightning.kernels.jit.c_functions import (
     addressed,
     carray,
 )
+from ste_lightning.kernels.jit.cpu_features import vnni_bits
 from ste_lightning.kernels.jit.simd_rounding import levels_32, sum_32
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout import integer_codes
@@ -132,13 +133,14 @@ def prepare_levels(
         groups, pad_value: as in :func:`~ste_lightning.kernels.prepare`.
 
     Returns:
-        Weights in the format ``digits`` or ``wide_digits``; ``None`` if one is not a number.
+        Weights in a format of bytes; ``None`` if one is not a number.
     """
     low, high = levels
     kind = Codes(int(high - low).bit_length(), 1, int(low))
     all_outputs, channels = weight.shape[:2]
     taps = math.prod(weight.shape[2:])
-    format, sizes = fitting("digits", inputs, kind), (groups, all_outputs // groups, taps, channels)
+    format = fitting("int8" if vnni_bits() else "digits", inputs, kind)
+    sizes = (groups, all_outputs // groups, taps, channels)
     empty = empty_prepared(format, inputs, kind, *sizes)
     layout, units = empty.layout, empty.units // taps
     panels = _room.of(len(empty.panels))
