@@ -1,0 +1,263 @@
+"""Images that fit in memory: split, augmented and normalized, whole batches at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ste_lightning.data.augment import Augmentation
+from ste_lightning.data.batches import StepLoader
+from ste_lightning.errors import require
+
+__all__ = ["ImageData", "Labelled"]
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Labelled(NamedTuple):
+    """Images uint8 (N, channels, height, width) and their labels int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class _Normalized:
+    """Bytes to numbers: (pixel / 255 - mean) / std, per channel, as one multiply-add."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.factor = (1 / (255 * std)).view(-1, 1, 1)
+        self.offset = (-mean / std).view(-1, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self.offset, images.float(), self.factor)
+
+
+class _Training(Dataset[Batch]):
+    """Step t sees a batch of the order drawn by (seed, epoch), augmented as drawn by (seed, t)."""
+
+    def __init__(
+        self,
+        part: Labelled,
+        normalized: _Normalized,
+        augmentation: Augmentation,
+        classes: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        ranks: int,
+    ) -> None:
+        self.part, self.normalized, self.augmentation = part, normalized, augmentation
+        self.classes, self.batch_size, self.seed = classes, batch_size, seed
+        self.rank, self.ranks = rank, ranks
+        # A short last batch would disturb batch normalization: it is left out.
+        self.steps = len(part.labels) // (batch_size * ranks)
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, place = divmod(step, self.steps)
+        if epoch != self._epoch:
+            drawn = np.random.default_rng([self.seed, 0, epoch])
+            order = torch.from_numpy(drawn.permutation(len(self.part.labels)))
+            self._epoch, self._order = epoch, order
+        first = (place * self.ranks + self.rank) * self.batch_size
+        chosen = self._order[first : first + self.batch_size]
+        rng = np.random.default_rng([self.seed, 1, step, self.rank])
+        images = self.augmentation.changed(self.part.images[chosen], rng)
+        return self.augmentation.mixed(
+            self.normalized(images), self.part.labels[chosen], self.classes, rng
+        )
+
+
+class _Evaluation(Dataset[Batch]):
+    """Consecutive images, normalized; a loader takes a whole batch by one slice."""
+
+    def __init__(self, part: Labelled, normalized: _Normalized) -> None:
+        self.part, self.normalized = part, normalized
+
+    def __len__(self) -> int:
+        return len(self.part.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        chosen = torch.as_tensor(indices)
+        return self.normalized(self.part.images[chosen]), self.part.labels[chosen]
+
+    def __getitem__(self, index: int) -> Batch:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+class ImageData(L.LightningDataModule):
+    """What all image data sets share; a subclass says in :meth:`read` where its images come from.
+
+    Images stay bytes in memory; a batch is gathered, augmented and normalized by a few tensor
+    operations. Means and deviations per channel are those of the training part. Batches depend on
+    (seed, epoch, step) alone, so that training goes on in the middle of an epoch. Mixed batches
+    have targets (batch, classes), probabilities.
+
+    Args:
+        batch_size: images per step and process.
+        validation: fraction of the training images kept for validation, stratified by class.
+        augment: see :class:`~ste_lightning.data.augment.Augmentation`; None: nothing.
+        limit: use so many training images, stratified by class, validation included; None: all.
+        split_seed: seed of the split alone, so that seeds of training can be compared on equal
+            parts.
+        seed: seed of order and augmentation.
+        num_workers: processes that prepare batches; 0 is fastest for small images.
+
+    Raises:
+        ConfigurationError: for values out of range, a part that would be empty, missing files.
+    """
+
+    class_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        validation: float = 0.1,
+        augment: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        split_seed: int = 0,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        require(batch_size > 0, "batch_size", batch_size, "use a positive integer")
+        require(0 < validation < 1, "validation", validation, "use a fraction between 0 and 1")
+        require(limit is None or limit > 0, "limit", limit, "use a positive integer, or null")
+        require(split_seed >= 0, "split_seed", split_seed, "use a non-negative integer")
+        require(seed >= 0, "seed", seed, "use a non-negative integer")
+        require(num_workers >= 0, "num_workers", num_workers, "use a non-negative integer")
+        self.batch_size, self.validation, self.augment = batch_size, validation, augment
+        self.limit, self.split_seed, self.seed = limit, split_seed, seed
+        self.num_workers = num_workers
+
+    def read(self) -> tuple[Labelled, Labelled, tuple[str, ...]]:
+        """Return the training images, the test images and the names of the classes."""
+        raise TypeError(f"{type(self).__name__} does not say where its images come from")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, split and measure, once; every stage makes all three parts."""
+        if hasattr(self, "train_part"):
+            return
+        given, self.test_part, self.class_names = self.read()
+        height, width = given.images.shape[-2:]
+        self.augmentation = Augmentation(self.augment, (height, width))
+        chosen = self._limited(given.labels.numpy())
+        train, validation = _split(
+            chosen, given.labels.numpy(), round(self.validation * len(chosen)), self.split_seed
+        )
+        self.train_part = Labelled(given.images[train], given.labels[train])
+        self.validation_part = Labelled(given.images[validation], given.labels[validation])
+        require(
+            self.batch_size <= len(train),
+            "batch_size",
+            self.batch_size,
+            f"use at most {len(train)}, the number of training images",
+        )
+        self.mean, self.std = _moments(self.train_part.images)
+        self._normalized = _Normalized(self.mean, self.std)
+
+    def _limited(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        every = np.arange(len(labels))
+        if self.limit is None or self.limit == len(labels):
+            return every
+        require(
+            2 * self.classes <= self.limit <= len(labels),
+            "limit",
+            self.limit,
+            f"use {2 * self.classes} to {len(labels)}",
+        )
+        return _split(every, labels, len(labels) - self.limit, self.split_seed)[0]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, known after ``setup``."""
+        return len(self.class_names)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How pixels become inputs (after ``setup``), for packed files and predictions."""
+        return {
+            "channels": "grey" if self.train_part.images.shape[1] == 1 else "rgb",
+            "range": [0, 1],
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "background": 0,
+        }
+
+    def train_dataloader(self) -> StepLoader:
+        """Return augmented training batches in an order of (seed, epoch)."""
+        rank, ranks = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        require(
+            self.batch_size * ranks <= len(self.train_part.labels),
+            "batch_size",
+            self.batch_size,
+            f"{ranks} processes share {len(self.train_part.labels)} training images",
+        )
+        batches = _Training(
+            self.train_part,
+            self._normalized,
+            self.augmentation,
+            self.classes,
+            self.batch_size,
+            self.seed,
+            rank,
+            ranks,
+        )
+        return StepLoader(batches, batches.steps, self.num_workers)
+
+    def _loader(self, part: Labelled) -> DataLoader[Batch]:
+        data = _Evaluation(part, self._normalized)
+        return DataLoader(data, batch_size=500, collate_fn=_as_is, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation batches."""
+        return self._loader(self.validation_part)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test batches."""
+        return self._loader(self.test_part)
+
+
+def _split(
+    which: NDArray[np.int64], labels: NDArray[np.int64], second: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split off ``second`` of them, stratified by class where every class reaches both parts."""
+    require(0 < second < len(which), "validation", second, f"there are {len(which)} images")
+    counts = np.bincount(labels[which])
+    kinds = int((counts > 0).sum())
+    everywhere = counts[counts > 0].min() > 1 and kinds <= min(second, len(which) - second)
+    parts = train_test_split(
+        which,
+        test_size=second,
+        stratify=labels[which] if everywhere else None,
+        random_state=seed,
+    )
+    return parts[0], parts[1]
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of pixels in 0..1 per channel, from counts of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        share = counts / counts.sum()
+        mean.append((share * values).sum())
+        std.append((share * (values - mean[-1]) ** 2).sum().sqrt())
+    deviation = torch.stack(std)
+    return torch.stack(mean).float(), torch.where(deviation > 0, deviation, 1.0).float()

@@ -1,0 +1,251 @@
+"""Image data sets: true formats, deterministic parts and batches, normalization, augmentation."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_files import idx_bytes, images, labels, write_cifar, write_mnist
+from PIL import Image
+
+from ste_lightning.data import (
+    CIFAR10,
+    CIFAR100,
+    EMNIST,
+    MNIST,
+    Arrays,
+    FashionMNIST,
+    ImageFolder,
+)
+from ste_lightning.data.formats.cifar import read_cifar
+from ste_lightning.data.formats.idx import read_idx
+from ste_lightning.errors import ConfigurationError
+
+
+def epochs(data, count=1):
+    loader, found = data.train_dataloader(), []
+    for _ in range(count):
+        found += list(loader)
+    return found
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    write_mnist(tmp_path, train=120)
+    return tmp_path
+
+
+def test_idx_files_become_normalized_images(mnist):
+    data = MNIST(mnist, batch_size=9)
+    data.setup()
+    batch, target = next(iter(data.train_dataloader()))
+    assert batch.shape == (9, 1, 28, 28)
+    assert batch.dtype == torch.float32
+    assert target.dtype == torch.int64
+    every = torch.cat([x for x, _ in epochs(data)])  # 108 of them
+    assert len(every) == len(data.train_part.labels)
+    torch.testing.assert_close(every.mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(every.std(correction=0), torch.tensor(1.0), atol=1e-4, rtol=0)
+    assert data.classes == 10
+    said = data.preprocessing
+    raw = data.validation_part.images[:3].float() / 255
+    expected = (raw - said["mean"][0]) / said["std"][0]
+    torch.testing.assert_close(next(iter(data.val_dataloader()))[0][:3], expected)
+
+
+def test_packed_and_plain_idx_files_hold_the_same(tmp_path):
+    for name, packed in (("a", True), ("b", False)):
+        (tmp_path / name).mkdir()
+        write_mnist(tmp_path / name, packed=packed)
+    first, second = (MNIST(tmp_path / name, batch_size=5) for name in ("a", "b"))
+    first.setup()
+    second.setup()
+    assert torch.equal(first.train_part.images, second.train_part.images)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\0\0\x08\x03" + b"\xff" * 12, "its header says"),  # promises 2^96 bytes
+        (b"\0\0\x08\x01\0\0\0\x02a", "1 bytes, its header says 2"),
+        (b"\0\0\x08\x01\0\0\0\x01ab", "more than the 1 bytes"),
+        (b"\0\0\x0d\x01\0\0\0\x01abcd", "not an idx file"),
+        (b"\x1f\x8bnonsense", "cannot be read"),
+        (b"", "not an idx file"),
+    ],
+)
+def test_broken_idx_files_are_refused(tmp_path, data, words):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    dimensions = data[3] if len(data) > 3 and data[:2] == b"\0\0" else 1
+    with pytest.raises(ConfigurationError, match=words):
+        read_idx(path, dimensions)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=64), st.integers(0, 4))
+def test_no_idx_file_breaks_the_reader(tmp_path_factory, data, dimensions):
+    path = tmp_path_factory.getbasetemp() / "fuzzed"
+    path.write_bytes(b"\0\0\x08" + bytes([dimensions]) + data)
+    with contextlib.suppress(ConfigurationError):
+        assert read_idx(path, dimensions).dtype == torch.uint8
+
+
+def test_a_missing_file_is_named_with_its_remedy(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"train-images-idx3-ubyte\.gz is missing"):
+        MNIST(tmp_path).setup()
+    with pytest.raises(ConfigurationError, match="apt-get install dataset-fashion-mnist"):
+        FashionMNIST(tmp_path).setup()
+    with pytest.raises(ConfigurationError, match=r"data\.root=FOLDER"):
+        MNIST().setup()
+    with pytest.raises(ConfigurationError, match="cifar-10-batches-py or cifar-10-batches-bin"):
+        CIFAR10(tmp_path).setup()
+
+
+def test_exchanged_images_and_labels_are_noticed(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(labels(3)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(images(3, 28, 28)))
+    with pytest.raises(ConfigurationError, match="exchanged"):
+        MNIST(tmp_path).setup()
+
+
+@pytest.mark.skipif(not FashionMNIST.installed.is_dir(), reason="dataset-fashion-mnist")
+def test_fashion_mnist_as_debian_installs_it():
+    data = FashionMNIST()
+    data.setup()
+    assert (len(data.train_part.labels), len(data.validation_part.labels)) == (54000, 6000)
+    assert torch.bincount(data.test_part.labels).tolist() == [1000] * 10
+    # the published mean and deviation of all training images
+    assert data.mean.item() == pytest.approx(0.2860, abs=2e-3)
+    assert data.std.item() == pytest.approx(0.3530, abs=2e-3)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("made", [CIFAR10, CIFAR100])
+def test_cifar_in_both_of_its_formats(tmp_path, made, binary):
+    write_cifar(tmp_path, made.count, binary, count=2 * made.count)
+    data = made(tmp_path, batch_size=10)
+    data.setup()
+    assert data.test_part.images.shape == (2 * made.count, 3, 32, 32)
+    assert data.test_part.labels.tolist() == labels(2 * made.count, made.count).tolist()
+    seed = 5 if made is CIFAR10 else 1
+    red = images(2 * made.count, 3 * 32 * 32, seed=seed)[0, :1024].reshape(32, 32)
+    assert torch.equal(data.test_part.images[0, 0], torch.from_numpy(red))
+    assert data.classes == made.count
+
+
+class _Ran:
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize("thing", [_Ran(), {b"data": _Ran()}, eval, {b"data": np.array([_Ran()])}])
+def test_a_pickled_batch_runs_nothing(tmp_path, monkeypatch, thing):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(thing, protocol=2))
+    with pytest.raises(ConfigurationError, match="not a batch of CIFAR-10"):
+        read_cifar(tmp_path / "data_batch_1", 10)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_emnist_is_turned_upright_and_letters_count_from_zero(tmp_path):
+    x = images(52, 28, 28)
+    for part in ("train", "test"):
+        start = f"emnist-letters-{part}"
+        (tmp_path / f"{start}-images-idx3-ubyte").write_bytes(idx_bytes(x))
+        (tmp_path / f"{start}-labels-idx1-ubyte").write_bytes(idx_bytes(labels(52, 26) + 1))
+    data = EMNIST(tmp_path, split="letters", batch_size=5, validation=0.5)
+    data.setup()
+    assert data.classes == 26
+    assert (data.class_names[0], data.test_part.labels[0]) == ("a", 0)
+    assert torch.equal(data.test_part.images[0, 0], torch.from_numpy(x[0].T.copy()))
+
+
+def test_image_folders_of_pictures_of_every_size(tmp_path):
+    for part in ("train", "test"):
+        for name, colour in (("dark", 10), ("light", 240)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(6):
+                picture = Image.new(
+                    "L" if i % 2 else "RGB", (20 + i, 30), colour if i % 2 else (colour,) * 3
+                )
+                picture.save(tmp_path / part / name / f"{i}.png")
+    data = ImageFolder(tmp_path, [16, 16], batch_size=4, validation=0.25)
+    data.setup()
+    assert data.train_part.images.shape[1:] == (3, 16, 16)
+    assert data.class_names == ("dark", "light")
+    means = data.test_part.images.float().mean((1, 2, 3))
+    assert torch.equal(means.long(), torch.where(data.test_part.labels == 0, 10, 240))
+    (tmp_path / "test" / "light" / "0.png").write_bytes(b"broken")
+    with pytest.raises(ConfigurationError, match=r"0\.png cannot be read"):
+        ImageFolder(tmp_path, [16, 16]).setup()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8), (8, 8, 3)])
+def test_ones_own_arrays(tmp_path, shape):
+    x, y = images(40, *shape), labels(40, 4)
+    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+    data = Arrays(tmp_path / "own.npz", batch_size=4)
+    data.setup()
+    first = torch.from_numpy(x[0])
+    first = first.permute(2, 0, 1) if shape[-1] == 3 else first.reshape(-1, 8, 8)
+    assert torch.equal(data.test_part.images[0], first)
+    assert data.classes == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"x_train": images(40, 8, 8) / 255}, "uint8"),
+        ({"y_train": labels(39)}, "one whole number"),
+        ({"x_test": images(8, 9, 8)}, "different sizes"),
+        ({"x_train": images(40, 8)}, "shape"),
+        ({"y_test": np.array([None] * 8, dtype=object)}, "not an npz file"),
+        ({"y_train": labels(40) - 1}, "count from 0"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, change, words):
+    x, y = images(40, 8, 8), labels(40)
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:8], "y_test": y[:8], **change}
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(ConfigurationError, match=words):
+        Arrays(tmp_path / "own.npz", batch_size=4).setup()
+
+
+def test_the_split_has_a_seed_of_its_own(mnist):
+    def parts(**seeds):
+        data = MNIST(mnist, batch_size=5, **seeds)
+        data.setup()
+        return data.train_part.labels, [y for _, y in epochs(data)]
+
+    (same, order), (also, other) = parts(seed=0), parts(seed=1)
+    assert torch.equal(same, also)
+    assert not all(torch.equal(a, b) for a, b in zip(order, other, strict=True))
+    assert not torch.equal(same, parts(split_seed=1)[0])
+
+
+def test_batches_go_on_in_the_middle_of_an_epoch(mnist):
+    def made():
+        data = MNIST(mnist, batch_size=9, augment={"crop": 2, "flip": True, "mixup": 0.2})
+        data.setup()
+        return data
+
+    whole, loader = epochs(made()), made().train_dataloader()
+    loader.load_state_dict({"epoch": 0, "step": 4})
+    for (x, y), (again, target) in zip(whole[4:], loader, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, target)
+
+
+def test_limit_keeps_the_classes_balanced(mnist):
+    data = MNIST(mnist, batch_size=5, limit=40, validation=0.25)
+    data.setup()
+    assert torch.bincount(data.train_part.labels).tolist() == [3] * 10
+    with pytest.raises(ConfigurationError, match="limit=7"):
+        MNIST(mnist, batch_size=5, limit=7).setup()
