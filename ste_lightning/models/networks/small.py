@@ -1,7 +1,7 @@
 """Small networks with exchangeable quantizers: batch norm everywhere, first and last layer float.
 
 Passing ``None`` for both quantizers gives the float twin: the same layers, the same parameters
-under the same names, and ReLU where the quantized network has its input quantizer.
+in the same order, and ReLU where the quantized network has its input quantizer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d, QuantLinear
-from ste_lightning.quantizers import Quantizer, Step, build
+from ste_lightning.models.networks.padding import pad_value
 
 __all__ = ["MLP", "ConvNet"]
 
@@ -26,13 +26,6 @@ def _positive(name: str, values: Sequence[int]) -> None:
         list(values),
         "use one or more positive integers",
     )
-
-
-def _pad_value(input_quantizer: Any) -> float:
-    """Return 0 where that is a level of the inputs, else the binary value -1."""
-    quantizer = build(input_quantizer, "activations")
-    binary = isinstance(quantizer, Quantizer) and quantizer.bits == 1
-    return -1.0 if binary and not isinstance(quantizer, Step) else 0.0
 
 
 class MLP(nn.Sequential):
@@ -131,7 +124,7 @@ class ConvNet(nn.Sequential):
                         3,
                         padding=1,
                         bias=False,
-                        pad_value=_pad_value(input_quantizer),
+                        pad_value=pad_value(input_quantizer),
                         weight_quantizer=weight_quantizer,
                         input_quantizer=input_quantizer,
                     )
