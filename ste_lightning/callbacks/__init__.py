@@ -1,5 +1,6 @@
 """Lightning callbacks for training with quantizers."""
 
+from ste_lightning.callbacks.distillation import Distillation
 from ste_lightning.callbacks.exact_resume import ExactResume
 from ste_lightning.callbacks.last_checkpoint import LastCheckpoint
 from ste_lightning.callbacks.latent_clipping import LatentClipping
@@ -12,6 +13,7 @@ from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
 __all__ = [
+    "Distillation",
     "ExactResume",
     "LastCheckpoint",
     "LatentClipping",
