@@ -30,6 +30,9 @@ DEFAULT_OPTIMIZER = {"name": "adam", "lr": 1e-3, "schedule": "cosine"}
 class Classifier(L.LightningModule):
     """Cross-entropy training of any network, with accuracy and macro F1.
 
+    Labels are class numbers (batch,) or, in training, probabilities (batch, classes) as mixed
+    images have; accuracy then counts the likeliest class.
+
     Logs ``train/loss``, ``train/accuracy`` and, for ``val`` and ``test``, ``loss``, ``accuracy``
     and ``f1``; all are averages over an epoch.
 
@@ -105,6 +108,14 @@ class Classifier(L.LightningModule):
             f"it returns shape {tuple(logits.shape)}, expected {(len(labels), self.classes)}",
         )
         require(bool(torch.isfinite(inputs).all()), "inputs", "nan or inf", "clean the data first")
+        if labels.is_floating_point():
+            require(
+                labels.shape == logits.shape,
+                "labels",
+                tuple(labels.shape),
+                f"probabilities must have the shape {tuple(logits.shape)}",
+            )
+            return
         low, high = int(labels.min()), int(labels.max())
         require(
             low >= 0 and high < self.classes,
@@ -123,7 +134,8 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         loss, logits = self._loss(batch)
-        self.train_accuracy.update(logits, batch[1])
+        labels = batch[1].argmax(1) if batch[1].is_floating_point() else batch[1]
+        self.train_accuracy.update(logits, labels)
         size = len(batch[1])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         self.log(

@@ -223,3 +223,26 @@ def test_a_checkpoint_cannot_name_any_callable() -> None:
 def test_convolutions_pad_with_a_level_of_their_inputs(quantizer: Any, value: float) -> None:
     net = ConvNet(input_quantizer=quantizer)
     assert [m.pad_value for m in net if isinstance(m, QuantConv2d)] == [value]
+
+
+def test_labels_may_be_probabilities(tmp_path):
+    labels = torch.tensor([0, 1, 2, 1])
+    inputs, soft = torch.randn(4, 6), torch.eye(3)[labels]
+    spec = NETWORK | {
+        "features": 6,
+        "classes": 3,
+        "weight_quantizer": None,
+        "input_quantizer": None,
+    }
+    losses = []
+    for target in (labels, soft):
+        torch.manual_seed(0)
+        run, module = trainer(tmp_path, max_epochs=1), Classifier(spec, 3)
+        run.fit(module, DataLoader(TensorDataset(inputs, target), 4))
+        losses.append(run.callback_metrics)
+    assert losses[0]["train/loss"] == pytest.approx(losses[1]["train/loss"].item(), rel=1e-6)
+    assert losses[0]["train/accuracy"] == losses[1]["train/accuracy"]
+    with pytest.raises(ConfigurationError, match="probabilities must have the shape"):
+        trainer(tmp_path).fit(
+            Classifier(spec, 3), DataLoader(TensorDataset(inputs, soft[:, :2]), 4)
+        )
