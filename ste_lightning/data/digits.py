@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -11,76 +11,25 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ste_lightning.data.batches import StepLoader
+from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
 from ste_lightning.errors import require
-from ste_lightning.models.streams import Stream
 
 __all__ = ["Digits"]
 
 Batch = tuple[Tensor, Tensor]
 
 
-class _Images(Dataset[Batch]):
-    """Images in memory; a loader fetches a whole batch by one index operation."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.images[index], self.labels[index]
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices)
-        return self.images[chosen], self.labels[chosen]
-
-
-class _Shuffled(Dataset[Batch]):
-    """Step t sees a batch of the order drawn by (seed, epoch), moved as drawn by (seed, t).
-
-    With several processes a batch of all of them is cut into equal parts, one for each.
-    """
-
-    def __init__(
-        self, part: _Images, batch_size: int, shift: int, seed: int, rank: int, ranks: int
-    ) -> None:
-        self.part, self.batch_size, self.shift, self.seed = part, batch_size, shift, seed
-        self.rank, self.ranks = rank, ranks
-        # A short last batch would disturb batch normalization: it is left out.
-        self.steps = len(part) // (batch_size * ranks)
-        self._epoch, self._order = -1, torch.empty(0)
-
-    def __getitem__(self, step: int) -> Batch:
-        """Return the batch of that step: (batch_size, 1, 8, 8), (batch_size,)."""
-        epoch, place = divmod(step, self.steps)
-        if epoch != self._epoch:
-            drawn = np.random.default_rng([self.seed, Stream.BATCHES, epoch])
-            self._epoch, self._order = epoch, torch.from_numpy(drawn.permutation(len(self.part)))
-        first = (place * self.ranks + self.rank) * self.batch_size
-        chosen = self._order[first : first + self.batch_size]
-        images = self.part.images[chosen]
-        if self.shift:
-            moves = np.random.default_rng([self.seed, Stream.SHIFTS, step, self.rank])
-            images = _shifted(images, self.shift, moves)
-        return images, self.part.labels[chosen]
-
-
-def _shifted(images: Tensor, most: int, rng: np.random.Generator) -> Tensor:
+def _shifted(most: int, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Batch:
     """Move every image by up to ``most`` pixels in both directions; the edge pixels repeat."""
     height, width = images.shape[-2:]
     moves = torch.from_numpy(rng.integers(-most, most + 1, (2, len(images), 1)))
     rows = (torch.arange(height) + moves[0]).clamp(0, height - 1)
     columns = (torch.arange(width) + moves[1]).clamp(0, width - 1)
     which = torch.arange(len(images))[:, None, None]
-    return images[:, 0][which, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
+    return images[:, 0][which, rows[:, :, None], columns[:, None, :]].unsqueeze(1), labels
 
 
 class Digits(L.LightningDataModule):
@@ -154,9 +103,9 @@ class Digits(L.LightningDataModule):
         )
         images = (images - self.mean) / self.std
         target = torch.from_numpy(labels)
-        self.train_part = _Images(images[train], target[train])
-        self.validation_part = _Images(images[validation], target[validation])
-        self.test_part = _Images(images[test], target[test])
+        self.train_part = InOrder(images[train], target[train])
+        self.validation_part = InOrder(images[validation], target[validation])
+        self.test_part = InOrder(images[test], target[test])
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -179,31 +128,21 @@ class Digits(L.LightningDataModule):
 
         Every process of a distributed training is given batches of its own.
         """
-        rank, ranks = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
-        require(
-            self.batch_size * ranks <= len(self.train_part),
-            "batch_size",
+        part = self.train_part
+        return training_loader(
+            part.images,
+            part.labels,
             self.batch_size,
-            f"{ranks} processes share {len(self.train_part)} training images",
-        )
-        batches = _Shuffled(self.train_part, self.batch_size, self.shift, self.seed, rank, ranks)
-        return StepLoader(batches, batches.steps, self.num_workers)
-
-    def _loader(self, part: _Images) -> DataLoader[Batch]:
-        return DataLoader(
-            part,
-            batch_size=1024,
-            collate_fn=_as_is,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            self.seed,
+            self.trainer,
+            partial(_shifted, self.shift) if self.shift else None,
+            self.num_workers,
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches."""
-        return self._loader(self.validation_part)
+        return evaluation_loader(self.validation_part, self.num_workers)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test batches."""
-        return self._loader(self.test_part)
+        return evaluation_loader(self.test_part, self.num_workers)

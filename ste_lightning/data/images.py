@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -11,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ste_lightning.data.augment import Augmentation
 from ste_lightning.data.batches import StepLoader
+from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
 from ste_lightning.errors import require
 
 __all__ = ["ImageData", "Labelled"]
@@ -40,62 +42,16 @@ class _Normalized:
         return torch.addcmul(self.offset, images.float(), self.factor)
 
 
-class _Training(Dataset[Batch]):
-    """Step t sees a batch of the order drawn by (seed, epoch), augmented as drawn by (seed, t)."""
-
-    def __init__(
-        self,
-        part: Labelled,
-        normalized: _Normalized,
-        augmentation: Augmentation,
-        classes: int,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        ranks: int,
-    ) -> None:
-        self.part, self.normalized, self.augmentation = part, normalized, augmentation
-        self.classes, self.batch_size, self.seed = classes, batch_size, seed
-        self.rank, self.ranks = rank, ranks
-        # A short last batch would disturb batch normalization: it is left out.
-        self.steps = len(part.labels) // (batch_size * ranks)
-        self._epoch, self._order = -1, torch.empty(0)
-
-    def __getitem__(self, step: int) -> Batch:
-        epoch, place = divmod(step, self.steps)
-        if epoch != self._epoch:
-            drawn = np.random.default_rng([self.seed, 0, epoch])
-            order = torch.from_numpy(drawn.permutation(len(self.part.labels)))
-            self._epoch, self._order = epoch, order
-        first = (place * self.ranks + self.rank) * self.batch_size
-        chosen = self._order[first : first + self.batch_size]
-        rng = np.random.default_rng([self.seed, 1, step, self.rank])
-        images = self.augmentation.changed(self.part.images[chosen], rng)
-        return self.augmentation.mixed(
-            self.normalized(images), self.part.labels[chosen], self.classes, rng
-        )
-
-
-class _Evaluation(Dataset[Batch]):
-    """Consecutive images, normalized; a loader takes a whole batch by one slice."""
-
-    def __init__(self, part: Labelled, normalized: _Normalized) -> None:
-        self.part, self.normalized = part, normalized
-
-    def __len__(self) -> int:
-        return len(self.part.labels)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        chosen = torch.as_tensor(indices)
-        return self.normalized(self.part.images[chosen]), self.part.labels[chosen]
-
-    def __getitem__(self, index: int) -> Batch:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
+def _changed(
+    augmentation: Augmentation,
+    normalized: _Normalized,
+    classes: int,
+    images: Tensor,
+    labels: Tensor,
+    rng: np.random.Generator,
+) -> Batch:
+    images = normalized(augmentation.changed(images, rng))
+    return augmentation.mixed(images, labels, classes, rng)
 
 
 class ImageData(L.LightningDataModule):
@@ -199,38 +155,22 @@ class ImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> StepLoader:
         """Return augmented training batches in an order of (seed, epoch)."""
-        rank, ranks = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
-        require(
-            self.batch_size * ranks <= len(self.train_part.labels),
-            "batch_size",
-            self.batch_size,
-            f"{ranks} processes share {len(self.train_part.labels)} training images",
-        )
-        batches = _Training(
-            self.train_part,
-            self._normalized,
-            self.augmentation,
-            self.classes,
+        return training_loader(
+            *self.train_part,
             self.batch_size,
             self.seed,
-            rank,
-            ranks,
+            self.trainer,
+            partial(_changed, self.augmentation, self._normalized, self.classes),
+            self.num_workers,
         )
-        return StepLoader(batches, batches.steps, self.num_workers)
-
-    def _loader(self, part: Labelled) -> DataLoader[Batch]:
-        data = _Evaluation(part, self._normalized)
-        return DataLoader(data, batch_size=500, collate_fn=_as_is, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation batches."""
-        return self._loader(self.validation_part)
+        return evaluation_loader(InOrder(*self.validation_part, self._normalized), self.num_workers)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test batches."""
-        return self._loader(self.test_part)
+        return evaluation_loader(InOrder(*self.test_part, self._normalized), self.num_workers)
 
 
 def _split(

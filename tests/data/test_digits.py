@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ste_lightning.data import Digits
-from ste_lightning.data.digits import _Shuffled
+from ste_lightning.data.in_memory import Shuffled
 from ste_lightning.errors import ConfigurationError
 
 
@@ -107,8 +107,9 @@ def test_batches_depend_on_seed_epoch_and_step_alone():
 
 def test_processes_share_the_batches_of_a_step():
     part, batch = ready().train_part, 50
-    parts = [_Shuffled(part, batch, 0, 7, rank, 2) for rank in range(2)]
-    alone = _Shuffled(part, 2 * batch, 0, 7, 0, 1)
+    whole = (part.images, part.labels)
+    parts = [Shuffled(*whole, batch, 7, rank, 2) for rank in range(2)]
+    alone = Shuffled(*whole, 2 * batch, 7)
     assert parts[0].steps == alone.steps == 12
     both = torch.cat([one[3][0] for one in parts])
     assert torch.equal(both, alone[3][0])
