@@ -29,7 +29,7 @@ class _AddGradient(torch.autograd.Function):
         ctx.keep = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (extra,) = ctx.saved_tensors
         return ctx.keep * grad + extra, None, None
 
@@ -231,7 +231,7 @@ class Distillation(L.Callback):
             (gradient,) = torch.autograd.grad(value, alone)
         self._losses.append(weight * value.detach())
         extra = (weight * self._factor * gradient).to(x.dtype)
-        changed: Tensor = _AddGradient.apply(x, extra, keep)
+        changed: Tensor = _AddGradient.apply(x, extra, keep)  # type: ignore[no-untyped-call]
         return changed
 
 

@@ -120,6 +120,11 @@ def test_vgg_small_narrowed_for_28_pixels():
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
+def test_residual_networks_change_their_precision_like_any_module():
+    network = ResNet([1, 1], [4, 8], 1, 3).double().eval()
+    assert network(torch.rand(2, 1, 5, 5, dtype=torch.float64)).dtype == torch.float64
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

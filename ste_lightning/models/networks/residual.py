@@ -78,13 +78,13 @@ class _Block(nn.Module):
         kind: str,
     ) -> None:
         super().__init__()
-        self.double = double
+        self.twice = double
         self.first = _Convolution(before, after, stride, weight, inputs)
         self.second = _Convolution(after, after, 1, weight, inputs)
         self.shortcut = _shortcut(kind, before, after, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.double:
+        if self.twice:
             x = self.first(x) + self.shortcut(x)
             y: Tensor = self.second(x) + x
             return y
@@ -144,13 +144,9 @@ class ResNet(nn.Module):
             raise unknown("placement", placement, PLACEMENTS)
         if shortcut not in SHORTCUTS:
             raise unknown("shortcut", shortcut, SHORTCUTS)
-        size = (
-            {"kernel_size": 7, "stride": 2, "padding": 3}
-            if large
-            else {"kernel_size": 3, "padding": 1}
-        )
+        kernel, stride, padding = (7, 2, 3) if large else (3, 1, 1)
         stem: list[nn.Module] = [
-            nn.Conv2d(image_channels, widths[0], bias=False, **size),
+            nn.Conv2d(image_channels, widths[0], kernel, stride, padding, bias=False),
             nn.BatchNorm2d(widths[0]),
         ]
         if large:
