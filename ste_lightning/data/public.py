@@ -286,6 +286,11 @@ class ImageFolder(ImageData):
             )
         return Labelled(x, y), Labelled(x_test, y_test), tuple(names)
 
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How pictures become inputs (after ``setup``): as :meth:`read` reads them."""
+        return {**super().preprocessing, "resize": "fit", "background": 255}
+
 
 class Arrays(ImageData):
     """Images of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.

@@ -26,7 +26,7 @@ def model_info(
     Args:
         data: the run's data module, set up. Read are its ``preprocessing`` (a mapping), else the
             ``transform`` of its test data set if that is torchvision's, and ``mean`` and ``std``;
-            and ``classes``, its own or the data set's: names, or how many there are.
+            and ``class_names``, or ``classes``, its own or the data set's: names or a number.
         samples: a batch of inputs.
         classes: names that replace those.
         preprocessing: keys that replace those.
@@ -42,8 +42,8 @@ def model_info(
         info["input_dtype"] = str(samples.dtype).removeprefix("torch.")
     if found:
         info["preprocessing"] = found
-    known = getattr(data, "classes", getattr(dataset, "classes", None))
-    names = _names(known)
+    names = _names(getattr(data, "class_names", None))
+    names = names or _names(getattr(data, "classes", getattr(dataset, "classes", None)))
     if classes is not None:
         fits = names is None or len(classes) == len(names)
         require(fits, "classes", list(classes), f"the data have the classes {names}")

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.data import Digits
+from ste_lightning.data import Digits, ImageFolder
 from ste_lightning.deploy.predict import Preprocessing
 from ste_lightning.deploy.predict.pictures import pixels
 from ste_lightning.deploy.predict.samples import open_samples
@@ -19,6 +19,7 @@ from ste_lightning.layers import QuantLinear
 from ste_lightning.running.model_info import model_info
 
 Image = pytest.importorskip("PIL.Image")
+ImageOps = pytest.importorskip("PIL.ImageOps")
 USUAL = {"range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 RNG = np.random.default_rng(0)
 
@@ -77,6 +78,9 @@ def test_resize_and_crop_are_torchvisions() -> None:
     x = inputs(small, (1, 8, 8), range=[0, 255], crop=[8, 8])[0, 0]
     assert int((x == 9).sum()) == 30
     assert int(x[0].sum() + x[7].sum() + x[:, 0].sum() + x[:, 6:].sum()) == 0
+    covered = inputs(wide, (1, 8, 8), range=[0, 255], resize="fit")
+    fitted = ImageOps.fit(wide, (8, 8), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(covered[0, 0], np.asarray(fitted))
     nearest = inputs(wide, (1, 8, 8), range=[0, 255], resize=[8, 8], interpolation="nearest")
     assert set(nearest.unique().tolist()) <= set(np.asarray(wide).ravel().tolist())
 
@@ -169,6 +173,7 @@ WRONG = {
     "one per channel": {"mean": [0.1, 0.2]},
     "crop": {"crop": [4, 4]},
     "resize": {"resize": [9, 8]},
+    "fit crops": {"resize": "fit", "crop": [8, 8]},
     "interpolation": {"interpolation": "cubic"},
     "background": {"background": 256},
     "finite": {"mean": [float("nan")]},
@@ -318,9 +323,28 @@ def test_what_data_modules_say_of_their_samples() -> None:
     info = model_info(Data(), torch.zeros(2, 1, 4, 4))
     assert info["preprocessing"] == {"mean": [0.5], "std": [0.25]}
     assert info["classes"] == ["0", "1", "2"]
+    Data.class_names = ("x", "y", "z")
+    assert model_info(Data(), torch.zeros(2, 1, 4, 4))["classes"] == ["x", "y", "z"]
     with pytest.raises(ConfigurationError, match="classes"):
         model_info(Data(), torch.zeros(2, 1, 4, 4), ["a"])
     named = model_info(Data(), torch.zeros(2, 1, 4, 4), list("abc"), {"range": [0, 1]})
     assert named["classes"] == ["a", "b", "c"]
     assert named["preprocessing"]["range"] == [0, 1]
     assert model_info(Data(), torch.zeros(2, 5).long())["input_dtype"] == "int64"
+
+
+def test_pictures_in_folders_are_read_as_in_training(tmp_path) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for index in range(8):
+                array = RNG.integers(0, 256, (9, 14, 4), dtype=np.uint8)
+                Image.fromarray(array).save(folder / f"{index}.png")
+    data = ImageFolder(tmp_path, [6, 8], batch_size=2, validation=0.25)
+    data.setup()
+    trained = next(iter(data.test_dataloader()))[0]
+    info = model_info(data, trained)
+    samples = open_samples(str(tmp_path / "test"), Preprocessing.of(info))
+    assert torch.allclose(next(samples.batches(64)).x, trained, atol=1e-5)
+    assert info["classes"] == ["cat", "dog"]

@@ -95,7 +95,11 @@ def pixels(image: Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
 
 def _resized(image: Image, preprocessing: Preprocessing) -> Image:
     from PIL.Image import Resampling
+    from PIL.ImageOps import fit
 
+    method = Resampling[preprocessing.interpolation.upper()]
+    if preprocessing.fit and preprocessing.size is not None:
+        return fit(image, preprocessing.size[::-1], method)
     resize, (width, height) = preprocessing.resize, image.size
     if resize is None:
         target = None if preprocessing.crop is not None else preprocessing.size
@@ -107,7 +111,7 @@ def _resized(image: Image, preprocessing: Preprocessing) -> Image:
         target = (long, short) if height > width else (short, long)
     if target is None or target == (height, width):
         return image
-    return image.resize(target[::-1], Resampling[preprocessing.interpolation.upper()])
+    return image.resize(target[::-1], method)
 
 
 def _cropped(image: Image, preprocessing: Preprocessing) -> Image:

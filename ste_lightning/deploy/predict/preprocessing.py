@@ -39,6 +39,8 @@ class Preprocessing:
         mean, std: one number, or one per channel in the network's order.
         resize: a number: the shorter side becomes so long; two: (height, width), whatever the
             picture's proportions; None: to the size of the network's input.
+        fit: resized to cover the network's input, and what hangs over is cut off
+            (``"resize": "fit"``).
         crop: (height, width) around the centre; None: the size of the network's input.
         interpolation: one of ``nearest, bilinear, bicubic, lanczos, box``; all but the first
             average over what they leave out.
@@ -52,6 +54,7 @@ class Preprocessing:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     resize: tuple[int, ...] | None = None
+    fit: bool = False
     crop: tuple[int, int] | None = None
     interpolation: str = "bilinear"
     background: int = 255
@@ -92,14 +95,16 @@ class Preprocessing:
         background = found.get("background", 255)
         level = type(background) is int and 0 <= background <= 255
         require(level, "background", background, "use a grey level of 0 to 255")
-        crop = _sizes("crop", found.get("crop"))
+        fit, crop = found.get("resize") == "fit", _sizes("crop", found.get("crop"))
+        require(not fit or crop is None, "crop", found.get("crop"), "resize: fit crops by itself")
         made = cls(
             shape,
             channels,
             (limits[0], limits[1]) if rising else None,
             _numbers("mean", found.get("mean", ())),
             _numbers("std", found.get("std", ())),
-            _sizes("resize", found.get("resize")),
+            None if fit else _sizes("resize", found.get("resize")),
+            fit,
             None if crop is None else (crop[0], crop[-1]),
             interpolation,
             background,
@@ -209,5 +214,5 @@ def _sizes(key: str, value: Any) -> tuple[int, ...] | None:
         return None
     values = value if isinstance(value, (list, tuple)) else [value]
     sound = len(values) in (1, 2) and all(type(v) is int and 0 < v < _MOST for v in values)
-    require(sound, key, value, "give a positive number, or height and width")
+    require(sound, key, value, "give a positive number, [height, width], or fit")
     return tuple(values)
