@@ -18,21 +18,37 @@ from ste_lightning.functional.products.grid_operands import (
     Learned,
     TokenInput,
 )
+from ste_lightning.functional.products.level_operands import (
+    Codebook,
+    Remade,
+    SignWeights,
+    TanhWeights,
+    TernaryWeights,
+)
 from ste_lightning.functional.products.operand import FloatInput, InputOperand, WeightOperand
 from ste_lightning.functional.products.quantized import quantized_product, sums_integers
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules import Identity
 from ste_lightning.functional.saved.codes import Grid
-from ste_lightning.layers.one_bit import is_plain
+from ste_lightning.layers.one_bit import is_observed, is_plain
 from ste_lightning.quantizers import (
     LSQ,
+    N2UQ,
     PACT,
+    TWN,
+    APoT,
     BitNetTernary,
     DoReFa,
+    LibraPB,
     LSQPlus,
     N2UQWeights,
+    PowerOfTwo,
+    Sign,
+    Step,
+    Ternary,
     Token,
     Uniform,
+    mean_magnitude,
 )
 
 _logger = logging.getLogger("ste_lightning")
@@ -82,7 +98,9 @@ def _n2uq_weights(q: N2UQWeights, weight: Tensor) -> GridWeights | None:
     return GridWeights(steps, torch.full_like(steps, half), 0.0, float(q.steps), False, False)
 
 
-def _dorefa_input(q: DoReFa, x: Tensor) -> GridInput:
+def _dorefa_input(q: DoReFa, x: Tensor) -> GridInput | None:
+    if q.operand != "activations":
+        return None
     steps = 2**q.bits - 1
     one = float(torch.ones((), dtype=torch.float32) / steps)
     return GridInput(Grid(one, 0.0, 0.0, float(steps)), x.shape)
@@ -96,6 +114,39 @@ def _pact(q: PACT, x: Tensor) -> ClippedInput | None:
     return ClippedInput(q.alpha, int(2**q.bits - 1), x.shape) if q.alpha.numel() == 1 else None
 
 
+def _dorefa_weights(q: DoReFa, weight: Tensor) -> TanhWeights | None:
+    if q.operand != "weights" or q.bits == 1:
+        return None
+    return TanhWeights(int(2**q.bits - 1))
+
+
+def _twn(q: TWN, weight: Tensor) -> TernaryWeights | None:
+    along = q.granularity == "tensor" or q.channel_dim % weight.dim() == 0
+    if not along or (q.scale and not q.detach_scale):
+        return None
+    threshold, scale = q._threshold_and_scale(weight.detach())
+    return TernaryWeights(q._rule, scale if q.scale else torch.ones_like(threshold), threshold)
+
+
+def _ternary(q: Ternary, weight: Tensor) -> TernaryWeights:
+    one = torch.ones(1)
+    return TernaryWeights(q._rule, one, one * q.threshold)
+
+
+def _sign(q: Sign, weight: Tensor) -> SignWeights | None:
+    if q.scale == "none":
+        return SignWeights(q._rule, None)
+    if not q.detach_scale:
+        return None
+    return SignWeights(q._rule, mean_magnitude(weight.detach(), q.scale, q.channel_dim))
+
+
+def _power_grid(q: APoT | PowerOfTwo, x: Tensor) -> Codebook | None:
+    if not q._ready or q.alpha.dtype != torch.float32:
+        return None
+    return Codebook(q.alpha, q._grid(torch.float32), q.multiples)
+
+
 _INPUTS: dict[type[nn.Module], Callable[[Any, Tensor], InputOperand | None]] = {
     LSQ: _learned,
     LSQPlus: _learned,
@@ -103,6 +154,8 @@ _INPUTS: dict[type[nn.Module], Callable[[Any, Tensor], InputOperand | None]] = {
     DoReFa: _dorefa_input,
     PACT: _pact,
     Token: _token,
+    APoT: _power_grid,
+    PowerOfTwo: _power_grid,
 }
 _WEIGHTS: dict[type[nn.Module], Callable[[Any, Tensor], WeightOperand | None]] = {
     LSQ: _learned,
@@ -110,25 +163,50 @@ _WEIGHTS: dict[type[nn.Module], Callable[[Any, Tensor], WeightOperand | None]] =
     Uniform: _uniform_weights,
     BitNetTernary: _bitnet,
     N2UQWeights: _n2uq_weights,
+    DoReFa: _dorefa_weights,
+    APoT: _power_grid,
+    PowerOfTwo: _power_grid,
+    TWN: _twn,
+    Ternary: _ternary,
+    Sign: _sign,
 }
+_ANY_RULE = (TWN, Ternary, Sign)
+# maps without effects, which may be applied again; of an activation's running range only weights
+_REMADE = (
+    *(APoT, BitNetTernary, DoReFa, LSQ, LSQPlus, LibraPB, N2UQ, N2UQWeights, PACT, PowerOfTwo),
+    *(Sign, Step, TWN, Ternary, Token, Uniform),
+)
+_LEAST_REMADE = 1 << 16  # elements from which applying a map again costs less than its memory
 
 
-def _is_constant(quantizer: nn.Module) -> bool:
+def _is_settled(quantizer: nn.Module) -> bool:
     """Return whether nobody sees the quantizer's calls, and its rule and bit width are fixed."""
-    fixed = is_plain(quantizer) and "bits" not in quantizer._buffers
-    return fixed and type(getattr(quantizer, "_rule", None)) is Identity
+    if not is_plain(quantizer) or "bits" in quantizer._buffers:
+        return False
+    if type(quantizer) in _ANY_RULE:
+        return not any(name.startswith("rule_") for name in quantizer._buffers)
+    return type(getattr(quantizer, "_rule", None)) is Identity
+
+
+def _remade(quantizer: nn.Module, x: Tensor) -> Remade | None:
+    """Return the operand of a map that is applied again, if it may be and ``x`` is large."""
+    free = type(quantizer) in _REMADE and not is_observed(quantizer) and x.is_cpu
+    ready = getattr(quantizer, "_ready", True) and not getattr(quantizer, "running", False)
+    return Remade(quantizer) if free and ready and x.numel() >= _LEAST_REMADE else None
 
 
 def weight_operand(quantizer: nn.Module | None, weight: Tensor) -> WeightOperand | None:
     """Return the operand of latent weights, or ``None`` for another computation."""
-    make = None if quantizer is None else _WEIGHTS.get(type(quantizer))
-    if make is None or quantizer is None or not _is_constant(quantizer):
+    if quantizer is None:
         return None
+    make, operand = _WEIGHTS.get(type(quantizer)), None
     fits = weight.is_cpu and weight.dtype == torch.float32 and weight.is_contiguous()
-    operand = make(quantizer, weight) if fits and weight.numel() > 0 else None
-    if isinstance(operand, GridWeights) and not math.isfinite(operand.steps.sum()):
-        return None
-    return operand
+    if make is not None and fits and weight.numel() > 0 and _is_settled(quantizer):
+        operand = make(quantizer, weight)
+        numbers = getattr(operand, "constants", None)
+        if numbers is not None and not math.isfinite(numbers.sum()):
+            return None
+    return _remade(quantizer, weight) if operand is None else operand
 
 
 def input_operand(quantizer: nn.Module | None, x: Tensor) -> InputOperand | None:
@@ -138,10 +216,10 @@ def input_operand(quantizer: nn.Module | None, x: Tensor) -> InputOperand | None
     """
     if quantizer is None:
         return FloatInput()
-    make = _INPUTS.get(type(quantizer))
-    if make is None or not _is_constant(quantizer) or not x.is_cpu or x.numel() == 0:
-        return None
-    return make(quantizer, x)
+    make, operand = _INPUTS.get(type(quantizer)), None
+    if make is not None and x.is_cpu and x.numel() > 0 and _is_settled(quantizer):
+        operand = make(quantizer, x)
+    return _remade(quantizer, x) if operand is None else operand
 
 
 def operand_product(
@@ -161,10 +239,8 @@ def operand_product(
     """
     weights, inputs = (layer._modules.get(f"{k}_quantizer") for k in ("weight", "input"))
     of_weights = weight_operand(weights, weight)
-    if of_weights is None or (isinstance(inputs, Token) and geometry is not None):
-        return None  # a token lies along the last axis, which a convolution mixes
-    of_inputs = input_operand(inputs, x)
-    if of_inputs is None:
+    of_inputs = None if of_weights is None else input_operand(inputs, x)
+    if of_weights is None or of_inputs is None:
         return None
     y = quantized_product(x, weight, bias, of_inputs, of_weights, geometry, dtype)
     if y is None and isinstance(of_inputs, GridInput):

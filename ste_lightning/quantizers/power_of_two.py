@@ -79,7 +79,8 @@ class _Grid(torch.autograd.Function):
 
 
 def _nearest(v: Tensor, grid: Tensor) -> Tensor:
-    return grid[_index(v, grid)]
+    """Return the nearest grid value; NaN, which a search would find at the end, stays NaN."""
+    return torch.where(v.isnan(), v, grid[_index(v, grid)])
 
 
 def _index(v: Tensor, grid: Tensor) -> Tensor:

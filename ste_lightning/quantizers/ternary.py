@@ -6,11 +6,13 @@ import math
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ste_lightning import functional as SF
 from ste_lightning.errors import require
 from ste_lightning.functional import Surrogate
+from ste_lightning.functional.estimator.eager import is_plain_eager
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.levels import check_granularity, reduced_axes
 from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
@@ -109,12 +111,24 @@ class TWN(Quantizer):
         axes = reduced_axes(x, self.granularity, self.channel_dim)
         return x.sign() * (x.abs() > self.factor * x.abs().mean(dim=axes, keepdim=True))
 
-    def _alpha(self, x: Tensor) -> Tensor:
+    def _threshold_and_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return D, and alpha, which alone is differentiable."""
         axes = reduced_axes(x, self.granularity, self.channel_dim)
-        beyond = self._trits(x.detach()).abs()
-        # in float32: float16 cannot count past 2048
-        kept = widen(beyond).sum(dim=axes, keepdim=True).clamp_min(1)
-        return (widen(x.abs() * beyond).sum(dim=axes, keepdim=True) / kept).to(x.dtype)
+        magnitudes = x.abs()
+        threshold = self.factor * magnitudes.detach().mean(dim=axes, keepdim=True)
+        if self.granularity == "tensor" and is_plain_eager(x):
+            # vectors, where booleans are taken one by one
+            beyond = F.threshold(magnitudes, float(threshold), 0.0)
+            kept = torch.count_nonzero(beyond.detach()).view(threshold.shape)
+        else:
+            inside = magnitudes.detach() > threshold
+            beyond, kept = magnitudes * inside, inside.sum(dim=axes, keepdim=True)
+        # in float32: float16 cannot hold sums
+        total = widen(beyond).sum(dim=axes, keepdim=True)
+        return threshold, (total / kept.clamp_min(1)).to(x.dtype)
+
+    def _alpha(self, x: Tensor) -> Tensor:
+        return self._threshold_and_scale(x)[1]
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return -alpha, 0 and +alpha in the shape and dtype of ``x``."""

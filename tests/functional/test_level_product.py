@@ -17,7 +17,7 @@ from training_pairs import loss_curve
 
 from ste_lightning.deploy import pack
 from ste_lightning.functional.products import integer_forward, popcount_forward, quantized
-from ste_lightning.functional.products.operand import Levels
+from ste_lightning.functional.products.operand import Integers, Levels
 from ste_lightning.functional.products.specification import ConvolutionGeometry
 from ste_lightning.functional.saved.codes import Grid
 from ste_lightning.layers import QuantConv2d, QuantLinear
@@ -49,7 +49,7 @@ def product_of(
     steps = np.full(len(weight), 0.125, np.float32)
     inputs = Levels(*of_inputs, zero, 0.25)
     return integer_forward.level_product(
-        found[0], inputs, weight, steps, *of_weights, bias, geometry
+        found[0], inputs, Integers(weight, steps, *of_weights), bias, geometry
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from training_pairs import loss_curve, watched
 
 from ste_lightning.functional.products import integer_forward
-from ste_lightning.layers import QuantConv2d, QuantLinear
+from ste_lightning.layers import QuantConv2d, QuantLinear, operands
 from ste_lightning.quantizers.quantizer import Quantizer
 
 WEIGHTS: dict[str, dict[str, Any]] = {
@@ -24,6 +24,15 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "bitnet per channel": {"map": "bitnet", "granularity": "channel"},
     "n2uq_weights": {"map": "n2uq_weights", "bits": 3},
     "uniform": {"map": "uniform", "bits": 4},
+    "dorefa": {"map": "dorefa", "bits": 4},
+    "twn": {"map": "twn"},
+    "twn per channel": {"map": "twn", "granularity": "channel", "rule": "tanh"},
+    "ternary": {"map": "ternary"},
+    "sign": {"map": "sign", "scale": "channel_mean"},
+    "apot": {"map": "apot", "bits": 4},
+    "power_of_two": {"map": "power_of_two", "bits": 4},
+    "libra, remade": {"map": "libra"},
+    "dorefa of a rule, remade": {"map": "dorefa", "bits": 3, "rule": "tanh"},
 }
 INPUTS: dict[str, dict[str, Any] | None] = {
     "lsq": {"map": "lsq", "bits": 4},
@@ -34,8 +43,26 @@ INPUTS: dict[str, dict[str, Any] | None] = {
     "pact": {"map": "pact", "bits": 4, "alpha": 1.5},
     "pact of 8 bits": {"map": "pact", "bits": 8, "alpha": 1.5},
     "uniform": {"map": "uniform", "bits": 4},
+    "apot": {"map": "apot", "bits": 4, "signed": False},
+    "n2uq, remade": {"map": "n2uq", "bits": 3},
+    "lsq of a rule, remade": {"map": "lsq", "bits": 3, "rule": "tanh"},
     "none": None,
 }
+
+
+PAIRS = sorted(
+    {
+        (of_weights, sorted(INPUTS)[(step * i) % len(INPUTS)])
+        for step in (1, 5)
+        for i, of_weights in enumerate(WEIGHTS)
+    }
+    | {("bitnet", of_inputs) for of_inputs in INPUTS}
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_layers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operands, "_LEAST_REMADE", 0)
 
 
 def derivatives(layer: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -59,8 +86,7 @@ def assert_equal(layer: nn.Module, x: Tensor, outputs: float = 2e-5) -> None:
 
 
 @pytest.mark.parametrize("integers", [False, True])
-@pytest.mark.parametrize("of_inputs", INPUTS)
-@pytest.mark.parametrize("of_weights", WEIGHTS)
+@pytest.mark.parametrize(("of_weights", "of_inputs"), PAIRS)
 def test_linear_layers(
     of_weights: str, of_inputs: str, integers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,8 +102,7 @@ def test_linear_layers(
     assert_equal(layer, x)
 
 
-@pytest.mark.parametrize("of_inputs", [k for k in INPUTS if not k.startswith("token")])
-@pytest.mark.parametrize("of_weights", WEIGHTS)
+@pytest.mark.parametrize(("of_weights", "of_inputs"), PAIRS[::2])
 def test_convolutions(of_weights: str, of_inputs: str) -> None:
     torch.manual_seed(0)
     layer = QuantConv2d(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.estimator.surrogate import Window
-from ste_lightning.functional.products.operand import Encoded, Gradients, Levels
+from ste_lightning.functional.products.operand import Encoded, Gradients, Integers, Levels
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST, Grid, slack
 from ste_lightning.kernels.jit.threads import share
@@ -201,6 +200,11 @@ class GridWeights:
     covers: bool
     learned: tuple[Tensor, ...] = ()
 
+    @property
+    def constants(self) -> Tensor:
+        """What must be finite."""
+        return self.steps
+
     def quantize(self, weight: Tensor, out: Tensor) -> Tensor:
         """Return the nearest grid values in ``out``."""
         rows, starts = self.steps.numel(), torch.zeros_like(self.steps)
@@ -215,11 +219,12 @@ class GridWeights:
             by_rows(kernels.clip_rows, (weight, grad), *numbers, rows=self.steps.numel())
         return grad, ()
 
-    def integers(self, outputs: int) -> tuple[NDArray[np.float32], float, float] | None:
-        """Return steps, low and high, where there is one step for each output or for all."""
-        if not self.symmetric or self.steps.numel() not in (1, outputs):
+    def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
+        """Return the levels, where there is one step for each output or for all."""
+        if not self.symmetric or self.steps.numel() not in (1, len(weight)):
             return None
-        return self.steps.expand(outputs).contiguous().numpy(), self.low, self.high
+        steps = self.steps.expand(len(weight)).contiguous().numpy()
+        return Integers(weight, steps, self.low, self.high)
 
 
 class Learned:
@@ -278,41 +283,33 @@ class Learned:
     def differentiate(self, grad: Tensor, kept: Tensor | tuple[Tensor, ...]) -> Gradients:
         """Return the gradients in x, in s, summed in float64, and in b."""
         x = (kept if isinstance(kept, Tensor) else kept[0]).float()
-        like, rows = self.learned[0], self.steps.numel()
-        before = None if len(self.learned) == 1 else self._sum(grad)
-        numbers = (self.steps, self.starts, self.low, self.high)
+        rows = self.steps.numel()
         if rows == 1:
             totals = self._shared(grad, x)
         else:
-            totals = torch.empty(rows, dtype=torch.float64)
-            by_rows(kernels.differentiate_rows, (grad, x), *numbers, totals, rows=rows)
-        by_step = totals.to(like.dtype).view(like.shape)
-        if before is None:
-            return grad, (by_step,)
-        by_start = (before - self._sum(grad)).to(like.dtype).view(like.shape)
-        return grad, (by_step, by_start)
-
-    def _sum(self, grad: Tensor) -> Tensor:
-        return grad.view(self.steps.numel(), -1).sum(1, dtype=torch.float64)
+            totals = torch.empty(rows, 2, dtype=torch.float64)
+            numbers = (self.steps, self.starts, self.low, self.high, totals)
+            by_rows(kernels.differentiate_rows, (grad, x), *numbers, rows=rows)
+        found = zip(self.learned, totals.unbind(1), strict=False)  # a start is not always learned
+        return grad, tuple(total.to(t.dtype).view(t.shape) for t, total in found)
 
     def _shared(self, grad: Tensor, x: Tensor) -> Tensor:
         """Differentiate with one step: threads take parts, whose sums are added in order."""
-        sums: dict[int, float] = {}
+        sums: dict[int, NDArray[np.float64]] = {}
         steps = (self.steps.data_ptr(), self.starts.data_ptr(), self.low, self.high)
         places = grad.data_ptr(), x.data_ptr()
 
         def part(first: int, last: int) -> None:
-            total = ctypes.c_double()
+            totals = sums[first] = np.empty(2)
             at = (place + 4 * first for place in places)
-            to = ctypes.addressof(total)
-            kernels.differentiate_rows(*at, *steps, to, last - first, 0, 1)
-            sums[first] = total.value
+            kernels.differentiate_rows(*at, *steps, totals.ctypes.data, last - first, 0, 1)
 
         share(part, x.numel(), LEAST)
-        return torch.tensor(sum(sums[first] for first in sorted(sums)), dtype=torch.float64)
+        return torch.from_numpy(sum(sums[first] for first in sorted(sums))).view(1, 2)
 
-    def integers(self, outputs: int) -> tuple[NDArray[np.float32], float, float] | None:
-        """Return steps, low and high; ``None`` with a start."""
+    def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
+        """Return the levels; ``None`` with a start."""
         if len(self.learned) == 2:
             return None
-        return self.steps.expand(outputs).contiguous().numpy(), self.low, self.high
+        steps = self.steps.expand(len(weight)).contiguous().numpy()
+        return Integers(weight, steps, self.low, self.high)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.products.channels_first import convolve_planar
-from ste_lightning.functional.products.operand import Levels
+from ste_lightning.functional.products.operand import Integers, Levels
 from ste_lightning.functional.products.popcount_forward import counting_pays
 from ste_lightning.functional.products.specification import ConvolutionGeometry
 from ste_lightning.kernels import Codes, Geometry, default_format, linear
@@ -32,21 +31,16 @@ def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) 
 def level_product(
     given: Tensor,
     inputs: Levels,
-    weight: Tensor,
-    steps: NDArray[np.float32],
-    low: float,
-    high: float,
+    weights: Integers,
     bias: Tensor | None,
     geometry: ConvolutionGeometry | None,
 ) -> Tensor | None:
-    """Return ``X * (s round(clip(W / s, low, high))) + bias``.
+    """Return ``X * q(W) + bias``.
 
     Args:
         given: uint8, the codes of X; (*, in), or (N, C, *size) for a convolution.
         inputs: what the codes stand for, with one step.
-        weight: latent weights, float32, on the CPU.
-        steps: s, per output.
-        low, high: of the weights.
+        weights: q(W), its values in float32 on the CPU.
         bias: per output, or ``None``.
         geometry: of a convolution; ``None`` for a linear layer.
 
@@ -54,6 +48,7 @@ def level_product(
         The product in float32, or ``None`` where bytes cannot hold the levels or 32 bits their
         sums, and where a weight is not a number.
     """
+    weight, steps, low, high = weights
     codes = _codes(inputs.low, inputs.high, inputs.zero)
     assert isinstance(inputs.step, float)
     padded = geometry is not None and geometry.pad_value != 0  # with no multiple of the step

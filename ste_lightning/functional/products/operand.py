@@ -12,9 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Encoded", "FloatInput", "InputOperand", "Levels", "WeightOperand"]
+__all__ = ["Encoded", "FloatInput", "InputOperand", "Integers", "Levels", "WeightOperand"]
 
-Gradients = tuple[Tensor, tuple[Tensor, ...]]
+Gradients = tuple[Tensor, tuple[Tensor | None, ...]]
+
+
+class Integers(NamedTuple):
+    """Weights as integers: q(W) = steps round(clip(values / steps, low, high)).
+
+    Attributes:
+        values: the latent weights, or the quantized ones.
+        steps: one per output.
+        low, high: of the integers.
+    """
+
+    values: Tensor
+    steps: NDArray[np.float32]
+    low: float
+    high: float
 
 
 class Levels(NamedTuple):
@@ -96,10 +111,10 @@ class WeightOperand(Protocol):
     def differentiate(self, grad: Tensor, weight: Tensor) -> Gradients:
         """Return the gradients in W and in what is learned; ``grad`` may be overwritten."""
 
-    def integers(self, outputs: int) -> tuple[NDArray[np.float32], float, float] | None:
-        """Return steps of all outputs, low and high: q(W) = s round(clip(W / s, low, high)).
+    def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
+        """Return q(W) as integers, whose values may be written to ``out``.
 
-        ``None`` for another computation.
+        Without ``out`` only whether there are integers is asked: ``None`` where there are none.
         """
 
 

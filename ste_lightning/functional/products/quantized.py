@@ -102,12 +102,13 @@ def _summed(
     codes: Tensor,
 ) -> Tensor | None:
     """Return the product by sums of integers, or ``None``."""
-    levels, integers = inputs.levels, weights.integers(len(weight))
+    loan = borrow_like(weight)
+    levels, integers = inputs.levels, weights.integers(weight, loan.tensor)
     if levels is None or integers is None:
         return None
     if isinstance(levels.step, float):
-        return level_product(codes, levels, weight, *integers, bias, geometry)
-    y = level_product(codes, levels._replace(step=1.0), weight, *integers, None, geometry)
+        return level_product(codes, levels, integers, bias, geometry)
+    y = level_product(codes, levels._replace(step=1.0), integers, None, geometry)
     if y is None:
         return None
     y.mul_(levels.step.view(*codes.shape[:-1], 1))
@@ -122,7 +123,7 @@ def sums_integers(
     geometry: ConvolutionGeometry | None,
 ) -> bool:
     """Return whether the product is summed as integers, as far as the operands tell."""
-    both = inputs.levels is not None and weights.integers(len(weight)) is not None
+    both = inputs.levels is not None and weights.integers(weight, None) is not None
     return both and levels_pay(x, weight, geometry)
 
 

@@ -108,7 +108,10 @@ def differentiate_32(
     high: Any,
     sums: Any,
 ) -> Any:
-    """Multiply 32 of ``grad`` by dy/dx; add them times dy/ds to the 32 float64 ``sums``."""
+    """Multiply 32 of ``grad`` by dy/dx.
+
+    Add them times dy/ds to the first 32 of the 64 float64 ``sums``, times 1 - dy/dx to the others.
+    """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         grad_, x_, at_, s_, start_, low_, high_, sums_ = args
@@ -122,15 +125,17 @@ def differentiate_32(
             builder.fcmp_ordered("<", least, v), builder.fcmp_ordered("<", v, most)
         )
         clipped = _clipped(builder, v, least, most)
-        part = builder.select(inside, clipped, ir.Constant(_REALS, None))
-        by_step = builder.fmul(g, builder.fsub(_rounded(builder, clipped), part))
+        passed = builder.select(inside, clipped, ir.Constant(_REALS, None))
+        by_step = builder.fmul(g, builder.fsub(_rounded(builder, clipped), passed))
         one = ir.Constant(_REALS, [1.0] * 32)
-        slope = builder.select(inside, one, ir.Constant(_REALS, None))
-        store(builder, builder.fmul(g, slope), place, 4)
+        nothing = ir.Constant(_REALS, None)
+        store(builder, builder.fmul(g, builder.select(inside, one, nothing)), place, 4)
+        by_start = builder.fmul(g, builder.select(inside, nothing, one))
         kind = ir.VectorType(ir.DoubleType(), 32)
-        total = pointer_to(context, builder, kinds[7], sums_, ir.Constant(_I64, 0))
-        added = builder.fadd(load(builder, total, kind, 8), builder.fpext(by_step, kind))
-        store(builder, added, total, 8)
+        for first, part in ((0, by_step), (32, by_start)):
+            total = pointer_to(context, builder, kinds[7], sums_, ir.Constant(_I64, first))
+            added = builder.fadd(load(builder, total, kind, 8), builder.fpext(part, kind))
+            store(builder, added, total, 8)
         return context.get_dummy_value()
 
     number, doubles = types.float32, types.Array(types.float64, 1, "C")

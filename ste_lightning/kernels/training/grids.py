@@ -183,18 +183,18 @@ def clip_rows(  # type: ignore[no-untyped-def]
 def differentiate_rows(  # type: ignore[no-untyped-def]
     grad_, x_, steps_, starts_, low, high, totals_, inner, first, last
 ):
-    """Multiply ``grad`` by dy/dx = 1[low < v < high]; sum it times dy/ds to each row's total.
+    """Multiply ``grad`` by dy/dx = 1[low < v < high]; sum it times dy/ds and dy/db for each row.
 
-    dy/ds = round(v) - v inside, ``low`` or ``high`` outside, z is 0; the products are those of
-    float32. ``grad`` and ``x`` must not overlap.
+    dy/ds = round(v) - v inside, ``low`` or ``high`` outside, dy/db = 1 outside, z is 0; the
+    products are those of float32. A row has two totals. ``grad`` and ``x`` must not overlap.
     """
     all_grad, all_x = carray(grad_, (last * inner,)), carray(x_, (last * inner,))
     steps, starts, totals = (
         carray(steps_, (last,)),
         carray(starts_, (last,)),
-        carray(totals_, (last,)),
+        carray(totals_, (2 * last,)),
     )
-    sums = np.zeros(32, np.float64)
+    sums = np.zeros(64, np.float64)
     part_of_grad, part_of_x = np.zeros(32, np.float32), np.zeros(32, np.float32)
     whole = inner // 32 * 32
     for r in range(first, last):
@@ -209,4 +209,4 @@ def differentiate_rows(  # type: ignore[no-untyped-def]
             part_of_grad[:left] = grad[whole:]
             differentiate_32(part_of_grad, part_of_x, 0, s, start, low, high, sums)
             grad[whole:] = part_of_grad[:left]
-        totals[r] = sums.sum()
+        totals[2 * r], totals[2 * r + 1] = sums[:32].sum(), sums[32:].sum()
