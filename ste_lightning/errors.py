@@ -5,11 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigurationError", "require", "unknown"]
+__all__ = ["ConfigurationError", "NotFiniteError", "require", "unknown"]
 
 
 class ConfigurationError(ValueError):
     """A setting that cannot work. The message names the argument, its value and the remedy."""
+
+
+class NotFiniteError(ConfigurationError):
+    """A training that has met NaN or infinity. The message says where, when and from what."""
 
 
 def require(condition: bool, argument: str, value: object, remedy: str) -> None:

@@ -41,6 +41,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, dirpath: str | None = None, minutes: float | None = 10.0) -> None:
         require(minutes is None or minutes >= 0, "minutes", minutes, "use 0 or more, or null")
         self.dirpath, self.minutes = dirpath, minutes
+        self._own_folder = dirpath is not None
         self._saved_step, self._saved_time = 0, 0.0
         self._steps: StepCounter | None = None
         self._stop = self._at_step = self._validating = False
@@ -53,7 +54,7 @@ class LastCheckpoint(Checkpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose the folder; act after the callbacks that choose a best checkpoint."""
-        if self.dirpath is None:
+        if not self._own_folder:
             self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         order: Any = trainer  # Lightning declares its list of callbacks nowhere
         order.callbacks = [*(one for one in order.callbacks if one is not self), self]

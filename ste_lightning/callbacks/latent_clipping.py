@@ -19,7 +19,8 @@ class LatentClipping(L.Callback):
     .. math:: w \leftarrow \min(\max(w, -c), c)
 
     Without it a latent weight that leaves [-c, c] under a clipped rule receives no gradient any
-    more and its sign never changes again. Only layers that have a weight quantizer are clipped.
+    more and its sign never changes again. Only layers that have a weight quantizer are clipped,
+    and of them not the frozen ones.
 
     Source: M. Courbariaux et al., Binarized Neural Networks (2016), section 1.
 
@@ -37,8 +38,10 @@ class LatentClipping(L.Callback):
     @torch.no_grad()
     def _clip(self, module: L.LightningModule) -> None:
         for layer in module.modules():
-            weight = getattr(layer, "weight", None)
-            if getattr(layer, "weight_quantizer", None) is not None and isinstance(weight, Tensor):
+            if getattr(layer, "weight_quantizer", None) is None:
+                continue
+            weight = getattr(layer, getattr(layer, "latent_key", "weight"), None)
+            if isinstance(weight, Tensor) and weight.requires_grad:
                 weight.clamp_(-self.width, self.width)
 
     def on_train_batch_end(

@@ -105,6 +105,11 @@ class OscillationFreezing(L.Callback):
         self._trackers: dict[str, _Freezer] = {}
         self._restored: dict[str, Any] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget what a fit that failed may have left."""
+        if stage == "fit":
+            self._restored = {}
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the latent weights and take up the state of an interrupted run."""
         self._latents = quantized_latents(pl_module)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import nn
+from torch import Tensor, nn
 
 from ste_lightning.callbacks.batch_norm_at_end import reestimate_from_training_data
+from ste_lightning.callbacks.finite_watch import FiniteWatch
 from ste_lightning.callbacks.first_batches import FirstBatches
+from ste_lightning.callbacks.recorded_layers import refuse_another_checkpoint
 from ste_lightning.callbacks.swap_at_setup import cancel_swap, convert_module, swap_at_setup
-from ste_lightning.convert import Policy, Report, dead_weights
+from ste_lightning.convert import Finding, Policy, Report, dead_weights, lost_zeros
 from ste_lightning.convert.scheduled import with_schedule
-from ste_lightning.convert.watch import named_quantized_layers
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.convert.watch import collapsed_steps, named_quantized_layers
+from ste_lightning.errors import ConfigurationError, NotFiniteError, require
 
 __all__ = ["QuantizationAwareTraining"]
 
@@ -51,13 +57,18 @@ class QuantizationAwareTraining(L.Callback):
             checked (where nothing is compiled), and at each epoch's end all weights; these warn.
         reestimate_batch_norm: from how many training batches the statistics of batch norm are
             estimated anew when training ends; 0 keeps them.
+        check_finite: after how many training steps the batches, losses, weights, scales and
+            statistics since are checked for NaN and infinity, which stop the run before a
+            checkpoint is written; a sign would hide them. 0 never checks.
 
     Attributes:
         report: what the last setup converted and why.
 
     Raises:
         ConfigurationError: for a wrong policy or number; a schedule that no quantizer can take;
-            dead inputs in the first batches; a checkpoint of another policy.
+            dead inputs in the first batches; a checkpoint of another policy, or a model that
+            another policy has quantized, with the differences.
+        NotFiniteError: for NaN and infinity, with layer, batch and cause.
 
     Source: the place of Lightning's callback of that name, removed in 2.0 (pull request 16750).
     """
@@ -70,6 +81,7 @@ class QuantizationAwareTraining(L.Callback):
         start_epoch: int = 0,
         watch_batches: int = 2,
         reestimate_batch_norm: int = 0,
+        check_finite: int = 10,
     ) -> None:
         self.policy = with_schedule(Policy.parse(policy), schedule)
         counts = {
@@ -77,6 +89,7 @@ class QuantizationAwareTraining(L.Callback):
             "start_epoch": start_epoch,
             "watch_batches": watch_batches,
             "reestimate_batch_norm": reestimate_batch_norm,
+            "check_finite": check_finite,
         }
         for name, value in counts.items():
             require(isinstance(value, int) and value >= 0, name, value, "use an integer from 0")
@@ -84,19 +97,38 @@ class QuantizationAwareTraining(L.Callback):
         self.start_epoch = start_epoch
         self.watch_batches = watch_batches
         self.reestimate_batch_norm = reestimate_batch_norm
+        self.check_finite = check_finite
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start as a fresh callback does: nothing of one fit goes into the next."""
         self.report: Report | None = None
+        self._layers: dict[str, Any] = {}  # what the layers are, by name
         self._first: FirstBatches | None = None
+        self._finite: FiniteWatch | None = None
         self._scheduled: list[nn.Module] = []
+        self._index = 0  # of the present batch
         self._batches = 0  # training batches that were quantized and checked so far
+        self._said: set[str] = set()  # layers whose lost zeros were named
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Convert the module's layers, or arrange that its ``configure_model`` does so."""
+        if stage == "fit":
+            self._forget()
 
         def convert() -> None:
-            report = convert_module(pl_module, self.policy)
+            thawing = any(
+                isinstance(callback, BaseFinetuning)
+                for callback in trainer.callbacks  # type: ignore[attr-defined]
+            )
+            report = convert_module(pl_module, self.policy, reach_frozen=thawing)
             new = any(row.rule is not None for row in report.layers)
             self.report = report
+            self._layers = {
+                name: layer.specification() for name, layer in named_quantized_layers(pl_module)
+            }
             if new:
+                self._said |= {finding.layer for finding in lost_zeros(pl_module)}
                 self._refuse_earlier_copies(trainer, stage)
                 rank_zero_info(f"{type(self).__name__}:\n{report}")
             if stage == "fit":
@@ -176,6 +208,16 @@ class QuantizationAwareTraining(L.Callback):
             "a schedule needs the length of training: set max_epochs or max_steps",
         )
         _switch(pl_module, trainer.current_epoch >= self.start_epoch)
+        if self.check_finite:
+            self._finite = FiniteWatch(trainer, pl_module, self.check_finite)
+        self._say(lost_zeros(pl_module))
+
+    def _say(self, findings: Iterable[Finding]) -> None:
+        """Warn of layers that were not named before in this fit."""
+        for finding in findings:
+            if finding.layer not in self._said:
+                self._said.add(finding.layer)
+                rank_zero_warn(finding.message)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Switch quantization on when its time has come, and watch this epoch's first batch."""
@@ -193,11 +235,21 @@ class QuantizationAwareTraining(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Move the schedules to where training is."""
+        """Move the schedules to where training is, and look at the batch."""
+        self._index = batch_idx
+        if self._finite is not None:
+            self._finite.batch(batch, batch_idx)
         if self._scheduled:
             progress = self._progress(trainer, pl_module)
             for quantizer in self._scheduled:
                 quantizer.set_progress(progress)  # type: ignore[operator]
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        """Look at the loss."""
+        if self._finite is not None:
+            self._finite.loss(loss, self._index)
 
     def _progress(self, trainer: L.Trainer, module: L.LightningModule) -> float:
         """Return the fraction of the quantized part of training that is done."""
@@ -218,18 +270,32 @@ class QuantizationAwareTraining(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Judge the quantizers after the first batches."""
+        """Look at the model now and then; judge the quantizers after the first batches."""
+        if self._finite is not None:
+            self._finite.step_done()
         if trainer.current_epoch >= self.start_epoch:
             self._batches += 1
         if self._first is not None and self._first.batch_done():
             self._first = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Warn about layers whose weights are all on one level."""
+        """Warn about dead weights, lost zeros and collapsed steps."""
+        if self._finite is not None:
+            self._finite.look()
         self._close()
-        if self.watch_batches > 0 and trainer.current_epoch >= self.start_epoch:
+        if trainer.current_epoch < self.start_epoch:
+            return
+        for finding in collapsed_steps(pl_module):
+            rank_zero_warn(finding.message)
+        if self.watch_batches > 0:
             for finding in dead_weights(pl_module):
                 rank_zero_warn(finding.message)
+            self._say(lost_zeros(pl_module))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look before anything is measured, and a checkpoint written."""
+        if self._finite is not None and not trainer.sanity_checking:
+            self._finite.look()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate batch norm's statistics anew, if asked."""
@@ -239,7 +305,13 @@ class QuantizationAwareTraining(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Leave no hook behind."""
+        """Leave no hook behind; let no checkpoint be written of what is not finite."""
+        if self._finite is not None:
+            if isinstance(exception, NotFiniteError) or self._finite.is_broken():
+                for callback in trainer.checkpoint_callbacks:  # which save on exceptions
+                    vars(callback)["_last_global_step_saved"] = trainer.global_step
+            self._finite.close()
+            self._finite = None
         self._close()
         cancel_swap(pl_module)
         _switch(pl_module, True)
@@ -248,6 +320,9 @@ class QuantizationAwareTraining(L.Callback):
         """Leave no hook and no switched-off layer behind."""
         self._scheduled = []
         self._close()
+        if self._finite is not None:
+            self._finite.close()
+            self._finite = None
         _switch(pl_module, True)
 
     def _close(self) -> None:
@@ -256,31 +331,28 @@ class QuantizationAwareTraining(L.Callback):
             self._first = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the policy and what it made, as plain Python."""
-        layers = {} if self.report is None else _signature(self.report)
-        return {"policy": self.policy.plain(), "layers": layers, "batches": self._batches}
+        """Return the policy and what the layers are, as plain Python."""
+        return {
+            "policy": self.policy.plain(),
+            "layers": self._layers,
+            "batches": self._batches,
+        }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint's training was.
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint whose layers had other quantizers.
 
         Raises:
-            ConfigurationError: if the checkpoint's layers had other quantizers.
+            ConfigurationError: with the differences.
         """
-        saved, now = state_dict["layers"], _signature(self.report) if self.report else {}
-        for name in sorted(saved.keys() | now.keys()):
-            if saved.get(name) != now.get(name):
-                raise ConfigurationError(
-                    f"policy={self.policy.plain()} cannot resume this checkpoint: layer {name!r} "
-                    f"was {saved.get(name, 'float')} there and is {now.get(name, 'float')} here. "
-                    f"Use the checkpoint's policy, {state_dict['policy']}."
-                )
+        state = checkpoint.get("callbacks", {}).get(self.state_key)
+        if state is not None:
+            refuse_another_checkpoint(state, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint's training was."""
         self._batches = int(state_dict["batches"])
-
-
-def _signature(report: Report) -> dict[str, list[str]]:
-    """Return the quantizers of every quantized layer."""
-    quantized = set(report.quantized)
-    return {row.name: [row.weight, row.input] for row in report.layers if row.name in quantized}
 
 
 def _switch(module: nn.Module, on: bool) -> None:

@@ -72,6 +72,22 @@ class QuantizationMonitor(L.Callback):
         self._metrics: dict[str, PerLayer] = {}
         self._restored: dict[str, Any] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget what a fit that failed may have left."""
+        if stage == "fit":
+            self._restored, self._before = {}, {}
+            self.history = {}
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave no hook behind."""
+        self._stop_listening()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave no hook behind."""
+        self._stop_listening()
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the latent weights; the present scales are the reference of their drift."""
         self._latents = quantized_latents(pl_module)

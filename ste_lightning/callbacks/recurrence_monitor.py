@@ -48,6 +48,11 @@ class RecurrenceMonitor(L.Callback):
         self._layers: dict[str, _Layer] = {}
         self._restored: dict[str, Any] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget what a fit that failed may have left."""
+        if stage == "fit":
+            self._restored = {}
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the latent weights; their patterns before the first step are the reference."""
         self._layers = {

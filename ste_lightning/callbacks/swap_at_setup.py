@@ -15,18 +15,23 @@ __all__ = ["cancel_swap", "convert_module", "swap_at_setup"]
 _HOOK = "configure_model"
 
 
-def convert_module(module: L.LightningModule, policy: Policy) -> Report:
+def convert_module(module: L.LightningModule, policy: Policy, reach_frozen: bool = False) -> Report:
     """Convert ``module`` by ``policy``; its ``example_input_array``, if any, shows its structure.
 
     Where that example cannot be run, the structure is read from a symbolic trace.
+
+    Args:
+        module: the model.
+        policy: what its layers become.
+        reach_frozen: as for :func:`~ste_lightning.convert.quantize_`.
     """
     sample = module.example_input_array
     if sample is not None:
         try:
-            return quantize_(module, policy, sample)
+            return quantize_(module, policy, sample, reach_frozen=reach_frozen)
         except (RuntimeError, TypeError):
             pass  # an example for another device, precision or stage than setup's
-    return quantize_(module, policy)
+    return quantize_(module, policy, reach_frozen=reach_frozen)
 
 
 def swap_at_setup(

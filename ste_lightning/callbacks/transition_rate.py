@@ -56,6 +56,11 @@ class TransitionRateScheduling(L.Callback):
         self._loop: TransitionRate | None = None
         self._restored: dict[str, float] = {}
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget what a fit that failed may have left."""
+        if stage == "fit":
+            self._restored = {}
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the latent weights and their groups; take up the state of an interrupted run."""
         self._latents = quantized_latents(pl_module)

@@ -2,6 +2,7 @@
 
 from ste_lightning.convert.batch_norm import reestimate_batch_norm
 from ste_lightning.convert.calibration import Calibration
+from ste_lightning.convert.lost_zeros import lost_zeros
 from ste_lightning.convert.policy import RELU_CHOICES, Policy, Rule
 from ste_lightning.convert.quantized_weights import quantized_weights
 from ste_lightning.convert.report import LayerReport, Report
@@ -23,6 +24,7 @@ __all__ = [
     "Summary",
     "dead_weights",
     "dequantize_",
+    "lost_zeros",
     "quantize_",
     "quantized_weights",
     "reestimate_batch_norm",

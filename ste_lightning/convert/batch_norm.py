@@ -23,7 +23,8 @@ def reestimate_batch_norm(
     meanwhile, and over processes the statistics are averaged.
 
     Args:
-        model: a module with batch norm layers; without any nothing happens.
+        model: a module with batch norm layers; without any nothing happens. Frozen ones keep
+            their statistics.
         batches: of training data.
         forward: what runs one batch; default ``model(batch)``.
 
@@ -32,7 +33,7 @@ def reestimate_batch_norm(
 
     Source: Nagel et al. 2022, arXiv 2203.11086, section 3.1.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and _is_trained(m)]
     if not norms:
         return 0
     run = model if forward is None else forward
@@ -60,3 +61,8 @@ def reestimate_batch_norm(
                 distributed.all_reduce(statistic)
                 statistic.div_(distributed.get_world_size())
     return count
+
+
+def _is_trained(norm: _BatchNorm) -> bool:
+    frozen = norm.affine and not any(p.requires_grad for p in norm.parameters())
+    return norm.track_running_stats and not frozen

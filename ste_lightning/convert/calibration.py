@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ste_lightning.convert.watch import named_quantized_layers
+from ste_lightning.functional.estimator.eager import is_backward
 
 __all__ = ["Calibration"]
 
@@ -48,8 +49,8 @@ class Calibration:
     @torch.no_grad()
     def _collect(self, quantizer: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0].detach()
-        if not quantizer.training or x.numel() == 0:
-            return
+        if not quantizer.training or x.numel() == 0 or is_backward():
+            return  # activation checkpointing shows the same input again
         samples = max(self.share * len(x) // x.numel(), 1) if x.dim() else 1
         kept = self.kept.setdefault(quantizer, [])
         if not kept or kept[0].shape[1:] == x.shape[1:]:

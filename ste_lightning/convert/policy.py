@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -124,6 +124,9 @@ class Policy:
 
     The first and the last quantizable layer stay float unless a rule gives their exact name: a
     glob, pattern or type does not reach them, as binarizing them costs most of the accuracy.
+    Embeddings of positions, adapters, layers whose weight another kind of layer shares (a tied
+    head) and frozen layers beside trained ones (a teacher) are only reached by a rule that is
+    about such layers alone: ``"*.wpe"``, ``"teacher.*"``, or their exact names.
     """
 
     rules: tuple[Rule, ...]
@@ -146,20 +149,27 @@ class Policy:
         )
         return cls(tuple(Rule.parse(rule) for rule in rules))
 
-    def rule_for(self, name: str, layer_class: type[nn.Module], edge: bool) -> Rule | None:
+    def rule_for(
+        self,
+        name: str,
+        layer_class: type[nn.Module],
+        edge: bool,
+        means: Callable[[Rule], bool] = lambda rule: True,
+    ) -> Rule | None:
         """Return the rule that decides about a layer.
 
         Args:
             name: the layer's full name in the model.
             layer_class: its float class.
             edge: whether it is the first or the last quantizable layer.
+            means: whether a rule that matches, but not by the exact name, means the layer.
         """
-        reaching = (
-            rule
-            for rule in reversed(self.rules)
-            if (rule.names_exactly(name) if edge else rule.matches(name, layer_class))
-        )
-        return next(reaching, None)
+        for rule in reversed(self.rules):
+            if rule.names_exactly(name):
+                return rule
+            if not edge and rule.matches(name, layer_class) and means(rule):
+                return rule
+        return None
 
     def plain(self) -> list[dict[str, Any]]:
         """Return the policy as plain Python."""

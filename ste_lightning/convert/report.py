@@ -15,7 +15,7 @@ class LayerReport:
     Attributes:
         name: its full name in the model.
         kind: its class before conversion.
-        weight: its weight quantizer, ``"float"`` for none.
+        weight: its weight quantizer with bits, sign and granularity; ``"float"`` for none.
         input: its input quantizer.
         reason: why.
         rule: the rule that was applied, as plain Python under the layer's exact name; ``None``
@@ -35,7 +35,8 @@ class Report:
     """What became what and why; ``print(report)`` shows a table.
 
     Attributes:
-        layers: every quantizable layer in the order in which it runs.
+        layers: every quantizable layer in the order in which it runs, and then every other layer
+            with weights, which stays float.
         notes: replaced activations and anything else that was changed.
     """
 

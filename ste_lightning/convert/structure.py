@@ -10,9 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.convert.nonnegative import Origins, Source
-from ste_lightning.layers import QUANTIZED, QuantizedLayer
+from ste_lightning.layers import QuantizedLayer, quantized_class
 
-__all__ = ["Structure", "clean_name", "find_module", "float_class", "quantizable_layers", "tensors"]
+__all__ = [
+    "Structure",
+    "clean_name",
+    "find_module",
+    "float_class",
+    "plain_class",
+    "quantizable_layers",
+    "tensors",
+]
 
 
 @dataclasses.dataclass
@@ -35,16 +43,21 @@ class Structure:
 
 
 def float_class(layer: nn.Module) -> type[nn.Module] | None:
-    """Return the torch class that ``layer`` is, or was before conversion, if quantizable.
+    """Return the float class that ``layer`` is, or was before conversion, if quantizable.
 
     Subclasses with a ``forward`` of their own are not quantizable: swapping would lose it.
     """
-    cls: type = type(layer)
     if isinstance(layer, QuantizedLayer):
         return layer.float_class
+    cls = plain_class(layer)
+    return cls if quantized_class(cls) is not None else None
+
+
+def plain_class(layer: nn.Module) -> type[nn.Module]:
+    """Return the layer's class without torch's parametrizations."""
     if torch.nn.utils.parametrize.is_parametrized(layer):
-        cls = torch.nn.utils.parametrize.type_before_parametrizations(layer)
-    return cls if cls in QUANTIZED else None
+        return torch.nn.utils.parametrize.type_before_parametrizations(layer)
+    return type(layer)
 
 
 def quantizable_layers(model: nn.Module) -> dict[str, nn.Module]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrize
 
+from ste_lightning.convert.another_policy import check_reach, refuse_another_policy
 from ste_lightning.convert.fast_path import close_fast_paths, reopen_fast_paths
+from ste_lightning.convert.float_layers import float_layers
+from ste_lightning.convert.lost_zeros import lost_zeros
 from ste_lightning.convert.policy import Policy, Rule
+from ste_lightning.convert.reach import Reach
 from ste_lightning.convert.reading import read_structure
 from ste_lightning.convert.relu import blind_to_nonnegative, replace_relu, restore_relus
 from ste_lightning.convert.report import LayerReport, Report
 from ste_lightning.convert.structure import Structure, float_class, quantizable_layers
-from ste_lightning.errors import ConfigurationError, require, unknown
-from ste_lightning.layers import QUANTIZED, QuantizedLayer
-from ste_lightning.quantizers import describe
+from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.layers import QUANTIZED, QuantizedLayer, quantized_class
+from ste_lightning.quantizers import summarize
 
 __all__ = ["dequantize_", "quantize_"]
 
@@ -28,13 +33,17 @@ def quantize_(
     model: nn.Module,
     policy: Policy | Mapping[str, Any] | Sequence[Any],
     sample: Any = None,
+    *,
+    reach_frozen: bool = False,
 ) -> Report:
     """Give the layers of ``model`` the quantizers of ``policy``, in place.
 
     A layer object stays the same object: its parameters become its latent weights under their
     old keys, and hooks, devices, training flags, parametrizations and tied weights stay. Layers
-    that are quantized already are left alone, so a second call changes nothing. After an error
-    the model is as it was.
+    that the policy has quantized already are left alone, so a second call changes nothing; so are
+    layers that the model made itself. After an error the model is as it was. Subclasses of
+    torch's layers that keep torch's forward, and transformers' Conv1D, are quantized as well.
+    Quantizers of frozen layers are frozen too.
 
     ReLUs whose output reaches a ``sign`` input are replaced by the policy's choice, as
     sign(ReLU(x)) is the constant +1.
@@ -43,29 +52,35 @@ def quantize_(
         model: any module.
         policy: ordered rules ``{match, weight, input, relu, pad_value, score}``, see
             :class:`~ste_lightning.convert.Rule`; the last match wins. The first and the last
-            quantizable layer stay float unless a rule gives their exact name.
+            quantizable layer stay float unless a rule gives their exact name, and see
+            :class:`~ste_lightning.convert.Policy` for what else a wildcard does not reach.
         sample: an input of the model (a tensor, or a tuple or dict of arguments). With it the
             order of the layers and the ReLUs before them are read from one run; without it
             from a symbolic trace, which does not see through every ``forward``.
+        reach_frozen: whether wildcards reach frozen layers although there are trained ones, as
+            for a backbone that is frozen for a while only.
 
     Returns:
-        What became what and why.
+        What became what and why, and what stays float and why.
 
     Raises:
-        ConfigurationError: for a wrong policy; an exact name that no layer has; a rule that
-            reaches no layer at all; a ReLU before a binary input that cannot be replaced.
+        ConfigurationError: for a wrong policy; a rule that matches no layer; layers that another
+            policy has quantized; a policy that reaches no layer at all; a ReLU before a binary
+            input that cannot be replaced.
     """
     policy = Policy.parse(policy)
     layers = quantizable_layers(model)
-    _check_reach(policy, layers)
+    staying = list(float_layers(model, layers))
+    check_reach(policy, layers, staying)
     structure = read_structure(model, sample)
     order = structure.order + [name for name in layers if name not in structure.order]
-    edges = {order[0]: "first", order[-1]: "last"} if order else {}
+    refuse_another_policy(policy, layers)
+    reach = Reach(policy, {name: layers[name] for name in order}, reach_frozen)
     converted: list[nn.Module] = []
     rows, notes = [], []
     try:
         for name in order:
-            row = _convert(name, layers[name], policy, edges.get(name), converted)
+            row = _convert(name, layers[name], reach, converted)
             rows.append(row)
             if row.rule is not None:
                 notes += _activations(model, name, layers[name], structure, row.rule)
@@ -77,14 +92,18 @@ def quantize_(
         restore_relus(model)
         reopen_fast_paths(model)
         raise
-    report = Report(tuple(rows), tuple(notes))
+    for finding in lost_zeros(model, set(converted)):
+        notes.append(finding.message)
+        warnings.warn(finding.message, stacklevel=2)
+    report = Report((*rows, *staying), tuple(notes))
     require(
         bool(report.quantized),
         "policy",
         policy.plain(),
         "it quantizes no layer. Quantizable are: "
         + (", ".join(order) or "none (no Linear, convolution, Embedding or attention found)")
-        + "; the first and the last need a rule with their exact name",
+        + "; the first and the last need a rule with their exact name"
+        + "".join(f"; {name}: {why}" for name, why in reach.apart.items()),
     )
     return report
 
@@ -108,32 +127,16 @@ def dequantize_(model: nn.Module) -> list[str]:
     return names
 
 
-def _check_reach(policy: Policy, layers: Mapping[str, nn.Module]) -> None:
-    """Refuse exact names that no layer has: a mistyped name must not pass silently."""
-    for rule in policy.rules:
-        match = rule.match
-        if not isinstance(match, str) or match.startswith(("re:", "type:")):
-            continue
-        if not any(c in match for c in "*?[") and match not in layers:
-            raise unknown("layer", match, layers)
-
-
-def _convert(
-    name: str,
-    layer: nn.Module,
-    policy: Policy,
-    edge: str | None,
-    converted: list[nn.Module],
-) -> LayerReport:
+def _convert(name: str, layer: nn.Module, reach: Reach, converted: list[nn.Module]) -> LayerReport:
     """Convert one layer if its rule says so, and say what was done."""
     cls = float_class(layer)
     assert cls is not None
     kind = cls.__name__
     if isinstance(layer, QuantizedLayer):
-        return _row(name, kind, layer, "quantized already")
-    rule = policy.rule_for(name, cls, edge is not None)
+        made = "made by the model itself" if layer.converted is None else "quantized already"
+        return _row(name, kind, layer, made)
+    rule, reason = reach.rule_for(name, cls)
     if rule is None:
-        reason = f"the {edge} layer: only its exact name reaches it" if edge else "no rule matches"
         return LayerReport(name, kind, "float", "float", reason)
     exact = rule.names_exactly(name)
     match = rule.match if isinstance(rule.match, str) else rule.match.__name__
@@ -155,8 +158,10 @@ def _convert(
 def _row(
     name: str, kind: str, layer: nn.Module, reason: str, rule: dict[str, Any] | None = None
 ) -> LayerReport:
-    weight = describe(getattr(layer, "weight_quantizer", None))
-    inputs = describe(getattr(layer, "input_quantizer", None))
+    weight = summarize(getattr(layer, "weight_quantizer", None))
+    inputs = summarize(getattr(layer, "input_quantizer", None))
+    if not any(parameter.requires_grad for parameter in layer.parameters()):
+        reason += ", frozen"
     return LayerReport(name, kind, weight, inputs, reason, rule)
 
 
@@ -164,7 +169,8 @@ def _to_quantized(
     layer: nn.Module, cls: type[nn.Module], options: dict[str, Any], rule: Rule
 ) -> None:
     """Change the layer's class; on an error the layer is as before."""
-    quantized = QUANTIZED[cls]
+    quantized = quantized_class(cls)
+    assert quantized is not None
     before = type(layer)
     if parametrize.is_parametrized(layer):
         quantized = _parametrized(before, quantized)
@@ -177,6 +183,8 @@ def _to_quantized(
     except Exception:
         layer.__class__ = before
         raise
+    assert isinstance(layer, QuantizedLayer)
+    layer.converted = {"relu": rule.relu} if rule.relu != "hardtanh" else {}
     weight = next(layer.parameters())
     for child in layer.modules():
         for quantizer in (

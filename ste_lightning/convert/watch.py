@@ -11,10 +11,17 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ste_lightning.convert.structure import clean_name, tensors
+from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.layers import QuantizedLayer
-from ste_lightning.quantizers import describe
+from ste_lightning.quantizers import Steps, describe
 
-__all__ = ["Finding", "QuantizerWatch", "dead_weights", "named_quantized_layers"]
+__all__ = [
+    "Finding",
+    "QuantizerWatch",
+    "collapsed_steps",
+    "dead_weights",
+    "named_quantized_layers",
+]
 
 _FEW_LEVELS = 1.6  # bits up to which a missing half of the grid cannot be made up for
 _ENOUGH = 32  # values below which a constant may be chance
@@ -155,6 +162,27 @@ def _remedy(low: float, high: float) -> str:
     if high <= 0:
         return "Put batch norm or a threshold (RSign) before the layer."
     return "Put batch norm before the layer, or give the quantizer a smaller scale."
+
+
+@torch.no_grad()
+def collapsed_steps(model: nn.Module) -> list[Finding]:
+    """Return the layers with a learned step that is not above zero, which learns nothing."""
+    found = []
+    for name, layer in named_quantized_layers(model):
+        for operand in ("weight", "input", "score"):
+            quantizer = layer._modules.get(f"{operand}_quantizer")
+            step = quantizer.smallest_step() if isinstance(quantizer, Steps) else None
+            if step is not None and float(step) <= SMALLEST:
+                found.append(
+                    Finding(
+                        name,
+                        True,
+                        f"the learned step (scale) of the {operand} quantizer of layer {name!r} "
+                        f"has collapsed to {float(step):.3g}: it gives out zeros and learns "
+                        "nothing. Lower its learning rate or leave it out of the weight decay.",
+                    )
+                )
+    return found
 
 
 @torch.no_grad()

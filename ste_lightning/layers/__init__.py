@@ -15,6 +15,7 @@ from ste_lightning.layers.presets import (
 )
 from ste_lightning.layers.quantized import QUANTIZED, QuantizedLayer
 from ste_lightning.layers.transposed import QuantConvTranspose1d, QuantConvTranspose2d
+from ste_lightning.layers.twins import quantized_class, why_not
 
 __all__ = [
     "QUANTIZED",
@@ -35,4 +36,6 @@ __all__ = [
     "RPReLU",
     "RSign",
     "TernaryLinear",
+    "quantized_class",
+    "why_not",
 ]

@@ -34,6 +34,10 @@ class RSign(nn.Module):
         self.rule = surrogate(rule, **params)
         self.bias = nn.Parameter(torch.zeros(channels))
 
+    def reset_parameters(self) -> None:
+        """Set the thresholds to zero."""
+        nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the sign of the shifted input."""
         return sign(x + _per_channel(self.bias, x), self.rule)
@@ -62,6 +66,13 @@ class RPReLU(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels))
         self.slope = nn.Parameter(torch.full((channels,), float(slope)))
         self.offset = nn.Parameter(torch.zeros(channels))
+        self.first_slope = float(slope)
+
+    def reset_parameters(self) -> None:
+        """Set the knees and offsets to zero, and the slopes to the first slope."""
+        nn.init.zeros_(self.shift)
+        nn.init.zeros_(self.offset)
+        nn.init.constant_(self.slope, self.first_slope)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the shifted, bent and offset input."""

@@ -15,7 +15,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from ste_lightning.errors import require
 from ste_lightning.layers.linear import QuantOutProjection
 from ste_lightning.layers.quantized import QuantizedLayer, quantizes
-from ste_lightning.quantizers import QuantizerSpec, build
+from ste_lightning.quantizers import QuantizerSpec, build, specification
 
 __all__ = ["AttentionForward", "QuantMultiheadAttention"]
 
@@ -149,12 +149,18 @@ class QuantMultiheadAttention(AttentionForward, QuantizedLayer, nn.MultiheadAtte
         scores = build(score_quantizer, "activations")
         super()._attach(weight_quantizer, input_quantizer)
         self.score_quantizer = None if scores is None else scores.to(self.latent_weight().device)
+        if self.score_quantizer is not None and not self.in_proj_weight.requires_grad:
+            self.score_quantizer.requires_grad_(False)
         if type(self.out_proj) is NonDynamicallyQuantizableLinear:
             QuantOutProjection.from_float(
                 self.out_proj,
                 weight_quantizer=copy.deepcopy(weight_quantizer),
                 input_quantizer=copy.deepcopy(input_quantizer),
             )
+
+    def specification(self) -> dict[str, Any]:
+        """Return the specifications of the quantizers of weights, inputs and scores."""
+        return {**super().specification(), "score": specification(self.score_quantizer)}
 
     def to_float(self) -> nn.Module:
         """Turn the layer and its output projection back into torch classes, in place."""

@@ -44,6 +44,10 @@ class _QuantizedConvolution(QuantizedLayer, nn.modules.conv._ConvNd):
         super()._attach(weight_quantizer, input_quantizer)
         self.pad_value = float(pad_value)
 
+    def specification(self) -> dict[str, Any]:
+        """Return the quantizers' specifications, and what the padding is."""
+        return {**super().specification(), "pad_value": self.pad_value}
+
     def to_float(self) -> nn.Module:
         """Turn the layer back into its torch class, in place."""
         del self.pad_value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,6 +50,17 @@ class QuantLinear(QuantizedLayer, nn.Linear):
         if y is not None:
             return y
         return F.linear(self.quantized_input(input), self.forward_weight(), self.bias)
+
+
+class QuantRowLinear(QuantizedLayer):
+    """y = q_x(x) q_w(W) + b, W of shape (inputs, outputs): transformers' Conv1D, as in GPT-2."""
+
+    channel_dim: ClassVar[int] = 1
+    bias: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product of the quantized input with the quantized weights."""
+        return F.linear(self.quantized_input(x), self.forward_weight().t(), self.bias)
 
 
 class QuantOutProjection(QuantLinear):

@@ -57,7 +57,7 @@ __all__ = ["input_operand", "operand_product", "weight_operand"]
 
 
 def _learned(q: LSQ, x: Tensor) -> Learned | None:
-    if not q._ready or q.binary or q.scale.dtype != torch.float32:
+    if q.binary or q.scale.dtype != torch.float32 or not q.ready(x):
         return None
     if q.granularity == "channel" and q.channel_dim % x.dim() != 0:
         return None  # its parts are not one after the other in memory
@@ -66,7 +66,9 @@ def _learned(q: LSQ, x: Tensor) -> Learned | None:
     return Learned(SF.scale_gradient(q.scale, factor), offset, float(q.low), float(q.high))
 
 
-def _uniform_input(q: Uniform, x: Tensor) -> GridInput:
+def _uniform_input(q: Uniform, x: Tensor) -> GridInput | None:
+    if not q.ready():
+        return None
     step, zero = (float(v) for v in q.scale_and_zero(x.detach().float()))
     low, high = (float(end) for end in q.ends())
     return GridInput(Grid(step, zero, low, high), x.shape)
@@ -111,6 +113,7 @@ def _token(q: Token, x: Tensor) -> TokenInput:
 
 
 def _pact(q: PACT, x: Tensor) -> ClippedInput | None:
+    q.keep_positive(x)
     return ClippedInput(q.alpha, int(2**q.bits - 1), x.shape) if q.alpha.numel() == 1 else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,10 +15,19 @@ from ste_lightning.functional.products.binary import one_bit_product, path_of
 from ste_lightning.functional.products.integer_forward import levels_pay
 from ste_lightning.functional.products.operators import compiled_one_bit_product, fits_an_operator
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.layers.identity import refuse_another, start_from_float, write_identity
 from ste_lightning.layers.one_bit import Settled, compiles_one_bit, one_bit_specification
 from ste_lightning.layers.operands import operand_product
 from ste_lightning.layers.quantized_once import QuantizedOnce, contents, may_wait
-from ste_lightning.quantizers import QuantizerSpec, Sign, build, describe, mean_magnitude
+from ste_lightning.quantizers import (
+    Quantizer,
+    QuantizerSpec,
+    Sign,
+    build,
+    describe,
+    mean_magnitude,
+    specification,
+)
 
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
 
@@ -34,11 +44,14 @@ class QuantizedLayer(nn.Module):
         input_quantizer: the module applied to the layer's input, or ``None``.
         weight_quantization: ``False`` lets ``forward`` use ``weight`` as it is.
         input_quantization: likewise for the input; both switches add no key.
+        converted: what a conversion by a policy decided beside the quantizers; ``None`` for a
+            layer that the model made itself.
     """
 
     weight: Tensor
     weight_quantization: bool = True
     input_quantization: bool = True
+    converted: Mapping[str, Any] | None = None
     latent_key: ClassVar[str] = "weight"
     channel_dim: ClassVar[int] = 0
     float_class: ClassVar[type[nn.Module]] = nn.Module
@@ -87,8 +100,8 @@ class QuantizedLayer(nn.Module):
     def to_float(self) -> nn.Module:
         """Turn the layer back into its torch class, in place, latent weights and all."""
         del self.weight_quantizer, self.input_quantizer
-        for kept in ("_settled", "_quantized_once"):
-            self.__dict__.pop(kept, None)
+        for key in ("_settled", "_quantized_once", "converted"):
+            self.__dict__.pop(key, None)
         return _become(self, self.float_class)
 
     @classmethod
@@ -103,15 +116,70 @@ class QuantizedLayer(nn.Module):
         self, weight_quantizer: nn.Module | None, input_quantizer: nn.Module | None
     ) -> None:
         """Register both quantizers; a weight quantizer with learned scales sees its weights."""
+        own = self._parameters.get(self.latent_key)
+        trained = any(p.requires_grad for p in ([own] if own is not None else self.parameters()))
         latent = self.latent_weight()
         for quantizer in (weight_quantizer, input_quantizer):
             if quantizer is not None:
                 quantizer.to(latent.device)
         self.weight_quantizer = weight_quantizer
         self.input_quantizer = input_quantizer
-        initialize = getattr(weight_quantizer, "initialize", None)
-        if initialize is not None and not latent.is_meta:
-            initialize(latent.detach())
+        self._start_weights()
+        for quantizer in (weight_quantizer, input_quantizer):
+            if quantizer is not None and not trained:
+                quantizer.requires_grad_(False)  # a frozen layer stays as it is
+
+    @torch.no_grad()
+    def _start_weights(self) -> None:
+        """Let the weight quantizer's learned scales start from the weights."""
+        initialize = getattr(self.weight_quantizer, "initialize", None)
+        if initialize is None:
+            return
+        latent = self.latent_weight().detach()
+        initialize(latent)
+        if latent.is_meta and isinstance(self.weight_quantizer, Quantizer):
+            self.weight_quantizer.reset_parameters()  # shapes alone: there are no values
+
+    def reset_parameters(self) -> None:
+        """Draw new weights as the torch layer does; learned scales start from them."""
+        base: Any = super()
+        draw = getattr(base, "reset_parameters", None) or base._reset_parameters
+        draw()
+        if isinstance(self.__dict__.get("_modules", {}).get("weight_quantizer"), nn.Module):
+            self._start_weights()
+
+    def specification(self) -> dict[str, Any]:
+        """Return what the layer is: the full specifications of its quantizers, as plain Python."""
+        spec = {
+            "weight": specification(self.weight_quantizer),
+            "input": specification(self.input_quantizer),
+        }
+        return {**spec, **(self.converted or {})}
+
+    def check(self) -> None:
+        """Raise unless the layer can be deployed.
+
+        Raises:
+            ConfigurationError: for weights that are NaN or infinite, a quantizer that has seen no
+                data, a learned step that is not positive.
+        """
+        if not bool(self.latent_weight().isfinite().all()):
+            raise ConfigurationError("its weights are NaN or infinite")
+        for operand in ("weight", "input", "score"):
+            quantizer = self._modules.get(f"{operand}_quantizer")
+            if isinstance(quantizer, Quantizer):
+                quantizer.check(operand)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        write_identity(self, destination, prefix)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any
+    ) -> None:
+        refuse_another(self, local_metadata, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        start_from_float(self, state_dict, prefix)
 
     def latent_weight(self) -> Tensor:
         """Return the real weights that training moves, under the float layer's own key."""

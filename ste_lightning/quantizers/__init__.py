@@ -1,7 +1,7 @@
 """Quantizer modules, built from a name, a mapping or a module by :func:`build`."""
 
 from ste_lightning.quantizers.binary import Sign, Step
-from ste_lightning.quantizers.calibrated import Calibrated
+from ste_lightning.quantizers.calibrated import Calibrated, Steps
 from ste_lightning.quantizers.dorefa import DoReFa
 from ste_lightning.quantizers.dynamic import Token
 from ste_lightning.quantizers.libra import LibraPB
@@ -21,6 +21,7 @@ from ste_lightning.quantizers.quantizer import (
     register_quantizer,
 )
 from ste_lightning.quantizers.scaling import SCALES, mean_magnitude
+from ste_lightning.quantizers.specification import differences, specification, summarize
 from ste_lightning.quantizers.stochastic import StochasticSign, StochasticUniform
 from ste_lightning.quantizers.ternary import TWN, BitNetTernary, Ternary
 from ste_lightning.quantizers.uniform import Uniform
@@ -46,6 +47,7 @@ __all__ = [
     "QuantizerSpec",
     "Sign",
     "Step",
+    "Steps",
     "StochasticSign",
     "StochasticUniform",
     "Ternary",
@@ -53,8 +55,11 @@ __all__ = [
     "Uniform",
     "build",
     "describe",
+    "differences",
     "mean_magnitude",
     "quantizer_class",
     "quantizer_names",
     "register_quantizer",
+    "specification",
+    "summarize",
 ]

@@ -52,7 +52,7 @@ class LSQ(Calibrated):
 
     default_rule = "identity"
     between_levels: ClassVar[bool] = True
-    learns_offset: ClassVar[bool] = False
+    learned_steps: ClassVar[tuple[str, ...]] = ("scale",)
     scale: Tensor
     offset: Tensor
     low: int
@@ -82,10 +82,20 @@ class LSQ(Calibrated):
         self.channel_dim = channel_dim
         self.scale = nn.Parameter(torch.ones(()))
 
-    def _set_from(self, x: Tensor) -> None:
+    def first_step(self, name: str, x: Tensor) -> Tensor:
+        """Return 2 mean|x| / sqrt(high), or mean|x| for one signed bit."""
         axes = reduced_axes(x, self.granularity, self.channel_dim)
         mean = widen(x).abs().mean(dim=axes, keepdim=self.granularity == "channel")
-        self._set_scale(mean if self.binary else 2 * mean / math.sqrt(self.high))
+        return mean if self.binary else 2 * mean / math.sqrt(self.high)
+
+    def _set_from(self, x: Tensor) -> None:
+        self._set_scale(self.first_step("scale", x))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Forget the data: the step is 1 until the next training batch."""
+        super().reset_parameters()
+        self.scale.fill_(1)
 
     def _set_scale(self, scale: Tensor) -> None:
         """Copy the first scale; one per channel makes a new parameter of that shape."""
@@ -168,26 +178,31 @@ class LSQPlus(LSQ):
             )
         self.offset = nn.Parameter(torch.zeros(()))
 
+    def first_step(self, name: str, x: Tensor) -> Tensor:
+        """Return (max - min) / (high - low) of activations, max|mean +- 3 std| of weights."""
+        x, keep = widen(x), self.granularity != "tensor"
+        if self.operand != "weights":
+            return (x.amax() - x.amin()) / (self.high - self.low)
+        axes = reduced_axes(x, self.granularity, self.channel_dim)
+        std = x.std(dim=axes, keepdim=keep, correction=0)
+        return (x.mean(dim=axes, keepdim=keep).abs() + 3 * std) / 2 ** (self.bits - 1)
+
     def _set_from(self, x: Tensor) -> None:
-        axes, keep = (
-            reduced_axes(x, self.granularity, self.channel_dim),
-            self.granularity != "tensor",
-        )
-        x = widen(x)
-        if self.operand == "weights":
-            mean = x.mean(dim=axes, keepdim=keep)
-            std = x.std(dim=axes, keepdim=keep, correction=0)
-            self._set_scale((mean.abs() + 3 * std) / 2 ** (self.bits - 1))
-            low = torch.zeros_like(self.scale)
-        else:
-            low, high = x.amin(), x.amax()
-            scale = ((high - low) / (self.high - self.low)).clamp_min(SMALLEST)
-            self._set_scale(scale)
-            low = low - scale * self.low
+        super()._set_from(x)
+        low = torch.zeros_like(self.scale)
+        if self.operand != "weights":
+            scale = self.first_step("scale", x).clamp_min(SMALLEST)
+            low = widen(x).amin() - scale * self.low
         if low.shape != self.offset.shape:
             self.offset = nn.Parameter(low)
         else:
             self.offset.copy_(low)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Forget the data: the step is 1 and the offset 0 until the next training batch."""
+        super().reset_parameters()
+        self.offset.zero_()
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest grid values in the shape and dtype of ``x``."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ste_lightning import functional as SF
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.rounding import widen
+from ste_lightning.quantizers.calibrated import Steps
 from ste_lightning.quantizers.levels import check_bits, reduced_axes
 from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
 
@@ -20,7 +21,7 @@ NARROWEST = 1e-3  # a segment's least width
 
 
 @register_quantizer("n2uq")
-class N2UQ(Quantizer):
+class N2UQ(Steps):
     """q(x) = scale_out d #{i : scale_in x > T_i}, d = 2 / n, n = 2^b - 1 learned thresholds.
 
     Segment i has the learned width a_i >= 0.001 and its threshold T_i in the middle; the first
@@ -41,6 +42,7 @@ class N2UQ(Quantizer):
     """
 
     default_rule = "identity"
+    learned_steps: ClassVar[tuple[str, ...]] = ("scale_in", "scale_out")
     operands: ClassVar[frozenset[str]] = frozenset({"activations"})
     between_levels: ClassVar[bool] = True
 
@@ -52,6 +54,24 @@ class N2UQ(Quantizer):
         self.widths = nn.Parameter(torch.full((self.steps,), RANGE / self.steps))
         self.scale_in = nn.Parameter(torch.ones(()))
         self.scale_out = nn.Parameter(torch.ones(()))
+
+    def first_step(self, name: str, x: Tensor) -> Tensor:
+        """Return 1, where both scales start."""
+        return torch.ones((), device=x.device)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start from equal widths and from scales of 1 again."""
+        super().reset_parameters()
+        self.start.zero_()
+        self.widths.fill_(RANGE / self.steps)
+        self.scale_in.fill_(1)
+        self.scale_out.fill_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantized values; a scale below zero starts again."""
+        self.keep_positive(x)
+        return super().forward(x)
 
     def _count(self, x: Tensor) -> Tensor:
         wide = widen(x)

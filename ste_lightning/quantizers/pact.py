@@ -12,14 +12,15 @@ from ste_lightning.errors import require
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.rounding import widen
+from ste_lightning.quantizers.calibrated import Steps
 from ste_lightning.quantizers.levels import check_bits
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import register_quantizer
 
 __all__ = ["PACT"]
 
 
 @register_quantizer("pact")
-class PACT(Quantizer):
+class PACT(Steps):
     """q(x) = round(clip(x, 0, alpha) n / alpha) alpha / n, n = 2^b - 1, alpha learned.
 
     dq/dx := f'(cell) 1[0 < x < alpha], dq/dalpha = 1[x >= alpha]. It takes the place of ReLU.
@@ -41,6 +42,7 @@ class PACT(Quantizer):
     operands: ClassVar[frozenset[str]] = frozenset({"activations"})
     between_levels: ClassVar[bool] = True
     schedulable: ClassVar[tuple[str, ...]] = ("bits",)
+    learned_steps: ClassVar[tuple[str, ...]] = ("alpha",)
 
     def __init__(
         self,
@@ -52,7 +54,23 @@ class PACT(Quantizer):
         super().__init__(rule, **params)
         require(alpha > 0, "alpha", alpha, "use a positive number")
         self.bits = check_bits(bits)
-        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.first_alpha = float(alpha)
+        self.alpha = nn.Parameter(torch.tensor(self.first_alpha))
+
+    def first_step(self, name: str, x: Tensor) -> Tensor:
+        """Return the first clipping value, whatever ``x`` is."""
+        return torch.tensor(self.first_alpha, device=x.device)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start from the first clipping value again."""
+        super().reset_parameters()
+        self.alpha.fill_(self.first_alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantized values; a clipping value below zero starts again."""
+        self.keep_positive(x)
+        return super().forward(x)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return multiples of alpha / n in the shape and dtype of ``x``."""

@@ -93,6 +93,7 @@ class _PowerGrid(Calibrated):
 
     default_rule = "identity"
     between_levels: ClassVar[bool] = True
+    learned_steps: ClassVar[tuple[str, ...]] = ("alpha",)
     most_bits: ClassVar[int] = 8
     multiples: Tensor
 
@@ -105,22 +106,35 @@ class _PowerGrid(Calibrated):
         **params: Any,
     ) -> None:
         super().__init__(rule, operand, **params)
-        self.bits = check_bits(bits, low=2, high=self.most_bits)
+        self.bits: int = check_bits(bits, low=2, high=self.most_bits)
         self.signed = signed
         self.alpha = nn.Parameter(torch.ones(()))
-        magnitudes = self._magnitudes(bits - 1 if signed else bits)
-        negative = [-m for m in reversed(magnitudes[1:])] if signed else []
         # recomputed, not saved: it follows from the arguments
-        multiples = torch.tensor([*negative, *magnitudes])
-        self.register_buffer("multiples", multiples, persistent=False)
+        self.register_buffer("multiples", torch.tensor(self._levels()), persistent=False)
+
+    def _levels(self) -> list[int]:
+        """Return all levels as multiples of the smallest step."""
+        magnitudes = self._magnitudes(self.bits - 1 if self.signed else self.bits)
+        negative = [-m for m in reversed(magnitudes[1:])] if self.signed else []
+        return [*negative, *magnitudes]
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Forget the data: the clipping value is 1 until the next training batch."""
+        super().reset_parameters()
+        self.alpha.fill_(1)
+        self.multiples.copy_(torch.tensor(self._levels()))
 
     @staticmethod
     def _magnitudes(bits: int) -> tuple[int, ...]:
         raise TypeError("a power grid must define _magnitudes(bits)")
 
+    def first_step(self, name: str, x: Tensor) -> Tensor:
+        """Return three root mean squares."""
+        return 3 * widen(x).square().mean().sqrt()
+
     def _set_from(self, x: Tensor) -> None:
-        spread = 3 * widen(x).square().mean().sqrt()
-        self.alpha.copy_(spread.clamp_min(SMALLEST))
+        self.alpha.copy_(self.first_step("alpha", x).clamp_min(SMALLEST))
 
     def _grid(self, dtype: torch.dtype) -> Tensor:
         """Return the grid in [-1, 1] or [0, 1]."""

@@ -21,6 +21,7 @@ __all__ = [
     "quantizer_class",
     "quantizer_names",
     "register_quantizer",
+    "registered_name",
 ]
 
 Operand = Literal["weights", "activations"]
@@ -146,6 +147,35 @@ class Quantizer(nn.Module):
             require(0 <= value <= 1, parameter, value, "schedule values from 0 to 1")
 
     @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Set everything that is learned, measured or scheduled to its start, in place.
+
+        Subclasses with parameters or buffers of their own extend it.
+        """
+        self.set_progress(0.0)
+
+    @torch.no_grad()
+    def check(self, operand: str) -> None:
+        """Raise unless the quantizer can be deployed; subclasses ask for more.
+
+        Args:
+            operand: what it quantizes, for the message: ``"weight"``, ``"input"``.
+
+        Raises:
+            ConfigurationError: for a parameter that is NaN or infinite.
+        """
+        for name, parameter in self.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise ConfigurationError(f"{name!r} of its {operand} quantizer is NaN or infinite")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move or cast; after ``to_empty``, whose memory holds nothing, start anew."""
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if _makes_empty(fn) and not any(t.is_meta for t in [*self.parameters(), *self.buffers()]):
+            self.reset_parameters()
+        return result
+
+    @torch.no_grad()
     def set_progress(self, progress: float) -> None:
         """Move all scheduled parameters to ``progress``, the fraction of training done."""
         for parameter, schedule in self.schedules.items():
@@ -159,6 +189,14 @@ class Quantizer(nn.Module):
         )
         driven = "".join(f", {k}~{v.function}" for k, v in self.schedules.items())
         return f"rule={self._rule.name!r}{params}{driven}"
+
+
+def _makes_empty(fn: Callable[[Tensor], Tensor]) -> bool:
+    """Return whether ``fn`` gives a tensor without values: real memory for one that has none."""
+    try:
+        return not fn(torch.empty((), device="meta")).is_meta
+    except (NotImplementedError, RuntimeError):
+        return False  # it keeps values, and there are none to keep
 
 
 Q = TypeVar("Q", bound=type[nn.Module])
@@ -190,6 +228,12 @@ def quantizer_class(name: str) -> type[nn.Module]:
     if name not in _QUANTIZERS:
         raise unknown("quantizer", name, _QUANTIZERS)
     return _QUANTIZERS[name]
+
+
+def registered_name(cls: type[nn.Module]) -> str | None:
+    """Return the name under which exactly this class is registered; ``None`` for others."""
+    name = getattr(cls, "map_name", "")
+    return name if _QUANTIZERS.get(name) is cls else None
 
 
 def build(

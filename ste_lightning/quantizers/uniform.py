@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ste_lightning import functional as SF
-from ste_lightning.errors import require, unknown
+from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.rounding import widen
+from ste_lightning.quantizers.calibrated import no_data, warn_of_no_data
 from ste_lightning.quantizers.levels import GRANULARITIES, check_bits, reduced_axes
 from ste_lightning.quantizers.quantizer import Operand, Quantizer, register_quantizer
 from ste_lightning.quantizers.ranges import RANGES, least_squares_shrinkage
+from ste_lightning.quantizers.step_range import StepRange
 
 __all__ = ["Uniform"]
 
@@ -28,7 +31,10 @@ class Uniform(Quantizer):
 
     dq/dx := f'(cell) inside [low, high], 0 outside. Weights take their range from each tensor
     anew; activations from a running average in buffers, so that evaluation does not depend on
-    the batch.
+    the batch. It moves once per optimizer step, towards the union of what the step's batches
+    hold: a forward pass that is repeated, by activation checkpointing or for gradients that
+    accumulate, sees the same range again. Inside ``torch.func`` it does not move. Without any
+    data yet, evaluation lets inputs pass, with a warning.
 
     Args:
         bits: 1 to 8.
@@ -57,6 +63,7 @@ class Uniform(Quantizer):
     minimum: Tensor
     maximum: Tensor
     initialized: Tensor
+    step_range: StepRange
 
     def __init__(
         self,
@@ -98,6 +105,7 @@ class Uniform(Quantizer):
         self.group_size = group_size
         self.range = range
         self.momentum = momentum
+        self.operand = operand
         self.channel_dim = channel_dim
         self.binary = self.symmetric and bits == 1
         require(
@@ -107,10 +115,12 @@ class Uniform(Quantizer):
             "for one symmetric bit use the map 'sign' or 'stochastic_sign', or symmetric=False",
         )
         self.running = not weights
+        self._ready = not self.running  # without reading the buffer
         if self.running:
-            self.register_buffer("minimum", torch.zeros(()))
-            self.register_buffer("maximum", torch.zeros(()))
+            for name in ("minimum", "maximum"):
+                self.register_buffer(name, torch.zeros(()))
             self.register_buffer("initialized", torch.tensor(0))  # averaging cannot take a bool
+        vars(self)["step_range"] = StepRange()  # transient, so no part of the module's tree
 
     def ends(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the smallest and the largest level, before the zero point is subtracted."""
@@ -181,23 +191,69 @@ class Uniform(Quantizer):
             return mean.clamp_min(torch.finfo(x.dtype).tiny), 0.0
         if not self.running:
             return self._grid(*self._extremes(x))
-        if self.training:
-            self._observe(x)
-        return self._grid(self.minimum.to(x.dtype), self.maximum.to(x.dtype))
+        low, high = self._observe(x) if self.training else (self.minimum, self.maximum)
+        return self._grid(low.to(x.dtype), high.to(x.dtype))
 
     @torch.no_grad()
-    def _observe(self, x: Tensor) -> None:
-        """Move the running range towards that of ``x``; the first batch sets it."""
-        weight = torch.where(self.initialized > 0, self.momentum, torch.ones_like(self.minimum))
-        for running, batch in zip((self.minimum, self.maximum), self._extremes(x), strict=True):
-            running.lerp_(batch.reshape(()).to(running.dtype), weight)
-        self.initialized.fill_(True)
+    def _observe(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Let the running range see ``x``; return the range with which ``x`` is quantized."""
+        low, high = (end.reshape(()).to(self.minimum.dtype) for end in self._extremes(x))
+        if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+            weight = torch.where(self.initialized > 0, self.momentum, torch.ones_like(low))
+            return self.minimum.lerp(low, weight), self.maximum.lerp(high, weight)
+        running = self.minimum, self.maximum
+        ends = self.step_range.move((low, high), running, self.initialized, self.momentum)
+        self._ready = True
+        return ends
 
     def initialize(self, x: Tensor) -> None:
         """Set the activations' running range from ``x``; weights need none."""
         if self.running:
             self.initialized.fill_(False)
+            self.step_range.forget()
             self._observe(widen(x.detach()))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Forget the data: the next training batch sets the running range."""
+        super().reset_parameters()
+        if self.running:
+            for buffer in (self.minimum, self.maximum, self.initialized):
+                buffer.zero_()
+            self.step_range.forget()
+            self._ready = False
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        if self.running:
+            self.step_range._apply(fn)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)
+
+    def ready(self) -> bool:
+        """Return whether there is a range: data was seen, or is about to be."""
+        if not self._ready and not torch.compiler.is_compiling():
+            self._ready = not self.initialized.is_meta and bool(self.initialized)
+        return self._ready or self.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantized values; inputs pass in float before any data was seen."""
+        if not self.ready():
+            warn_of_no_data(self)
+            return x
+        return super().forward(x)
+
+    def check(self, operand: str) -> None:
+        """Raise unless the quantizer can be deployed: a running range has seen data."""
+        super().check(operand)
+        if self.running and not bool(self.initialized):
+            raise no_data(operand)
+        if self.running and not bool((self.maximum - self.minimum).isfinite()):
+            raise ConfigurationError(f"the range of its {operand} quantizer is NaN or infinite")
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self.running:
+            self.step_range.forget()
+            self._ready = not self.initialized.is_meta and bool(self.initialized)
 
     def _noise(self, x: Tensor) -> Tensor | None:
         """Return the noise of stochastic rounding: none here."""

@@ -19,7 +19,7 @@ from plain_modules import Configured, Plain, SetUp, digits, mlp, trainer
 from torch import nn
 
 from ste_lightning.callbacks import QuantizationAwareTraining, load_quantized
-from ste_lightning.convert import dequantize_
+from ste_lightning.convert import dequantize_, quantize_
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer, QuantLinear
 from ste_lightning.quantizers import Sign
@@ -179,32 +179,132 @@ def test_float_checkpoints_load_and_quantized_ones_load_as_float(tmp_path: Path)
     assert torch.equal(loaded.net[3].weight, float_module.net[3].weight)
 
 
-def test_loading_needs_a_policy_that_fits(tmp_path: Path) -> None:
+class Own(nn.Module):
+    """A quantizer that is registered nowhere."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + (x.clamp(-self.width, self.width).round() - x).detach()
+
+
+def test_a_checkpoint_gives_the_network_that_was_trained(tmp_path: Path) -> None:
     module = Plain()
-    inputs = {**LSQ, "signed": False}
-    rules = [{"match": "*", "weight": Sign(), "input": inputs}]
-    run = trainer([QuantizationAwareTraining(rules)])
+    policy = [
+        {"match": "*", "weight": Sign("approx"), "input": {**LSQ, "signed": False}},
+        {"match": "net.6", "weight": {"map": "sign", "schedule": "delay"}, "relu": "identity",
+         "input": "sign"},
+    ]  # fmt: skip
+    policy[1]["weight"] = {"rule": "ede", "schedule": {"ede": {"start": 0.5}}}
+    run = trainer([QuantizationAwareTraining(policy)])
     run.fit(module, digits(2))
-    run.save_checkpoint(tmp_path / "full.ckpt")
-    run.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
-    with pytest.raises(ConfigurationError, match="pass policy="):
-        load_quantized(Plain, tmp_path / "full.ckpt")
-    with pytest.raises(ConfigurationError, match="records no policy"):
-        load_quantized(Plain, tmp_path / "weights.ckpt")
-    with pytest.raises(ConfigurationError, match="cannot be used with"):
-        load_quantized(Plain, tmp_path / "full.ckpt", policy=BINARY)
-    policy = [{"match": "*", "weight": "sign", "input": inputs}]
-    loaded = load_quantized(Plain, tmp_path / "weights.ckpt", policy=policy)
+    x = torch.randn(3, 64)
+    for weights_only in (False, True):
+        path = tmp_path / f"{weights_only}.ckpt"
+        run.save_checkpoint(path, weights_only=weights_only)
+        loaded = load_quantized(Plain, path)
+        assert isinstance(loaded.net[5], nn.Identity)
+        assert repr(loaded) == repr(module)
+        assert torch.equal(loaded.eval()(x), module.eval()(x))
+        for wrong in (BINARY, [policy[0]]):
+            with pytest.raises(ConfigurationError, match="cannot be used with"):
+                load_quantized(Plain, path, policy=wrong)
+        again = load_quantized(Plain, path, policy=policy)
+        assert torch.equal(again.eval()(x), module(x))
+
+
+def test_loading_needs_a_policy_where_none_is_known(tmp_path: Path) -> None:
+    module = Plain()
+    rules = [{"match": "*", "weight": Own(), "input": {**LSQ, "signed": False}}]
+    run = trainer([QuantizationAwareTraining(rules, watch_batches=0)])
+    run.fit(module, digits(2))
+    run.save_checkpoint(tmp_path / "own.ckpt")
+    with pytest.raises(ConfigurationError, match=r"Own.* not registered quantizers; pass policy="):
+        load_quantized(Plain, tmp_path / "own.ckpt")
+    loaded = load_quantized(Plain, tmp_path / "own.ckpt", policy=rules)
     assert torch.equal(loaded.eval()(torch.ones(1, 64)), module.eval()(torch.ones(1, 64)))
+    wider = [{**rules[0], "weight": Own(2.0)}]
+    with pytest.raises(ConfigurationError, match=r"weight width: 1.0 there, 2.0 here"):
+        load_quantized(Plain, tmp_path / "own.ckpt", policy=wider)
+    trainer([]).fit(float_module := Plain(), digits(1))
+    float_module.trainer.save_checkpoint(tmp_path / "float.ckpt")
+    with pytest.raises(ConfigurationError, match="records no policy"):
+        load_quantized(Plain, tmp_path / "float.ckpt")
 
 
-def test_a_checkpoint_of_another_policy_is_refused(tmp_path: Path) -> None:
-    run = trainer([QuantizationAwareTraining(BINARY)])
+BITS8 = {"map": "lsq", "bits": 8, "signed": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"bits": 2}, "bits: 8 there, 2 here"),
+        ({"signed": True}, "signed: False there, True here"),
+        ({"rule": "tanh"}, "rule: identity there, tanh here"),
+        ({"map": "lsq_plus"}, "map: lsq there, lsq_plus here"),
+        ({"schedule": {"strength": "linear"}}, "schedule: float there"),
+    ],
+)
+def test_a_checkpoint_of_another_policy_is_refused_with_the_difference(
+    tmp_path: Path, change: dict[str, Any], difference: str
+) -> None:
+    make = lambda spec: QuantizationAwareTraining([{"match": "*", "weight": "sign", "input": spec}])  # noqa: E731
+    run = trainer([make(BITS8)])
     run.fit(Plain(), digits(2))
     run.save_checkpoint(tmp_path / "a.ckpt")
-    other = QuantizationAwareTraining([{"match": "*", "weight": "sign", "input": "step"}])
-    with pytest.raises(ConfigurationError, match=r"layer 'net.3' was \['sign/clipped'"):
-        trainer([other], max_epochs=2).fit(Plain(), digits(2), ckpt_path=tmp_path / "a.ckpt")
+    other = make({**BITS8, **change})
+    path = tmp_path / "a.ckpt"
+    for go in (
+        lambda: trainer([other], max_epochs=2).fit(Plain(), digits(2), ckpt_path=path),
+        lambda: trainer([other]).test(Plain(), digits(2), ckpt_path=path),
+        lambda: quantized(other).load_state_dict(run.lightning_module.state_dict()),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"layer 'net.3': .*{difference}"):
+            go()
+
+
+def quantized(callback: QuantizationAwareTraining) -> Plain:
+    module = Plain()
+    quantize_(module, callback.policy)
+    return module
+
+
+@pytest.mark.parametrize("spec", [{"map": "lsq", "bits": 8}, {"map": "lsq", "bits": 2}, "sign"])
+def test_checkpoints_of_earlier_versions_load_and_are_compared(tmp_path: Path, spec: Any) -> None:
+    policy = [{"match": "*", "weight": spec, "input": None}]
+    module = Plain()
+    run = trainer([QuantizationAwareTraining(policy)])
+    run.fit(module, digits(2))
+    run.save_checkpoint(tmp_path / "new.ckpt")
+    saved = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    state = saved["callbacks"]["QuantizationAwareTraining"]
+    kind = "sign/clipped" if spec == "sign" else "lsq/identity"
+    state["layers"] = {name: [kind, "float"] for name in ("net.3", "net.6")}
+    saved["state_dict"] = dict(saved["state_dict"])  # without metadata
+    torch.save(saved, tmp_path / "old.ckpt")
+    loaded = load_quantized(Plain, tmp_path / "old.ckpt")
+    assert repr(loaded) == repr(module)
+    again = trainer([QuantizationAwareTraining(policy)], max_epochs=2)
+    again.fit(Plain(), digits(2), ckpt_path=tmp_path / "old.ckpt")
+    for other in ({"map": "lsq", "bits": 4}, "ternary"):
+        changed = QuantizationAwareTraining([{**policy[0], "weight": other}])
+        run = trainer([changed], max_epochs=2)
+        with pytest.raises((ConfigurationError, RuntimeError, UserWarning)):
+            run.fit(Plain(), digits(2), ckpt_path=tmp_path / "old.ckpt")
+
+
+def test_a_second_fit_with_another_policy_is_refused() -> None:
+    module = Plain()
+    trainer([QuantizationAwareTraining(BINARY)]).fit(module, digits(2))
+    trainer([QuantizationAwareTraining(BINARY)]).fit(module, digits(2))
+    other = [{"match": "*", "weight": {"map": "sign", "scale": "channel_mean"}, "input": "sign"}]
+    with pytest.raises(ConfigurationError, match="none in the model, channel_mean in the policy"):
+        trainer([QuantizationAwareTraining(other)]).fit(module, digits(2))
+    dequantize_(module)
+    trainer([QuantizationAwareTraining(other)]).fit(module, digits(2))
+    assert module.net[3].weight_quantizer.scale == "channel_mean"
 
 
 def test_the_model_after_fit_is_the_model_that_was_trained() -> None:
@@ -238,7 +338,11 @@ def test_pruning_together(pruning_first: bool) -> None:
     module = Plain()
     pruning = ModelPruning("l1_unstructured", amount=0.5, make_pruning_permanent=True)
     callbacks: list[Any] = [QuantizationAwareTraining(BINARY), pruning]
-    trainer(callbacks[::-1] if pruning_first else callbacks, max_epochs=2).fit(module, digits(3))
+    with pytest.warns(UserWarning, match=r"of the weights of layer 'net.\d' are zero") as said:
+        trainer(callbacks[::-1] if pruning_first else callbacks, max_epochs=2).fit(
+            module, digits(3)
+        )
+    assert sum("(pruned?)" in str(w.message) for w in said) == 2  # once for each layer
     weight = module.net[3].weight
     assert isinstance(weight, nn.Parameter)  # permanent again
     total = sum(m.weight.numel() for m in module.modules() if hasattr(m, "weight"))
@@ -494,7 +598,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_a_policy_that_reaches_nothing_fails_at_setup() -> None:
-    with pytest.raises(ConfigurationError, match=r"quantizes no layer.*net.0, net.3"):
+    with pytest.raises(ConfigurationError, match=r"unknown layer 'encoder.*net.0, net.3"):
         trainer([QuantizationAwareTraining([{"match": "encoder.*", "weight": "sign"}])]).fit(
             Plain(), digits(2)
         )

@@ -103,14 +103,32 @@ def test_layers_keep_their_identity_parameters_and_outputs_come_back_to_the_bit(
     assert not any(hasattr(layer, "weight_quantizer") for layer in model)
 
 
-def test_a_second_call_changes_nothing() -> None:
+def test_a_second_call_changes_nothing_and_another_policy_is_refused() -> None:
     model = convnet()
     quantize_(model, BINARY)
     quantizer = model[2].weight_quantizer
-    report = quantize_(model, [{"match": "*", "weight": {"map": "sign", "rule": "approx"}}])
-    assert report.quantized == ["2", "5"]
+    assert "quantized already" in str(quantize_(model, BINARY))
+    for other, difference in (
+        ({**BINARY, "weight": {"map": "sign", "rule": "approx"}}, "rule: clipped in the model"),
+        ({**BINARY, "pad_value": 1.0}, "pad_value: 0.0 in the model, 1.0 in the policy"),
+        ({**BINARY, "relu": "identity"}, "relu: float in the model, identity in the policy"),
+        ({**BINARY, "match": "type:Conv2d"}, "'5': weight: sign in the model, float in the policy"),
+    ):
+        with pytest.raises(ConfigurationError, match=difference):
+            quantize_(model, [other])
     assert model[2].weight_quantizer is quantizer
-    assert "quantized already" in str(report)
+    model[2].weight_quantizer.scale = "tensor_mean"  # what the layer is, not what it was called
+    with pytest.raises(ConfigurationError, match="scale: tensor_mean in the model, none"):
+        quantize_(model, BINARY)
+
+
+def test_layers_that_the_model_made_itself_are_no_contradiction() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), QuantLinear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    report = quantize_(model, {"weight": "ternary"})
+    assert report.quantized == ["1", "2"]
+    assert "made by the model itself" in str(report)
+    with pytest.raises(ConfigurationError, match="layer '1': weight map: sign in the model"):
+        quantize_(model, [{"weight": "ternary"}, {"match": "1", "weight": "ternary"}])
 
 
 def test_tied_weights_stay_tied() -> None:
@@ -162,11 +180,14 @@ def test_pruned_layers_stay_pruned() -> None:
     prune.l1_unstructured(model[1], "weight", amount=0.5)
     x = torch.randn(3, 4)
     before = model(x)
-    quantize_(model, BINARY)
+    with pytest.warns(UserWarning, match=r"50% of the weights of layer '1' are zero"):
+        report = quantize_(model, BINARY)
+    assert "(pruned?)" in str(report)
     model(x).sum().backward()
     assert model[1].weight_orig.grad is not None
     dequantize_(model)
     torch.testing.assert_close(model(x), before, rtol=0, atol=0)
+    quantize_(model, {"weight": "ternary"})  # which keeps zeros
 
 
 def test_copies_and_pickles_convert_back() -> None:

@@ -188,7 +188,9 @@ def test_what_is_no_number_spreads_as_in_the_plain_composition(
 def test_other_quantizers_and_transforms_take_the_plain_composition(options: Any) -> None:
     layer, x = QuantLinear(20, 6, **options), torch.randn(5, 20)
     assert layer.lean_product(x) is None
-    uniform = QuantLinear(20, 6, weight_quantizer=FOUR, input_quantizer=FOUR).eval()
+    uniform = QuantLinear(20, 6, weight_quantizer=FOUR, input_quantizer=FOUR)
+    uniform(x)
+    uniform.eval()
     torch.testing.assert_close(torch.func.vmap(uniform)(x), uniform(x))
     assert uniform.double().lean_product(x.double()) is None
     assert uniform.float()(torch.empty(0, 20)).shape == (0, 6)

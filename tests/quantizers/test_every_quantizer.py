@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 
 import numpy as np
@@ -16,7 +17,13 @@ from quantizer_table import ROWS, Row
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ste_lightning.quantizers import Calibrated, build, quantizer_names
+from ste_lightning.quantizers import (
+    Calibrated,
+    build,
+    quantizer_names,
+    specification,
+    summarize,
+)
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -97,12 +104,38 @@ def test_dtype_is_kept_for_values_and_gradients(row: Row, dtype: torch.dtype) ->
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("training", [True, False])
 def test_zeros_give_no_nan(row: Row, dtype: torch.dtype, training: bool) -> None:
-    q = row.quantizer(initialized=False).train(training)
-    x = torch.zeros(2, 8, dtype=dtype)
+    q, x = row.quantizer(initialized=False), torch.zeros(2, 8, dtype=dtype)
+    q(x)
+    q.train(training)
     assert q(x).isfinite().all()
     assert all(g.isfinite().all() for g in gradients(q, x))
     levels, scale = q.integer_levels(x)
     torch.testing.assert_close((levels * scale).to(dtype), q.eval()(x))
+
+
+@each_row
+def test_the_specification_builds_the_quantizer_again(row: Row) -> None:
+    q = row.quantizer()
+    spec = specification(q)
+    again = build(spec, row.operand)
+    assert specification(again) == spec
+    assert (repr(again), summarize(again)) == (repr(q), summarize(q))
+    assert json.loads(json.dumps(spec)) == spec  # plain, so that a checkpoint keeps it
+
+
+@each_row
+def test_memory_without_values_is_never_used(row: Row) -> None:
+    q = row.quantizer(initialized=False)
+    fresh, x = build(specification(q), row.operand), row.input(torch.float32)
+    q.to("meta").to_empty(device="cpu")
+    torch.manual_seed(0)
+    y = q(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(y, fresh(x), rtol=0, atol=0)
+    again = row.quantizer()  # one that has seen data forgets it
+    again.to_empty(device="cpu")
+    torch.manual_seed(0)
+    torch.testing.assert_close(again(x), y, rtol=0, atol=0)
 
 
 @each_row

@@ -87,17 +87,44 @@ def test_lsq_at_the_boundary_follows_the_paper() -> None:
     assert float(by_scale) == pytest.approx((3 - 4) / (2 * 3) ** 0.5)
 
 
-def test_a_step_at_or_below_zero_comes_back() -> None:
-    q = make({"map": "lsq", "bits": 2}, "activations")
-    q.initialize(torch.ones(1))
-    with torch.no_grad():
-        q.get_parameter("scale").fill_(-0.1)
+@pytest.mark.parametrize(
+    ("spec", "step"),
+    [
+        ({"map": "lsq", "bits": 2}, "scale"),
+        ({"map": "lsq_plus", "bits": 2}, "scale"),
+        ({"map": "apot", "bits": 4}, "alpha"),
+        ("pact", "alpha"),
+        ("n2uq", "scale_in"),
+    ],
+    ids=str,
+)
+def test_a_step_at_or_below_zero_comes_back_and_says_so(spec: Any, step: str) -> None:
+    q = make(spec, "activations")
     x = torch.randn(8, 4)
-    y = q(x)
-    assert y.isfinite().all()
-    loss = (y - x).square().sum()
-    loss.backward()
-    assert q.get_parameter("scale").grad < 0  # descent makes it grow
+    q(x)
+    parameter = q.get_parameter(step)
+    before = parameter.detach().clone()
+    with torch.no_grad():
+        parameter.fill_(-0.1)
+    with pytest.raises(ConfigurationError, match=r"learned step .* is -0.1, not positive"):
+        q.check("input")
+    with pytest.warns(UserWarning, match=f"learned step '{step}' .* was -0.1"):
+        q(x).sum().backward()
+    torch.testing.assert_close(parameter.detach(), before)
+    q.check("input")
+
+
+def test_only_the_channels_that_collapsed_start_again() -> None:
+    spec = {"map": "lsq", "bits": 3, "granularity": "channel"}
+    layer = QuantLinear(16, 4, weight_quantizer=spec, input_quantizer=None)
+    scale = layer.weight_quantizer.get_parameter("scale")
+    with torch.no_grad():
+        start = scale.clone()
+        scale.mul_(2)[1].fill_(0)
+    with pytest.warns(UserWarning, match="learned step"):
+        layer(torch.randn(2, 16))
+    torch.testing.assert_close(scale.detach(), torch.where(scale == start, start, 2 * start))
+    assert torch.equal(scale[1], start[1])
 
 
 def test_lsq_per_channel_has_a_step_for_each() -> None:
@@ -196,10 +223,32 @@ def test_groups_follow_the_channel_of_transposed_convolutions() -> None:
     )
 
 
+def an_optimizer_step() -> None:
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1).step()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_running_range_moves_once_per_optimizer_step(compiled: bool) -> None:
+    q = Uniform(8)
+    run = torch.compile(q, backend="eager", fullgraph=True) if compiled else q
+    run(torch.tensor([[-1.0, 3.0]]))
+    an_optimizer_step()
+    wide, narrow = torch.tensor([[-1.0, 13.0]]), torch.tensor([[0.0, 4.0, 1.234]])
+    first = run(wide), run(narrow)
+    again = run(narrow), run(wide)  # in another order, as a backward pass would
+    assert torch.equal(first[0], again[1])
+    assert torch.equal(first[1], again[0])
+    assert float(q.maximum) == pytest.approx(4.0)  # towards the union of both
+    an_optimizer_step()
+    run(wide)
+    assert float(q.maximum) == pytest.approx(4.9)
+
+
 def test_activations_keep_a_running_range_for_evaluation() -> None:
     q = Uniform(8)
     q(torch.tensor([[-1.0, 3.0]]))
     assert (float(q.minimum), float(q.maximum)) == (-1.0, 3.0)
+    an_optimizer_step()
     q(torch.tensor([[-1.0, 13.0]]))
     assert float(q.maximum) == pytest.approx(4.0)
     x = torch.randn(4, 4)

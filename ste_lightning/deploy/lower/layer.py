@@ -30,6 +30,7 @@ from ste_lightning.layers import (
     QuantLinear,
     QuantMultiheadAttention,
 )
+from ste_lightning.layers.linear import QuantRowLinear
 from ste_lightning.quantizers import Quantizer, Sign, Step
 
 __all__ = ["packed_layer"]
@@ -46,7 +47,8 @@ def packed_layer(layer: QuantizedLayer, name: str) -> nn.Module:
         name: the layer's name, for messages.
 
     Raises:
-        ConfigurationError: for a layer or quantizer that has no packed form, with the reason.
+        ConfigurationError: for a layer or quantizer that has no packed form, that has seen no
+            data, or whose weights or scales are not finite, with the reason.
     """
     try:
         return _packed(layer)
@@ -56,6 +58,7 @@ def packed_layer(layer: QuantizedLayer, name: str) -> nn.Module:
 
 @torch.no_grad()
 def _packed(layer: Any) -> nn.Module:
+    layer.check()
     if isinstance(layer, QuantMultiheadAttention):
         return _attention(layer)
     weights = _weights(layer)
@@ -69,7 +72,7 @@ def _packed(layer: Any) -> nn.Module:
     }
     channels = weights.codes.shape[1] * getattr(layer, "groups", 1)
     common["input"] = _input(layer.input_quantizer if layer.input_quantization else None, channels)
-    if isinstance(layer, QuantLinear):
+    if isinstance(layer, (QuantLinear, QuantRowLinear)):
         return _filled(PackedLinear(**common), weights, layer.bias)
     common |= {"groups": layer.groups, "geometry": _geometry(layer)}
     if isinstance(layer, _TRANSPOSED):
@@ -152,6 +155,8 @@ def _weights(layer: QuantizedLayer) -> _Weights:
     if isinstance(layer, _TRANSPOSED):
         levels = outputs_first(levels, layer.groups)
         scale = outputs_first(scale.expand(latent.shape), layer.groups)
+    if isinstance(layer, QuantRowLinear):
+        levels, scale = levels.t(), scale.expand(latent.shape).t()
     full = scale.expand(levels.shape).flatten(1) if scale.numel() > 1 else scale.reshape(1, 1)
     if not bool((full == full[:, :1]).all()):
         raise ConfigurationError(

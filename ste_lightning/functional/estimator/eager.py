@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 from ste_lightning.errors import ConfigurationError
 
-__all__ = ["is_plain_eager", "untraced"]
+__all__ = ["is_backward", "is_plain_eager", "untraced"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -71,3 +71,8 @@ def untraced(function: _Function) -> _Function:
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def is_backward() -> bool:
+    """Return whether a backward pass is at work, in which activations are computed again."""
+    return bool(torch._C._current_graph_task_id() != -1)
