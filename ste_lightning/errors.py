@@ -29,9 +29,19 @@ def require(condition: bool, argument: str, value: object, remedy: str) -> None:
         raise ConfigurationError(f"{argument}={value!r} cannot be used: {remedy}.")
 
 
-def unknown(kind: str, name: object, options: Iterable[str]) -> ConfigurationError:
-    """Return the error for a name that is not among ``options``, with the nearest match."""
+def unknown(
+    kind: str, name: object, options: Iterable[str], remedy: str = ""
+) -> ConfigurationError:
+    """Return the error for a name that is not among ``options``, with the nearest match.
+
+    Args:
+        kind: what is unknown: ``"backward rule"``.
+        name: as the user wrote it.
+        options: what is known.
+        remedy: a sentence on how ``name`` would become known.
+    """
     options = sorted(options)
     close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return ConfigurationError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(options)}.")
+    known = f" Known: {', '.join(options)}." if options else " There is none."
+    return ConfigurationError(f"unknown {kind} {name!r}.{hint}{known} {remedy}".rstrip())

@@ -19,7 +19,9 @@ __all__ = ["main"]
 @hydra.main(config_path=str(CONF / "export"), config_name="export", version_base="1.3")
 def _task(cfg: DictConfig) -> None:
     from ste_lightning.running.exporting import run_export
+    from ste_lightning.running.imports import own_folders_on_path
 
+    own_folders_on_path()
     refusing(lambda: run_export(cfg))
 
 

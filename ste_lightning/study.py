@@ -52,12 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 when a setting was refused, 130 after Ctrl-C (cells that are done
         are kept).
     """
-    try:
-        given = sys.argv[1:] if arguments is None else arguments
-        return status_of(_task, _for_every_recipe(given), _prepare)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    given = sys.argv[1:] if arguments is None else arguments
+    words = "interrupted; run the same command again to go on"
+    return status_of(_task, _for_every_recipe(given), _prepare, ("recipe",), words)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from ste_lightning.running.sweep import Combine
 
 __all__ = ["main"]
 
+GROUPS = ("model", "data", "quantizer", "optimizer", "trainer", "callbacks", "logger", "recipe")
+
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _task(cfg: DictConfig) -> float | None:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 when a setting was refused or a run of a sweep failed.
     """
-    return status_of(_task, arguments, _prepare) or int(bool(Combine.failed))
+    return status_of(_task, arguments, _prepare, GROUPS) or int(bool(Combine.failed))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.extensions import REMEDY, load_installed
 from ste_lightning.functional import Surrogate, rule_class, surrogate
 from ste_lightning.functional.schedules import PRESETS, Schedule
 
@@ -204,9 +205,20 @@ _QUANTIZERS: dict[str, type[nn.Module]] = {}
 
 
 def register_quantizer(name: str) -> Callable[[Q], Q]:
-    """Make a quantizer module available to :func:`build` under ``name``."""
+    """Make a quantizer module available to :func:`build` under ``name``.
+
+    Raises:
+        ConfigurationError: if ``name`` is taken by another class.
+    """
 
     def add(cls: Q) -> Q:
+        taken = _QUANTIZERS.get(name)
+        require(
+            taken is None or taken.__qualname__ == cls.__qualname__,
+            "name",
+            name,
+            "another quantizer has this name, choose a new one",
+        )
         cls.map_name = name  # type: ignore[attr-defined]
         _QUANTIZERS[name] = cls
         return cls
@@ -215,7 +227,8 @@ def register_quantizer(name: str) -> Callable[[Q], Q]:
 
 
 def quantizer_names() -> tuple[str, ...]:
-    """Return the names of all registered forward maps, sorted."""
+    """Return the names of all registered forward maps, those of extensions too, sorted."""
+    load_installed()
     return tuple(sorted(_QUANTIZERS))
 
 
@@ -226,7 +239,9 @@ def quantizer_class(name: str) -> type[nn.Module]:
         ConfigurationError: for an unknown name, with the nearest match.
     """
     if name not in _QUANTIZERS:
-        raise unknown("quantizer", name, _QUANTIZERS)
+        load_installed()
+    if name not in _QUANTIZERS:
+        raise unknown("quantizer", name, _QUANTIZERS, REMEDY)
     return _QUANTIZERS[name]
 
 

@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.running.arguments import check_arguments, takes_description
-from ste_lightning.running.failures import RunError, described, in_users_code
+from ste_lightning.running.failures import RunError, described, in_users_code, users_error
 
 __all__ = ["build", "build_all", "build_function", "build_model"]
 
@@ -83,13 +83,13 @@ def _build(
         raise _of_another_kind(where, node, kind, made)
     check_arguments(where, made, node, given=tuple(more))
     recursive = node.get("_recursive_", True)
-    arguments = {
-        str(key): value
-        if not recursive or stays(made, str(key))
-        else _nested(f"{where}.{key}", value)
-        for key, value in node.items()
-        if not str(key).startswith("_")
-    }
+    arguments: dict[str, Any] = {}
+    for key, value in node.items():
+        if recursive and stays(made, str(key)):
+            _check_description(f"{where}.{key}", value)
+            arguments[key] = value
+        elif not str(key).startswith("_"):
+            arguments[key] = _nested(f"{where}.{key}", value) if recursive else value
     positional = _nested(f"{where}._args_", node["_args_"]) if "_args_" in node else []
     try:
         # Hydra's policy says what a configuration may name; it also watches the call.
@@ -97,8 +97,11 @@ def _build(
         if node.get("_partial_"):
             return functools.partial(function, *positional, **arguments, **more)
         built = function(*positional, **arguments, **more)
-    except ConfigurationError:
-        raise
+    except ConfigurationError as error:
+        cause = users_error(error)
+        if cause is None:
+            raise
+        raise RunError(f"{where} ({node['_target_']}): {described(cause)}") from error
     except Exception as error:
         raise _explained(where, str(node["_target_"]), error) from error
     if kind is not None and not isinstance(built, kind):
@@ -114,6 +117,15 @@ def _nested(where: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_nested(f"{where}[{index}]", part) for index, part in enumerate(value)]
     return value
+
+
+def _check_description(where: str, value: Any) -> None:
+    """Look at nodes that something else will build later."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            check_arguments(where, _find(where, value), value)
+        for key, part in value.items():
+            _check_description(f"{where}.{key}", part)
 
 
 def _explained(where: str, target: str, error: Exception) -> Exception:

@@ -22,7 +22,15 @@ from omegaconf.errors import (
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.running import recipes
 
-__all__ = ["RunError", "described", "in_users_code", "keep_traceback", "readable", "warning"]
+__all__ = [
+    "RunError",
+    "described",
+    "in_users_code",
+    "keep_traceback",
+    "readable",
+    "users_error",
+    "warning",
+]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
@@ -45,6 +53,12 @@ def described(error: BaseException) -> str:
 def in_users_code(error: BaseException) -> bool:
     """Return whether code that is neither ours nor a library's was at work."""
     return _users_frame(error) is not None
+
+
+def users_error(error: BaseException) -> BaseException | None:
+    """Return what user's code raised and ``error`` speaks of, if anything."""
+    causes = [cause for cause in _chain(error) if not isinstance(cause, ConfigurationError)]
+    return next((cause for cause in causes if in_users_code(cause)), None)
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
@@ -90,8 +104,8 @@ def readable(error: BaseException) -> str | None:
         return _composition(error)
     if type(error).__module__.startswith("yaml"):
         return f"a configuration file is not valid YAML: {error}"
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or error}."
     return None
 
 
@@ -110,7 +124,9 @@ def _missing(error: MissingConfigException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()  # `raise cause from error` makes a circle
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

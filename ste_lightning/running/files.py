@@ -15,6 +15,7 @@ __all__ = [
     "RESULTS",
     "discard",
     "history",
+    "holds_results",
     "is_fresh",
 ]
 
@@ -45,15 +46,26 @@ def history(path: Path) -> list[dict[str, float]]:
         ]
 
 
+def holds_results(folder: Path) -> bool:
+    """Return whether a run has left numbers or checkpoints in ``folder``."""
+    return (folder / RESULTS).exists() or any(folder.glob("checkpoints/*.ckpt"))
+
+
 def is_fresh(folder: Path, ours: Iterable[str] = (".hydra",)) -> bool:
     """Return whether ``folder`` holds nothing yet but what Hydra writes before a run starts."""
     return all(entry.name in ours or entry.suffix == ".log" for entry in folder.iterdir())
 
 
 def discard(folder: Path) -> None:
-    """Remove the folder of a run that was refused, and the parents that it leaves empty."""
+    """Remove the folder of a run that was refused, and the parents that it leaves empty.
+
+    Those are parents below the current folder, as ``outputs/NAME``, which Hydra has made.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    for parent in list(folder.parents)[:2]:
+    here = Path.cwd()
+    for parent in list(folder.resolve().parents)[:2]:
+        if parent == here or not parent.is_relative_to(here):
+            break
         try:
             parent.rmdir()
         except OSError:  # not empty: other runs live there

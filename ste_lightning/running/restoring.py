@@ -13,6 +13,7 @@ from torch import Tensor
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.running.build import build, build_model
 from ste_lightning.running.checkpoints import explained, loadable
+from ste_lightning.running.imports import import_own
 
 __all__ = ["evaluation_samples", "restored"]
 
@@ -39,6 +40,7 @@ def restored(ckpt_path: str, config: str | None) -> tuple[L.LightningModule, Any
     run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
     if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
         raise ConfigurationError(f"config={str(found[0])!r} cannot be used: no model and data.")
+    import_own(run.get("imports") or [])
     data = build("data", run["data"])
     model: L.LightningModule = build_model("model", run["model"], L.LightningModule)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]

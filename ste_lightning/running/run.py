@@ -19,6 +19,8 @@ from ste_lightning.running import files
 from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.execute import execute, summarize
 from ste_lightning.running.failures import RunError, described, keep_traceback, warning
+from ste_lightning.running.imports import import_own, own_folders_on_path
+from ste_lightning.running.keep_results import refuse_to_overwrite
 from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.record import draw, record
@@ -87,8 +89,11 @@ def _failed(error: Exception, said: str, folder: Path, progress: Progress) -> Ru
 def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     started = time.perf_counter()
     settings = resolved(cfg, folder)
+    own_folders_on_path()
+    import_own(settings["imports"])
     testing = settings["mode"] == "test"
     ckpt_path = loadable(settings["ckpt_path"], needed=testing)
+    refuse_to_overwrite(folder, ckpt_path, testing)
     if settings["rehearse"] and getattr(rank_zero_only, "rank", 0) == 0:
         rehearse(cfg, folder)
     parts = assemble(settings, folder, [progress])

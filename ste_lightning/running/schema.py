@@ -27,6 +27,7 @@ class Schema:
         mode: ``train`` fits and then tests; ``test`` only tests the checkpoint ``ckpt_path``.
         ckpt_path: checkpoint to resume from (``train``) or to test (``test``).
         seed: seed of every random number of the run.
+        imports: modules to import first: they register rules and quantizers of your own.
         rehearse: play the run through with one batch before it begins; what is wrong in the
             configuration is then found at once. Data and model are built twice.
         threads: CPU threads of torch; small networks are fastest on one. None: torch's default.
@@ -51,9 +52,10 @@ class Schema:
     mode: Mode = Mode.train
     ckpt_path: str | None = None
     seed: int = 0
+    imports: list[str] = field(default_factory=list)
     rehearse: bool = True
     threads: int | None = 1
-    folder: str = MISSING
+    folder: str | None = None
     monitor: str | None = None
     monitor_mode: str = "max"
     report: list[str] = field(default_factory=list)

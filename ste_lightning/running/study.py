@@ -14,6 +14,7 @@ from ste_lightning.errors import require
 from ste_lightning.io.whole_file import write_csv, write_text
 from ste_lightning.running import report
 from ste_lightning.running.build import build_function
+from ste_lightning.running.imports import import_own, own_folders_on_path
 from ste_lightning.theory.studies.cells import expand, shrink
 from ste_lightning.theory.studies.runner import run
 
@@ -26,6 +27,7 @@ class Schema:
 
     Attributes:
         name: name of the recipe; also of its folder under ``outputs/study``.
+        imports: modules to import first: they register rules of your own.
         folder: where cells, results, table and figure are.
         base: settings of all cells.
         grid: setting -> values.
@@ -38,7 +40,8 @@ class Schema:
     """
 
     name: str = MISSING
-    folder: str = MISSING
+    imports: list[str] = dataclasses.field(default_factory=list)
+    folder: str | None = None
     base: dict[str, Any] = dataclasses.field(default_factory=dict)
     grid: dict[str, Any] = dataclasses.field(default_factory=dict)
     parts: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -65,6 +68,8 @@ def study(cfg: DictConfig) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Hydra made it; it stays if something is in it
     require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
+    own_folders_on_path()
+    import_own(settings["imports"])
     torch.set_num_threads(1)  # the cells are what runs side by side
     cells = expand(settings["base"], settings["grid"], settings["parts"])
     if settings["small"]:

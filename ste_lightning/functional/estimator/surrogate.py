@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.extensions import REMEDY, load_installed
 
 __all__ = [
     "IndicatorSurrogate",
@@ -181,15 +182,18 @@ def register(name: str, *aliases: str) -> Callable[[R], R]:
 
 
 def surrogate_names() -> tuple[str, ...]:
-    """Return the names of all registered backward rules, sorted."""
+    """Return the names of all registered backward rules, those of extensions too, sorted."""
+    load_installed()
     return tuple(sorted(_RULES))
 
 
 def rule_class(name: str) -> type[Surrogate]:
     """Return the class registered under ``name`` or one of its aliases."""
+    if _ALIASES.get(name, name) not in _RULES:
+        load_installed()
     rule = _RULES.get(_ALIASES.get(name, name))
     if rule is None:
-        raise unknown("backward rule", name, _RULES)
+        raise unknown("backward rule", name, _RULES, REMEDY)
     return rule
 
 
