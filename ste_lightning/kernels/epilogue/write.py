@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import overload
 
 from ste_lightning.kernels.epilogue.requantize import codes_32
 from ste_lightning.kernels.jit.compiling import WITHOUT_COUNTING, emitted, inlined
-from ste_lightning.kernels.jit.llvm import splat
+from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
 from ste_lightning.kernels.jit.simd import store_32
 
-__all__ = ["finish_row", "finish_sums"]
+__all__ = ["finish_row", "finish_sums", "finish_tile"]
 
 _LANES = 32
 _WORD, _REAL, _INDEX = ir.IntType(32), ir.FloatType(), types.int64
@@ -83,6 +84,96 @@ def _floats_32(
         *(total, _INDEX, types.int32, types.int32, _INTEGERS, _FLOATS, _FLOATS, _INDEX),
         *(_FLOATS, _INDEX, _FLOATS, _INDEX),
     ), code
+
+
+@emitted
+def _floats_of_rows(
+    typing: Any, total: Any, at: Any, step: Any, slope: Any, columns: Any, scale: Any, shift: Any,
+    column: Any, extra: Any, border: Any, position: Any, positions: Any, outputs: Any, out: Any,
+    place: Any, pitch: Any, count: Any,
+) -> Any:  # fmt: skip
+    """Write 32 floats of each of ``count`` rows, whose constants stay in registers.
+
+    Counts of a row are ``step`` elements after those of the one before, results ``pitch``. The
+    first row is that of ``position``; ``extra`` of a row begins at ``border[position] outputs +
+    column``.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = _Arguments(context, builder, signature, args)
+        constant, factor, offset = (
+            given.load(n, 7, kind) for n, kind in ((4, _WORD), (5, _REAL), (6, _REAL))
+        )
+        slopes, half = splat(builder, args[3], _LANES), ir.Constant(_REALS, [0.5] * _LANES)
+        kinds, index = signature.args, ir.IntType(64)
+        bits = kinds[0].dtype.bitwidth
+        where = cgutils.alloca_once_value(builder, args[10])  # type: ignore[no-untyped-call]
+        builder.store(args[10], where)
+        with cgutils.for_range(builder, args[16]) as loop:
+            first = builder.add(args[1], builder.mul(loop.index, args[2]))
+            counts = load(
+                builder,
+                pointer_to(context, builder, kinds[0], args[0], first),
+                ir.VectorType(ir.IntType(bits), _LANES),
+                2,
+            )
+            counts = builder.zext(counts, _WORDS) if bits < 32 else counts
+            doubled = builder.add(builder.mul(counts, slopes), constant)
+            value = builder.fmul(builder.sitofp(doubled, _REALS), half)
+            here = builder.load(where)
+            side = builder.load(pointer_to(context, builder, kinds[9], args[9], here))
+            extra_at = builder.add(builder.mul(side, args[12]), args[7])
+            added = pointer_to(context, builder, kinds[8], args[8], extra_at)
+            value = builder.fadd(value, load(builder, added, _REALS, 4))
+            value = builder.fadd(builder.fmul(value, factor), offset)
+            to = builder.add(args[14], builder.mul(loop.index, args[15]))
+            store(builder, value, pointer_to(context, builder, kinds[13], args[13], to), 4)
+            following = builder.add(here, index(1))
+            ended = builder.icmp_signed("==", following, args[11])
+            builder.store(builder.select(ended, index(0), following), where)
+        return context.get_dummy_value()
+
+    integers = types.Array(types.int64, 1, "C")
+    return types.none(
+        *(total, _INDEX, _INDEX, types.int32, _INTEGERS, _FLOATS, _FLOATS, _INDEX, _FLOATS),
+        *(integers, _INDEX, _INDEX, _INDEX, _FLOATS, _INDEX, _INDEX, _INDEX),
+    ), code
+
+
+def finish_tile(
+    sums: Any, at: Any, step: Any, slope: Any, columns: Any, scale: Any, shift: Any, column: Any,
+    extra: Any, border: Any, position: Any, positions: Any, outputs: Any, out: Any, place: Any,
+    pitch: Any, count: Any,
+) -> bool:  # fmt: skip
+    """Write 32 floats of each row and return whether that was done: not where ``out`` holds others.
+
+    Args: as of :func:`_floats_of_rows`.
+    """
+    raise NotImplementedError("finish_tile is for compiled code")
+
+
+@overload(finish_tile, jit_options=WITHOUT_COUNTING)
+def _tile_by_type(  # type: ignore[no-untyped-def]
+    sums, at, step, slope, columns, scale, shift, column, extra, border, position, positions,
+    outputs, out, place, pitch, count,
+):  # fmt: skip
+    def floats(  # type: ignore[no-untyped-def]
+        sums, at, step, slope, columns, scale, shift, column, extra, border, position, positions,
+        outputs, out, place, pitch, count,
+    ):  # fmt: skip
+        _floats_of_rows(
+            *(sums, at, step, slope, columns, scale, shift, column, extra, border, position),
+            *(positions, outputs, out, place, pitch, count),
+        )
+        return True
+
+    def others(  # type: ignore[no-untyped-def]
+        sums, at, step, slope, columns, scale, shift, column, extra, border, position, positions,
+        outputs, out, place, pitch, count,
+    ):  # fmt: skip
+        return False
+
+    return others if isinstance(out.dtype, types.Integer) else floats
 
 
 def _comparison(scaled: bool) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.epilogue.write import finish_row
+from ste_lightning.kernels.epilogue.write import finish_row, finish_tile
 from ste_lightning.kernels.jit.compiling import inlined
 from ste_lightning.kernels.pack.im2col import gather
 
@@ -77,6 +77,24 @@ def finish_rows(  # type: ignore[no-untyped-def]
     slope, row_slope, outputs = np.int32(plan[11]), np.int32(plan[12]), plan[3] * plan[4]
     image, position = first // positions * pixels, first % positions
     place = first * pitch + column
+    done = 0  # outputs
+    while row_slope == 0 and done + 32 <= valid:
+        if not short:
+            whole = finish_tile(
+                *(total, done, width, slope, columns, scale, shift, column + done, padding, border),
+                *(position, positions, outputs, out, place + done, pitch, count),
+            )
+        else:
+            whole = finish_tile(
+                *(s16, done, width, slope, columns, scale, shift, column + done, padding, border),
+                *(position, positions, outputs, out, place + done, pitch, count),
+            )
+        if not whole:
+            break
+        done += 32
+    if done == valid:
+        return
+    column, place, valid = column + done, place + done, valid - done
     for r in range(count):
         from_row = np.int32(0)
         if row_slope != 0:
@@ -87,7 +105,7 @@ def finish_rows(  # type: ignore[no-untyped-def]
             from_row *= row_slope
         extra = border[position] * outputs + column
         finish_row(
-            *(short, s16, total, r * width, slope, from_row, columns, scale, shift, column),
+            *(short, s16, total, r * width + done, slope, from_row, columns, scale, shift, column),
             *(padding, extra, out, place, valid),
         )
         image, position = next_row(image, position, positions, pixels)

@@ -28,6 +28,9 @@ from ste_lightning.kernels.ukernels.vnni import (
     bytes_8,
     bytes_12,
     decode_panel,
+    interleave_4,
+    interleave_8,
+    interleave_12,
     packed_1,
     packed_4,
 )
@@ -56,16 +59,19 @@ def _tile(left):  # type: ignore[no-untyped-def]
 @compiled
 def _interleave(rows, row, stride, count, tiles):  # type: ignore[no-untyped-def]
     """Write ``count`` rows from ``rows[row]`` on as tiles: four bytes of each row in turn."""
-    units, words, tile = stride // 4, tiles.view(np.int32), 0
-    first = 0
+    units, tile, first = stride // 4, 0, 0
     while first < count:
-        size = _tile(count - first)
-        for r in range(min(size, count - first)):
-            source = row + (first + r) * stride
-            fours = rows[source : source + stride].view(np.int32)
-            for u in range(units):
-                words[tile + u * size + r] = fours[u]
-        tile += size * units
+        left, source = count - first, row + first * stride
+        size = _tile(left)
+        if size == 12:
+            interleave_12(rows, source, stride, left, units, tiles, tile)
+        elif size == 8:
+            interleave_8(rows, source, stride, left, units, tiles, tile)
+        elif size == 4:
+            interleave_4(rows, source, stride, left, units, tiles, tile)
+        else:
+            tiles[tile : tile + stride] = rows[source : source + stride]
+        tile += size * stride
         first += size
 
 

@@ -35,12 +35,19 @@ def sums_fit_16_bits(inputs: Codes, weights: Codes, length: int) -> bool:
     return length * largest < 2**15
 
 
-def stored(weights: Codes) -> Stored:
+def stored(weights: Codes, highest: int | None = None) -> Stored:
     """Return the signed bytes for weights: their values, which need no sums of the inputs.
 
     Where the values do not fit, or exceed the codes, it is the codes less half their range.
+
+    Args:
+        weights: what the codes stand for.
+        highest: of the codes; default the largest that their bits hold. Symmetric weights of 8
+            bits, -127 to 127, leave one out.
     """
     ends = _ends(weights)
+    if highest is not None:
+        ends = (ends[0], weights.offset + weights.step * highest)
     largest = max(abs(end) for end in ends)
     if largest <= 2**weights.bits and ends[0] >= -128 and ends[1] <= 127:
         return Stored(Codes(weights.bits, 1, 0), weights.step, weights.offset, largest)

@@ -216,7 +216,7 @@ def prepare(
             narrow = sums_fit_16_bits(inputs, weights, taps * channels)
             parts = [lay_out_depthwise(words, narrow)]
         elif layout.of_digits:
-            as_bytes = stored(weights)
+            as_bytes = stored(weights, int(array.max(initial=0)))
             kind = as_bytes.codes
             array = (array.astype(np.int16) * as_bytes.step + as_bytes.offset).astype(np.int8)
             kind_sums = array.sum(axis=(1, 2), dtype=np.int64)

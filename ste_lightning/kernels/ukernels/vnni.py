@@ -25,7 +25,10 @@ from ste_lightning.kernels.jit.cpu_features import has_avx2, vnni_bits
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
 from ste_lightning.kernels.ukernels.int8 import multiply_words
 
-__all__ = ["bytes_1", "bytes_4", "bytes_8", "bytes_12", "decode_panel", "packed_1", "packed_4"]
+__all__ = [
+    *("bytes_1", "bytes_4", "bytes_8", "bytes_12", "decode_panel"),
+    *("interleave_4", "interleave_8", "interleave_12", "packed_1", "packed_4"),
+]
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _BYTES, _SUMS = ir.VectorType(_I8, 64), ir.VectorType(_I32, 16)
@@ -324,3 +327,38 @@ def decode_panel(
         return context.get_dummy_value()
 
     return types.none(_ARRAY, *[_INDEX] * 4, _ARRAY), code
+
+
+def _interleaved(count: int) -> Any:
+    """Return what writes a tile of ``count`` rows: the four bytes of a unit of each row in turn.
+
+    In compiled code: ``f(rows, row, stride, left, units, tiles, tile)``; where ``left`` rows are
+    fewer, the last one is written again.
+    """
+
+    def interleave(
+        typing: Any, rows: Any, row: Any, stride: Any, left: Any, units: Any, tiles: Any, tile: Any
+    ) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            rows_, row_, stride_, left_, units_, tiles_, tile_ = args
+            first = pointer_to(context, builder, signature.args[0], rows_, row_)
+            target = pointer_to(context, builder, signature.args[5], tiles_, tile_)
+            last = builder.sub(left_, _index(1))
+            sources = []
+            for r in range(count):
+                number = builder.select(builder.icmp_signed("<", last, _index(r)), last, _index(r))
+                sources.append(builder.gep(first, [builder.mul(stride_, number)]))
+            with cgutils.for_range(builder, units_) as loop:
+                at = builder.mul(loop.index, _index(4))
+                to = builder.gep(target, [builder.mul(loop.index, _index(4 * count))])
+                for r, source in enumerate(sources):
+                    four = load(builder, builder.gep(source, [at]), _I32)
+                    store(builder, four, builder.gep(to, [_index(4 * r)]))
+            return context.get_dummy_value()
+
+        return types.none(_ARRAY, *[_INDEX] * 4, _ARRAY, _INDEX), code
+
+    return emitted(interleave)
+
+
+interleave_4, interleave_8, interleave_12 = (_interleaved(rows) for rows in (4, 8, 12))
