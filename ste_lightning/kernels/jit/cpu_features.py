@@ -14,7 +14,7 @@ import functools
 import llvmlite.binding as llvm
 from numba.core import config, registry
 
-__all__ = ["FORMATS", "chosen_format", "has_avx2", "vnni_bits"]
+__all__ = ["FORMATS", "chosen_format", "cpu_name", "has_avx2", "vnni_bits"]
 
 FORMATS = ("lookup", "bytes", "words")
 
@@ -40,50 +40,54 @@ declare i32 @llvm.vector.reduce.add.v64i32(<64 x i32>)
 """
 
 
-def _counting(lanes: int, bits: int) -> str:
+def _counting(lanes: int, bits: int, cpu: str | None) -> str:
     """Return what the code generator makes of a population count of ``lanes`` x ``bits``."""
-    return _assembly(_PROBE.format(triple=llvm.get_process_triple(), n=lanes, bits=bits))
+    return _assembly(_PROBE.format(triple=llvm.get_process_triple(), n=lanes, bits=bits), cpu)
 
 
-def _assembly(code: str) -> str:
-    """Return what the code generator makes of LLVM code."""
-    # The registry's target sets LLVM up for this process.
-    registry.cpu_target.target_context  # noqa: B018
-    triple = llvm.get_process_triple()
+def cpu_name() -> str:
+    """Return the name of the processor that numba generates code for."""
     # As numba itself decides; typed here, since its configuration module is not.
     named: str | None = getattr(config, "CPU_NAME", None)
+    return str(llvm.get_host_cpu_name() if named in (None, "", "host") else named)
+
+
+def _assembly(code: str, cpu: str | None) -> str:
+    """Return what the code generator makes of LLVM code, for a processor or numba's own."""
+    # The registry's target sets LLVM up for this process.
+    registry.cpu_target.target_context  # noqa: B018
     listed: str | None = getattr(config, "CPU_FEATURES", None)
-    cpu = llvm.get_host_cpu_name() if named in (None, "", "host") else str(named)
+    named = cpu is not None or bool(getattr(config, "CPU_NAME", None))
     features = "" if named else llvm.get_host_cpu_features().flatten()
-    if listed is not None:
+    if cpu is None and listed is not None:
         features = listed
-    machine = llvm.Target.from_triple(triple).create_target_machine(
-        cpu=cpu, features=features, opt=3
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=cpu_name() if cpu is None else cpu, features=features, opt=3
     )
     assembly: str = machine.emit_assembly(llvm.parse_assembly(code))
     return assembly
 
 
 @functools.cache
-def has_avx2() -> bool:
-    """Return whether generated code may use AVX2's 256-bit byte shuffle."""
-    code = _counting(32, 8)
+def has_avx2(cpu: str | None = None) -> bool:
+    """Return whether code may use AVX2's 256-bit byte shuffle, on a processor of that name."""
+    code = _counting(32, 8, cpu)
     return ("vpshufb" in code and "%ymm" in code) or "vpopcntb" in code
 
 
 @functools.cache
-def chosen_format() -> str:
-    """Return the format whose micro-kernel is the fastest on the target CPU."""
-    code = _counting(16, 32)
+def chosen_format(cpu: str | None = None) -> str:
+    """Return the format whose micro-kernel counts fastest on a processor of that name."""
+    code = _counting(16, 32, cpu)
     if "vpopcntd" in code and "%zmm" in code:
         return "words"
-    return "lookup" if has_avx2.__wrapped__() else "bytes"
+    return "lookup" if has_avx2.__wrapped__(cpu) else "bytes"
 
 
 @functools.cache
-def vnni_bits() -> int:
+def vnni_bits(cpu: str | None = None) -> int:
     """Return the bits of the vectors that VPDPBUSD may take: 512, 256 or, without it, 0."""
-    code = _assembly(_DOT_PROBE.format(triple=llvm.get_process_triple()))
+    code = _assembly(_DOT_PROBE.format(triple=llvm.get_process_triple()), cpu)
     lines = [line for line in code.splitlines() if "vpdpbusd" in line]
     if not lines:
         return 0
