@@ -99,6 +99,13 @@ ROWS = (
     Row("uniform", [[0.8, -0.4, 0, -1.2], [0.7 / 3, 1.4 / 3, -0.7, 0]], ONES, {"bits": 3}),
     Row("uniform", [[0.9, -0.3, 0, -1.2], [0.55 / 3, 0.55, -0.7, 0]], ONES,
         {"bits": 3, "group_size": 2}),
+    # by group of two: mean|W| = 0.65, 0.65, 0.375, 0.375 in every case but that of the signs
+    Row("bitnet", [[0.65, -0.65, 0, -0.65], [0.375, 0.375, -0.375, 0]], ONES,
+        {"group_size": 2}, idempotent=False),
+    Row("twn", [[0.9, 0, 0, -1.2], [0, 0.55, -0.7, 0]],
+        [[0.9, 0.9, 1.2, 0], [0.55, 0.55, 0.7, 0.7]], {"group_size": 2}, idempotent=False),
+    Row("ternary", [[0.65, -0.65, 0.65, -0.65], [0.375, 0.375, -0.7, 0]],
+        [[0.65, 0.65, 0.65, 0], [0.375, 0.375, 0.7, 0.7]], {"group_size": 2}, idempotent=False),
     Row("uniform", times(0.5125, SIGNS_W), ONES, {"bits": 1, "granularity": "tensor"}),
     # s = 0.7, z = 2: 0.9 lies past the last level
     Row("uniform", times(0.7, [[1, -1, 0, -2], [0, 1, -1, 0]]), [[0, 1, 1, 1], [1, 1, 1, 1]],

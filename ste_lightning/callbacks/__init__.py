@@ -2,6 +2,7 @@
 
 from ste_lightning.callbacks.distillation import Distillation
 from ste_lightning.callbacks.exact_resume import ExactResume
+from ste_lightning.callbacks.finite_check import FiniteCheck
 from ste_lightning.callbacks.last_checkpoint import LastCheckpoint
 from ste_lightning.callbacks.latent_clipping import LatentClipping
 from ste_lightning.callbacks.loading import load_quantized
@@ -15,6 +16,7 @@ from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 __all__ = [
     "Distillation",
     "ExactResume",
+    "FiniteCheck",
     "LastCheckpoint",
     "LatentClipping",
     "OscillationDampening",

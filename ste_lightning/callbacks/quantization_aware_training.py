@@ -17,14 +17,14 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from ste_lightning.callbacks.batch_norm_at_end import reestimate_from_training_data
-from ste_lightning.callbacks.finite_watch import FiniteWatch
+from ste_lightning.callbacks.finite_check import FiniteCheck
 from ste_lightning.callbacks.first_batches import FirstBatches
 from ste_lightning.callbacks.recorded_layers import refuse_another_checkpoint
 from ste_lightning.callbacks.swap_at_setup import cancel_swap, convert_module, swap_at_setup
 from ste_lightning.convert import Finding, Policy, Report, dead_weights, lost_zeros
 from ste_lightning.convert.scheduled import with_schedule
 from ste_lightning.convert.watch import collapsed_steps, named_quantized_layers
-from ste_lightning.errors import ConfigurationError, NotFiniteError, require
+from ste_lightning.errors import ConfigurationError, require
 
 __all__ = ["QuantizationAwareTraining"]
 
@@ -105,9 +105,8 @@ class QuantizationAwareTraining(L.Callback):
         self.report: Report | None = None
         self._layers: dict[str, Any] = {}  # what the layers are, by name
         self._first: FirstBatches | None = None
-        self._finite: FiniteWatch | None = None
+        self._finite = FiniteCheck(self.check_finite) if self.check_finite else None
         self._scheduled: list[nn.Module] = []
-        self._index = 0  # of the present batch
         self._batches = 0  # training batches that were quantized and checked so far
         self._said: set[str] = set()  # layers whose lost zeros were named
 
@@ -208,8 +207,8 @@ class QuantizationAwareTraining(L.Callback):
             "a schedule needs the length of training: set max_epochs or max_steps",
         )
         _switch(pl_module, trainer.current_epoch >= self.start_epoch)
-        if self.check_finite:
-            self._finite = FiniteWatch(trainer, pl_module, self.check_finite)
+        if self._finite is not None:
+            self._finite.on_train_start(trainer, pl_module)
         self._say(lost_zeros(pl_module))
 
     def _say(self, findings: Iterable[Finding]) -> None:
@@ -236,9 +235,8 @@ class QuantizationAwareTraining(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Move the schedules to where training is, and look at the batch."""
-        self._index = batch_idx
         if self._finite is not None:
-            self._finite.batch(batch, batch_idx)
+            self._finite.on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._scheduled:
             progress = self._progress(trainer, pl_module)
             for quantizer in self._scheduled:
@@ -249,7 +247,7 @@ class QuantizationAwareTraining(L.Callback):
     ) -> None:
         """Look at the loss."""
         if self._finite is not None:
-            self._finite.loss(loss, self._index)
+            self._finite.on_before_backward(trainer, pl_module, loss)
 
     def _progress(self, trainer: L.Trainer, module: L.LightningModule) -> float:
         """Return the fraction of the quantized part of training that is done."""
@@ -272,7 +270,7 @@ class QuantizationAwareTraining(L.Callback):
     ) -> None:
         """Look at the model now and then; judge the quantizers after the first batches."""
         if self._finite is not None:
-            self._finite.step_done()
+            self._finite.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if trainer.current_epoch >= self.start_epoch:
             self._batches += 1
         if self._first is not None and self._first.batch_done():
@@ -281,7 +279,7 @@ class QuantizationAwareTraining(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Warn about dead weights, lost zeros and collapsed steps."""
         if self._finite is not None:
-            self._finite.look()
+            self._finite.on_train_epoch_end(trainer, pl_module)
         self._close()
         if trainer.current_epoch < self.start_epoch:
             return
@@ -294,8 +292,8 @@ class QuantizationAwareTraining(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look before anything is measured, and a checkpoint written."""
-        if self._finite is not None and not trainer.sanity_checking:
-            self._finite.look()
+        if self._finite is not None:
+            self._finite.on_validation_start(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate batch norm's statistics anew, if asked."""
@@ -307,11 +305,7 @@ class QuantizationAwareTraining(L.Callback):
     ) -> None:
         """Leave no hook behind; let no checkpoint be written of what is not finite."""
         if self._finite is not None:
-            if isinstance(exception, NotFiniteError) or self._finite.is_broken():
-                for callback in trainer.checkpoint_callbacks:  # which save on exceptions
-                    vars(callback)["_last_global_step_saved"] = trainer.global_step
-            self._finite.close()
-            self._finite = None
+            self._finite.on_exception(trainer, pl_module, exception)
         self._close()
         cancel_swap(pl_module)
         _switch(pl_module, True)
@@ -321,8 +315,7 @@ class QuantizationAwareTraining(L.Callback):
         self._scheduled = []
         self._close()
         if self._finite is not None:
-            self._finite.close()
-            self._finite = None
+            self._finite.teardown(trainer, pl_module, stage)
         _switch(pl_module, True)
 
     def _close(self) -> None:

@@ -20,6 +20,7 @@ from ste_lightning.convert.reading import read_structure
 from ste_lightning.convert.relu import blind_to_nonnegative, replace_relu, restore_relus
 from ste_lightning.convert.report import LayerReport, Report
 from ste_lightning.convert.structure import Structure, float_class, quantizable_layers
+from ste_lightning.convert.watch import named_quantized_layers
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.layers import QUANTIZED, QuantizedLayer, quantized_class
 from ste_lightning.quantizers import summarize
@@ -92,6 +93,8 @@ def quantize_(
         restore_relus(model)
         reopen_fast_paths(model)
         raise
+    for _, layer in named_quantized_layers(model):
+        layer.freeze_with_weights()  # also those that were frozen since they were converted
     for finding in lost_zeros(model, set(converted)):
         notes.append(finding.message)
         warnings.warn(finding.message, stacklevel=2)

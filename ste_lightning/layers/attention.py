@@ -149,8 +149,7 @@ class QuantMultiheadAttention(AttentionForward, QuantizedLayer, nn.MultiheadAtte
         scores = build(score_quantizer, "activations")
         super()._attach(weight_quantizer, input_quantizer)
         self.score_quantizer = None if scores is None else scores.to(self.latent_weight().device)
-        if self.score_quantizer is not None and not self.in_proj_weight.requires_grad:
-            self.score_quantizer.requires_grad_(False)
+        self.freeze_with_weights()
         if type(self.out_proj) is NonDynamicallyQuantizableLinear:
             QuantOutProjection.from_float(
                 self.out_proj,

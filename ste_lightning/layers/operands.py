@@ -59,7 +59,7 @@ __all__ = ["input_operand", "operand_product", "weight_operand"]
 def _learned(q: LSQ, x: Tensor) -> Learned | None:
     if q.binary or q.scale.dtype != torch.float32 or not q.ready(x):
         return None
-    if q.granularity == "channel" and q.channel_dim % x.dim() != 0:
+    if q.granularity == "group" or (q.granularity == "channel" and q.channel_dim % x.dim() != 0):
         return None  # its parts are not one after the other in memory
     factor = q._gradient_factor(x)
     offset = SF.scale_gradient(q.offset, factor) if type(q) is LSQPlus else None
@@ -86,6 +86,8 @@ def _uniform_weights(q: Uniform, weight: Tensor) -> GridWeights | None:
 
 
 def _bitnet(q: BitNetTernary, weight: Tensor) -> GridWeights | None:
+    if q.granularity == "group":
+        return None
     if q.granularity == "channel" and q.channel_dim % weight.dim() != 0:
         return None
     steps = q._scale(weight.detach()).reshape(-1)
@@ -125,13 +127,15 @@ def _dorefa_weights(q: DoReFa, weight: Tensor) -> TanhWeights | None:
 
 def _twn(q: TWN, weight: Tensor) -> TernaryWeights | None:
     along = q.granularity == "tensor" or q.channel_dim % weight.dim() == 0
-    if not along or (q.scale and not q.detach_scale):
+    if q.group_size is not None or not along or (q.scale and not q.detach_scale):
         return None
     threshold, scale = q._threshold_and_scale(weight.detach())
     return TernaryWeights(q._rule, scale if q.scale else torch.ones_like(threshold), threshold)
 
 
-def _ternary(q: Ternary, weight: Tensor) -> TernaryWeights:
+def _ternary(q: Ternary, weight: Tensor) -> TernaryWeights | None:
+    if q.group_size is not None:
+        return None
     one = torch.ones(1)
     return TernaryWeights(q._rule, one, one * q.threshold)
 

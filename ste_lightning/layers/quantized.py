@@ -116,8 +116,6 @@ class QuantizedLayer(nn.Module):
         self, weight_quantizer: nn.Module | None, input_quantizer: nn.Module | None
     ) -> None:
         """Register both quantizers; a weight quantizer with learned scales sees its weights."""
-        own = self._parameters.get(self.latent_key)
-        trained = any(p.requires_grad for p in ([own] if own is not None else self.parameters()))
         latent = self.latent_weight()
         for quantizer in (weight_quantizer, input_quantizer):
             if quantizer is not None:
@@ -125,9 +123,21 @@ class QuantizedLayer(nn.Module):
         self.weight_quantizer = weight_quantizer
         self.input_quantizer = input_quantizer
         self._start_weights()
-        for quantizer in (weight_quantizer, input_quantizer):
-            if quantizer is not None and not trained:
-                quantizer.requires_grad_(False)  # a frozen layer stays as it is
+        self.freeze_with_weights()
+
+    def freeze_with_weights(self) -> None:
+        """Freeze the quantizers if the latent weights are frozen: the layer stays as it is."""
+        quantizers = [
+            self._modules.get(f"{operand}_quantizer") for operand in ("weight", "input", "score")
+        ]
+        own = self._parameters.get(self.latent_key)
+        parts = {id(p) for q in quantizers if q is not None for p in q.parameters()}
+        latents = [p for p in self.parameters() if id(p) not in parts] if own is None else [own]
+        if any(p.requires_grad for p in latents):
+            return
+        for quantizer in quantizers:
+            if quantizer is not None:
+                quantizer.requires_grad_(False)
 
     @torch.no_grad()
     def _start_weights(self) -> None:

@@ -22,8 +22,8 @@ class Steps(Quantizer):
 
     An optimizer may move it to zero or below, where the quantizer gives out nothing but zeros and
     learns nothing any more. On the CPU the next forward pass in training mode brings it back and
-    says so; elsewhere, where looking would wait for the device,
-    :class:`~ste_lightning.callbacks.QuantizationAwareTraining` does.
+    says so. Elsewhere, where looking would wait for the device, it is used as 1e-8, and
+    :class:`~ste_lightning.callbacks.QuantizationAwareTraining` reports it after the epoch.
     """
 
     learned_steps: ClassVar[tuple[str, ...]] = ()

@@ -17,8 +17,11 @@ from ste_lightning.quantizers.calibrated import Calibrated
 from ste_lightning.quantizers.levels import (
     check_bits,
     check_granularity,
+    join_groups,
+    joined_scale,
     reduced_axes,
     signed_range,
+    split_groups,
 )
 from ste_lightning.quantizers.quantizer import Operand, register_quantizer
 
@@ -40,6 +43,7 @@ class LSQ(Calibrated):
         signed: levels -2^(b-1) .. 2^(b-1) - 1, or 0 .. 2^b - 1 (the paper's for inputs after
             ReLU).
         granularity: one step per ``"tensor"`` (the paper) or, for weights, per ``"channel"``.
+        group_size: for weights, one step for so many inputs of one output channel.
         operand: what is quantized.
         channel_dim: the output channel's axis.
         params: the rule's parameters.
@@ -66,15 +70,17 @@ class LSQ(Calibrated):
         granularity: str = "tensor",
         operand: Operand = "activations",
         channel_dim: int = 0,
+        group_size: int | None = None,
         **params: Any,
     ) -> None:
         super().__init__(rule, operand, **params)
         self.bits = check_bits(bits)
-        self.granularity = check_granularity(granularity)
-        if granularity == "channel" and operand != "weights":
+        self.granularity = check_granularity(granularity, group_size)
+        self.group_size = group_size
+        if self.granularity != "tensor" and operand != "weights":
             raise ConfigurationError(
-                "granularity='channel' cannot be used: a learned step per channel is for weights; "
-                "use 'tensor' for activations."
+                f"granularity={self.granularity!r} cannot be used: a learned step per channel or "
+                "group is for weights; use 'tensor' for activations."
             )
         self.signed = signed
         self.low, self.high = signed_range(bits) if signed else (0, int(2**bits) - 1)
@@ -84,9 +90,19 @@ class LSQ(Calibrated):
 
     def first_step(self, name: str, x: Tensor) -> Tensor:
         """Return 2 mean|x| / sqrt(high), or mean|x| for one signed bit."""
+        x = self._split(x)
         axes = reduced_axes(x, self.granularity, self.channel_dim)
-        mean = widen(x).abs().mean(dim=axes, keepdim=self.granularity == "channel")
+        mean = widen(x).abs().mean(dim=axes, keepdim=self.granularity != "tensor")
         return mean if self.binary else 2 * mean / math.sqrt(self.high)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return split_groups(x, self.group_size, self.channel_dim)
+
+    def _join(self, groups: Tensor, x: Tensor) -> Tensor:
+        return join_groups(groups, x, self.group_size, self.channel_dim)
+
+    def _joined_scale(self, x: Tensor) -> Tensor:
+        return joined_scale(self._positive_scale(x), x, self.group_size, self.channel_dim)
 
     def _set_from(self, x: Tensor) -> None:
         self._set_scale(self.first_step("scale", x))
@@ -118,17 +134,19 @@ class LSQ(Calibrated):
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest grid values in the shape and dtype of ``x``."""
         scale = SF.scale_gradient(self.scale, self._gradient_factor(x))
+        values = self._split(x)
         if self.binary:
             s = widen(scale).clamp_min(SMALLEST)
-            return (SF.sign(widen(x) / s.detach(), self.rule) * s).to(x.dtype)
-        return SF.learned_scale_quantize(
-            x, scale, torch.zeros_like(self.scale), self.low, self.high, self.rule
-        )
+            signs = SF.sign(widen(values) / s.detach(), self.rule)
+            return self._join((signs * s).to(x.dtype), x)
+        offset = torch.zeros_like(self.scale)
+        y = SF.learned_scale_quantize(values, scale, offset, self.low, self.high, self.rule)
+        return self._join(y, x)
 
     @torch.no_grad()
     def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the levels and the step."""
-        scale = self._positive_scale(x)
+        scale = self._joined_scale(x)
         if self.binary:
             return SF.hard_sign(x).int(), scale
         return (widen(x) / scale).clamp(self.low, self.high).round().int(), scale
@@ -136,7 +154,8 @@ class LSQ(Calibrated):
     def extra_repr(self) -> str:
         """Return bits, sign, granularity and the rule."""
         sign = "signed" if self.signed else "unsigned"
-        return f"bits={self.bits}, {sign}, {self.granularity}, {super().extra_repr()}"
+        group = "" if self.group_size is None else f"({self.group_size})"
+        return f"bits={self.bits}, {sign}, {self.granularity}{group}, {super().extra_repr()}"
 
 
 @register_quantizer("lsq_plus")
@@ -150,8 +169,8 @@ class LSQPlus(LSQ):
 
     Args:
         bits: 1 to 8.
-        rule, signed, granularity, operand, channel_dim, params: as in :class:`LSQ`, but levels
-            0 .. 2^b - 1 by default: the offset takes the sign.
+        rule, signed, granularity, operand, channel_dim, group_size, params: as in
+            :class:`LSQ`, but levels 0 .. 2^b - 1 by default: the offset takes the sign.
 
     Raises:
         ConfigurationError: as :class:`LSQ`, and for one signed bit (use ``"lsq"``).
@@ -167,10 +186,13 @@ class LSQPlus(LSQ):
         granularity: str = "tensor",
         operand: Operand = "activations",
         channel_dim: int = 0,
+        group_size: int | None = None,
         **params: Any,
     ) -> None:
         signed = operand == "weights" if signed is None else signed
-        super().__init__(bits, rule, signed, granularity, operand, channel_dim, **params)
+        super().__init__(
+            bits, rule, signed, granularity, operand, channel_dim, group_size, **params
+        )
         if self.binary:
             raise ConfigurationError(
                 "bits=1 cannot be used: one signed bit has no offset; use the map 'lsq', or "
@@ -180,7 +202,7 @@ class LSQPlus(LSQ):
 
     def first_step(self, name: str, x: Tensor) -> Tensor:
         """Return (max - min) / (high - low) of activations, max|mean +- 3 std| of weights."""
-        x, keep = widen(x), self.granularity != "tensor"
+        x, keep = widen(self._split(x)), self.granularity != "tensor"
         if self.operand != "weights":
             return (x.amax() - x.amin()) / (self.high - self.low)
         axes = reduced_axes(x, self.granularity, self.channel_dim)
@@ -207,19 +229,21 @@ class LSQPlus(LSQ):
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest grid values in the shape and dtype of ``x``."""
         factor = self._gradient_factor(x)
-        return SF.learned_scale_quantize(
-            x,
+        y = SF.learned_scale_quantize(
+            self._split(x),
             SF.scale_gradient(self.scale, factor),
             SF.scale_gradient(self.offset, factor),
             self.low,
             self.high,
             self.rule,
         )
+        return self._join(y, x)
 
     @torch.no_grad()
     def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the levels, the offset's steps added, and the step."""
         scale = self._positive_scale(x)
         start = (self.offset / scale).round()
-        v = (widen(x) - start * scale) / scale
-        return (v.clamp(self.low, self.high).round() + start).int(), scale
+        v = (widen(self._split(x)) - start * scale) / scale
+        levels = (v.clamp(self.low, self.high).round() + start).int()
+        return self._join(levels, x), self._joined_scale(x)

@@ -14,8 +14,14 @@ from ste_lightning.errors import require
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.estimator.eager import is_plain_eager
 from ste_lightning.functional.rounding import widen
-from ste_lightning.quantizers.levels import check_granularity, reduced_axes
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.levels import (
+    check_granularity,
+    join_groups,
+    joined_scale,
+    reduced_axes,
+    split_groups,
+)
+from ste_lightning.quantizers.quantizer import Operand, Quantizer, register_quantizer
 
 __all__ = ["TWN", "BitNetTernary", "Ternary"]
 
@@ -27,6 +33,13 @@ def _round_to_trits(x: Tensor) -> Tensor:
     return x.round().clamp(-1, 1)
 
 
+def _mean_beyond(x: Tensor, beyond: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return the mean of |x| over ``axes`` where ``beyond`` is 1."""
+    # in float32: float16 cannot count past 2048
+    kept = widen(beyond).sum(dim=axes, keepdim=True).clamp_min(1)
+    return (widen(x.abs() * beyond).sum(dim=axes, keepdim=True) / kept).to(x.dtype)
+
+
 @register_quantizer("ternary")
 class Ternary(Quantizer):
     """q(x) = sign(x) 1[|x| > threshold]; the backward rule acts on x itself.
@@ -35,10 +48,15 @@ class Ternary(Quantizer):
         rule: the backward rule; default ``"clipped"``. (Elements inside the dead zone get a
             gradient like all others.)
         threshold: half the width of the dead zone, in units of x.
+        group_size: for weights, how many inputs of one output channel share a scale alpha, the
+            mean of |x| beyond the threshold, a constant in the backward pass; without, alpha = 1.
+        operand: what is quantized.
+        channel_dim: the output channel's axis.
         params: the rule's parameters.
 
     Raises:
-        ConfigurationError: for a negative threshold, an unknown rule or parameter.
+        ConfigurationError: for a negative threshold, an unknown rule or parameter, groups of
+            activations.
 
     Source: Li et al. 2016, arXiv 1605.04711; the fixed threshold 0.05 is larq's.
     """
@@ -46,26 +64,53 @@ class Ternary(Quantizer):
     bits = TRITS
 
     def __init__(
-        self, rule: str | Surrogate | None = None, threshold: float = 0.05, **params: Any
+        self,
+        rule: str | Surrogate | None = None,
+        threshold: float = 0.05,
+        group_size: int | None = None,
+        operand: Operand = "weights",
+        channel_dim: int = 0,
+        **params: Any,
     ) -> None:
         super().__init__(rule, **params)
         require(threshold >= 0, "threshold", threshold, "use a number from 0 up")
+        require(
+            group_size is None or operand == "weights",
+            "group_size",
+            group_size,
+            "it is for weights",
+        )
+        check_granularity("tensor", group_size)
         self.threshold = threshold
+        self.group_size = group_size
+        self.operand = operand
+        self.channel_dim = channel_dim
 
     def _map(self, x: Tensor) -> Tensor:
         return x.sign() * (x.abs() > self.threshold)
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Return -1, 0 and +1 in the shape and dtype of ``x``."""
-        return SF.straight_through(x, self._map, self.rule)
+        """Return -1, 0 and +1, times alpha, in the shape and dtype of ``x``."""
+        trits = SF.straight_through(x, self._map, self.rule)
+        return trits if self.group_size is None else trits * self._alpha(x).to(x.dtype)
+
+    @torch.no_grad()
+    def _alpha(self, x: Tensor) -> Tensor:
+        """Return 1, or the mean of |x| beyond the threshold for every element's group."""
+        if self.group_size is None:
+            return x.new_ones(())
+        groups = split_groups(widen(x), self.group_size, self.channel_dim)
+        alpha = _mean_beyond(groups, self._map(groups).abs(), (groups.dim() - 1,))
+        return joined_scale(alpha, x, self.group_size, self.channel_dim)
 
     def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return -1, 0 and +1, and the scale 1."""
-        return self._map(x).int(), x.new_ones(())
+        """Return -1, 0 and +1, and alpha."""
+        return self._map(x).int(), self._alpha(x)
 
     def extra_repr(self) -> str:
         """Return the rule and the threshold."""
-        return f"{super().extra_repr()}, threshold={self.threshold:g}"
+        group = "" if self.group_size is None else f", groups of {self.group_size}"
+        return f"{super().extra_repr()}, threshold={self.threshold:g}{group}"
 
 
 @register_quantizer("twn")
@@ -79,6 +124,7 @@ class TWN(Quantizer):
             ``ternary_weight_networks``).
         detach_scale: whether alpha is a constant in the backward pass.
         granularity: one D and alpha per ``"tensor"`` (the paper) or per ``"channel"``.
+        group_size: one D and alpha for so many inputs of one output channel.
         channel_dim: the output channel's axis.
         params: the rule's parameters.
 
@@ -99,12 +145,14 @@ class TWN(Quantizer):
         detach_scale: bool = True,
         granularity: str = "tensor",
         channel_dim: int = 0,
+        group_size: int | None = None,
         **params: Any,
     ) -> None:
         super().__init__(rule, **params)
         self.scale = scale
         self.detach_scale = detach_scale
-        self.granularity = check_granularity(granularity)
+        self.granularity = check_granularity(granularity, group_size)
+        self.group_size = group_size
         self.channel_dim = channel_dim
 
     def _trits(self, x: Tensor) -> Tensor:
@@ -132,19 +180,26 @@ class TWN(Quantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return -alpha, 0 and +alpha in the shape and dtype of ``x``."""
-        trits = SF.straight_through(x, self._trits, self.rule)
-        if not self.scale:
-            return trits
-        alpha = self._alpha(x)
-        return trits * (alpha.detach() if self.detach_scale else alpha)
+        values = split_groups(x, self.group_size, self.channel_dim)
+        y = SF.straight_through(values, self._trits, self.rule)
+        if self.scale:
+            alpha = self._alpha(values)
+            y = y * (alpha.detach() if self.detach_scale else alpha)
+        return join_groups(y, x, self.group_size, self.channel_dim)
 
     def integer_levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return -1, 0 and +1, and alpha."""
-        return self._trits(x).int(), self._alpha(x) if self.scale else x.new_ones(())
+        values = split_groups(x, self.group_size, self.channel_dim)
+        levels = join_groups(self._trits(values).int(), x, self.group_size, self.channel_dim)
+        if not self.scale:
+            return levels, x.new_ones(())
+        return levels, joined_scale(self._alpha(values), x, self.group_size, self.channel_dim)
 
     def extra_repr(self) -> str:
         """Return the rule, the scale and the granularity."""
-        return f"{super().extra_repr()}, scale={self.scale}, granularity={self.granularity!r}"
+        group = "" if self.group_size is None else f"({self.group_size})"
+        kind = f"granularity={self.granularity!r}{group}"
+        return f"{super().extra_repr()}, scale={self.scale}, {kind}"
 
 
 @register_quantizer("bitnet")
@@ -156,6 +211,7 @@ class BitNetTernary(Quantizer):
     Args:
         rule: the backward rule, on x / s; default ``"identity"`` (the paper).
         granularity: one s per ``"tensor"`` (the paper) or per ``"channel"``.
+        group_size: one s for so many inputs of one output channel.
         channel_dim: the output channel's axis.
         params: the rule's parameters.
 
@@ -174,16 +230,20 @@ class BitNetTernary(Quantizer):
         rule: str | Surrogate | None = None,
         granularity: str = "tensor",
         channel_dim: int = 0,
+        group_size: int | None = None,
         **params: Any,
     ) -> None:
         super().__init__(rule, **params)
-        self.granularity = check_granularity(granularity)
+        self.granularity = check_granularity(granularity, group_size)
+        self.group_size = group_size
         self.channel_dim = channel_dim
 
     @torch.no_grad()
     def _scale(self, x: Tensor) -> Tensor:
-        axes = reduced_axes(x, self.granularity, self.channel_dim)
-        return widen(x).abs().mean(dim=axes, keepdim=True).clamp_min(1e-5)
+        groups = split_groups(x, self.group_size, self.channel_dim)
+        axes = reduced_axes(groups, self.granularity, self.channel_dim)
+        s = widen(groups).abs().mean(dim=axes, keepdim=True).clamp_min(1e-5)
+        return joined_scale(s, x, self.group_size, self.channel_dim)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return -s, 0 and +s in the shape and dtype of ``x``."""

@@ -13,7 +13,14 @@ from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.calibrated import no_data, warn_of_no_data
-from ste_lightning.quantizers.levels import GRANULARITIES, check_bits, reduced_axes
+from ste_lightning.quantizers.levels import (
+    GRANULARITIES,
+    check_bits,
+    join_groups,
+    joined_scale,
+    reduced_axes,
+    split_groups,
+)
 from ste_lightning.quantizers.quantizer import Operand, Quantizer, register_quantizer
 from ste_lightning.quantizers.ranges import RANGES, least_squares_shrinkage
 from ste_lightning.quantizers.step_range import StepRange
@@ -156,28 +163,15 @@ class Uniform(Quantizer):
         return low * factor, high * factor
 
     def _axes(self, x: Tensor) -> tuple[int, ...]:
-        if self.granularity == "group":
-            return (x.dim() - 1,)
         return reduced_axes(x, self.granularity, self.channel_dim)
 
     def grouped(self, x: Tensor) -> Tensor:
         """Return ``x``, its groups along a last axis where ranges are per group."""
-        if self.group_size is None:
-            return x
-        rows = x.movedim(self.channel_dim, 0).flatten(1)
-        require(
-            rows.shape[1] % self.group_size == 0,
-            "group_size",
-            self.group_size,
-            f"it must divide the {rows.shape[1]} inputs of one output channel",
-        )
-        return rows.reshape(rows.shape[0], -1, self.group_size)
+        return split_groups(x, self.group_size, self.channel_dim)
 
     def _ungrouped(self, groups: Tensor, x: Tensor) -> Tensor:
         """Undo :meth:`grouped`: give ``groups`` the layout of ``x``."""
-        if self.group_size is None:
-            return groups
-        return groups.reshape(x.movedim(self.channel_dim, 0).shape).movedim(0, self.channel_dim)
+        return join_groups(groups, x, self.group_size, self.channel_dim)
 
     @torch.no_grad()
     def scale_and_zero(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
@@ -280,9 +274,9 @@ class Uniform(Quantizer):
         else:
             low, high = self.ends()
             levels = (values / scale + zero).round().clamp_min(low).clamp_max(high) - zero
-        if self.group_size is not None:
-            scale = self._ungrouped(scale.expand_as(values), x)
-        return self._ungrouped(levels, x).int(), scale
+        return self._ungrouped(levels, x).int(), joined_scale(
+            scale, x, self.group_size, self.channel_dim
+        )
 
     def extra_repr(self) -> str:
         """Return bits, symmetry, granularity and range."""

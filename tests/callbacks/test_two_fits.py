@@ -16,6 +16,7 @@ from tiny_training import Tiny, fit
 import ste_lightning.callbacks as package
 from ste_lightning.callbacks import (
     ExactResume,
+    FiniteCheck,
     LastCheckpoint,
     LatentClipping,
     OscillationDampening,
@@ -54,6 +55,7 @@ SWAPPING: dict[str, Callable[[], L.Callback]] = {
 OTHERS: dict[str, Callable[[], L.Callback]] = {
     "resume": ExactResume,
     "last": LastCheckpoint,
+    "check": lambda: FiniteCheck(2),
     "clipping": lambda: LatentClipping(0.1),
     "dampening": lambda: OscillationDampening(0.5),
     "freezing": lambda: OscillationFreezing(0.01, 0.05, momentum=0.3),

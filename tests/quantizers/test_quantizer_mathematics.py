@@ -127,6 +127,33 @@ def test_only_the_channels_that_collapsed_start_again() -> None:
     assert torch.equal(scale[1], start[1])
 
 
+@pytest.mark.parametrize("map_", ["lsq", "lsq_plus"])
+def test_a_learned_step_for_each_group(map_: str) -> None:
+    torch.manual_seed(0)
+    spec = {"map": map_, "bits": 3, "group_size": 4}
+    layer = QuantLinear(16, 3, weight_quantizer=spec, input_quantizer=None)
+    q = layer.weight_quantizer
+    assert isinstance(q, LSQ)
+    assert q.scale.shape == (3, 4, 1)
+    alone = build({**spec, "granularity": "channel", "group_size": None}, "weights")
+    assert isinstance(alone, LSQ)
+    groups = layer.weight.detach().reshape(12, 4)
+    alone.initialize(groups)  # twelve groups are twelve channels
+    torch.testing.assert_close(layer.quantized_weight(), alone(groups).reshape(3, 16))
+    levels, scale = q.integer_levels(layer.weight)
+    torch.testing.assert_close(levels * scale, layer.quantized_weight().detach())
+    layer(torch.randn(5, 16)).square().sum().backward()
+    assert q.scale.grad is not None
+    assert bool((q.scale.grad != 0).all())
+    other = QuantLinear(16, 3, weight_quantizer=spec, input_quantizer=None)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.quantized_weight(), layer.quantized_weight())
+    with pytest.raises(ConfigurationError, match=r"group_size=5 .* must divide the 16 inputs"):
+        QuantLinear(16, 3, weight_quantizer={**spec, "group_size": 5}, input_quantizer=None)
+    with pytest.raises(ConfigurationError, match="per channel or group is for weights"):
+        build(spec, "activations")
+
+
 def test_lsq_per_channel_has_a_step_for_each() -> None:
     spec = {"map": "lsq", "bits": 3, "granularity": "channel"}
     layer = QuantLinear(16, 4, weight_quantizer=spec, input_quantizer=None)
@@ -336,7 +363,7 @@ def test_bits_out_of_range_say_what_to_do(name: str, bits: Any) -> None:
         ({"map": "lsq", "granularity": "channel"}, "activations", "for weights"),
         ({"map": "lsq_plus", "bits": 1}, "weights", "'lsq'"),
         ({"map": "ternary", "threshold": -1.0}, "weights", "from 0 up"),
-        ({"map": "twn", "granularity": "row"}, "weights", "Known: channel, tensor"),
+        ({"map": "twn", "granularity": "row"}, "weights", "Known: channel, group, tensor"),
         ({"map": "pact", "alpha": 0.0}, "activations", "positive"),
         ({"map": "progressive", "rho": 2.0}, "activations", "from 0 to 1"),
     ],

@@ -1,0 +1,97 @@
+"""The callback that stops a training which has met NaN or infinity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from ste_lightning.callbacks.finite_watch import FiniteWatch
+from ste_lightning.errors import NotFiniteError, require
+
+__all__ = ["FiniteCheck"]
+
+
+class FiniteCheck(L.Callback):
+    """Stops a training that has met NaN or infinity, before it saves over a good checkpoint.
+
+    Every batch and every loss is looked at, and every ``every`` steps all parameters, ranges of
+    quantizers and statistics of norms: a sign hides what is not a number from all that follows.
+    On the CPU a loss that is not finite stops the run before its gradients reach the weights.
+    :class:`~ste_lightning.callbacks.QuantizationAwareTraining` does the same by itself.
+
+    Args:
+        every: training steps between two looks at the model; default 10.
+
+    Raises:
+        ConfigurationError: for ``every`` below 1.
+        NotFiniteError: in training, with layer, batch and cause.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        require(isinstance(every, int) and every > 0, "every", every, "use a positive integer")
+        self.every = every
+        self._watch: FiniteWatch | None = None
+        self._index = 0  # of the present batch
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the model."""
+        self._watch = FiniteWatch(trainer, pl_module, self.every)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Take note of the batch."""
+        self._index = batch_idx
+        if self._watch is not None:
+            self._watch.batch(batch, batch_idx)
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        """Take note of the loss."""
+        if self._watch is not None:
+            self._watch.loss(loss, self._index)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look when it is time."""
+        if self._watch is not None:
+            self._watch.step_done()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look before a checkpoint is written."""
+        if self._watch is not None:
+            self._watch.look()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look before anything is measured, and a checkpoint written."""
+        if self._watch is not None and not trainer.sanity_checking:
+            self._watch.look()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Let no checkpoint be written of what is not finite."""
+        if self._watch is None:
+            return
+        if isinstance(exception, NotFiniteError) or self._watch.is_broken():
+            for callback in trainer.checkpoint_callbacks:  # those that save on exceptions
+                vars(callback)["_last_global_step_saved"] = trainer.global_step
+        self._close()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave no hook behind."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
