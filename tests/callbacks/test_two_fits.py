@@ -9,12 +9,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from plain_modules import Plain, digits
+from plain_modules import Plain, digits, mlp
 from plain_modules import trainer as plain_trainer
 from tiny_training import Tiny, fit
 
 import ste_lightning.callbacks as package
 from ste_lightning.callbacks import (
+    Distillation,
     ExactResume,
     FiniteCheck,
     LastCheckpoint,
@@ -40,6 +41,12 @@ LEARNED = [{"match": "*", "weight": LSQ, "input": UNSIGNED}]
 SCHEDULED = [{"match": "*", "weight": {"rule": "ede"}, "input": "sign"}]
 RANGES = [{"match": "*", "weight": "sign", "input": {"map": "uniform", "bits": 4}}]
 
+
+def distillation() -> L.Callback:
+    torch.manual_seed(3)
+    return Distillation(mlp(), student="net")
+
+
 SWAPPING: dict[str, Callable[[], L.Callback]] = {
     "calibrate": lambda: QuantizationAwareTraining(LEARNED, calibrate_batches=3),
     "late": lambda: QuantizationAwareTraining(LEARNED, start_epoch=1),
@@ -50,6 +57,7 @@ SWAPPING: dict[str, Callable[[], L.Callback]] = {
     "late schedule": lambda: QuantizationAwareTraining(SCHEDULED, schedule="ede", start_epoch=1),
     "watch": lambda: QuantizationAwareTraining(RANGES, watch_batches=4),
     "statistics": lambda: QuantizationAwareTraining(RANGES, reestimate_batch_norm=2),
+    "distillation": distillation,
     "finite": lambda: QuantizationAwareTraining(RANGES, check_finite=1),
 }
 OTHERS: dict[str, Callable[[], L.Callback]] = {
