@@ -10,7 +10,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow studies-small lint types build clean
+.PHONY: demo test test-slow compatibility studies-small lint types build clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -23,6 +23,10 @@ test: .venv-test/ready lint types
 
 test-slow: .venv-test/ready
 	$(TEST) -m pytest -m slow
+
+# all tests of what works together, and docs/compatibility.md from their outcomes
+compatibility: .venv-test/ready
+	OMP_NUM_THREADS=1 $(TEST) tests/compatibility/table.py
 
 studies-small: .venv-test/ready
 	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \

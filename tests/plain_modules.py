@@ -11,6 +11,14 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+FOUR_BITS = [
+    {
+        "match": "*",
+        "weight": {"map": "lsq", "bits": 4},
+        "input": {"map": "lsq", "bits": 4, "signed": False},  # after ReLU
+    }
+]
+
 
 def digits(batches: int, batch_size: int = 32, shuffle: bool = False) -> DataLoader[Any]:
     x, y = load_digits(return_X_y=True)
