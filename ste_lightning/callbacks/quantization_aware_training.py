@@ -10,7 +10,6 @@ import lightning as L
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     StochasticWeightAveraging,
-    WeightAveraging,
 )
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -27,6 +26,10 @@ from ste_lightning.convert.watch import collapsed_steps, named_quantized_layers
 from ste_lightning.errors import ConfigurationError, require
 
 __all__ = ["QuantizationAwareTraining"]
+
+# Lightning 2.5 has none
+_WEIGHT_AVERAGING: Any = getattr(lightning_callbacks, "WeightAveraging", ())
+_AVERAGING: Any = (StochasticWeightAveraging, _WEIGHT_AVERAGING)
 
 
 class QuantizationAwareTraining(L.Callback):
@@ -140,7 +143,7 @@ class QuantizationAwareTraining(L.Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if callback is self:
                 return
-            if isinstance(callback, WeightAveraging) and stage == "fit":
+            if isinstance(callback, _WEIGHT_AVERAGING) and stage == "fit":
                 raise ConfigurationError(
                     f"callbacks=[{type(callback).__name__}, {type(self).__name__}] cannot be used "
                     f"in this order: put {type(self).__name__} first, as averaging copies the "
@@ -153,7 +156,7 @@ class QuantizationAwareTraining(L.Callback):
         averaging = [
             type(callback).__name__
             for callback in trainer.callbacks  # type: ignore[attr-defined]
-            if isinstance(callback, (WeightAveraging, StochasticWeightAveraging))
+            if isinstance(callback, _AVERAGING)
         ]
         binary = [la for la in layers if float(getattr(la.weight_quantizer, "bits", 32)) <= 1]
         if averaging and binary:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
 
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.quantizers import Sign, Step
@@ -28,9 +28,19 @@ def _has_hooks(module: nn.Module) -> bool:
     )
 
 
+def _has_any_global_hook() -> bool:
+    """Return whether a hook is registered for all modules; torch 2.6 has no such function."""
+    return bool(
+        torch_module._global_forward_pre_hooks
+        or torch_module._global_forward_hooks
+        or torch_module._global_backward_pre_hooks
+        or torch_module._global_backward_hooks
+    )
+
+
 def is_observed(module: nn.Module) -> bool:
     """Return whether somebody must see the calls of the module."""
-    return _has_hooks(module) or _has_any_global_hook()  # type: ignore[no-untyped-call]
+    return _has_hooks(module) or _has_any_global_hook()
 
 
 def is_plain(quantizer: nn.Module) -> bool:
@@ -66,7 +76,7 @@ class Settled:
             and weights.scale == "none"
             and not (weights._buffers or _has_hooks(weights))
             and (inputs is None or self._holds_inputs(inputs))
-            and not _has_any_global_hook()  # type: ignore[no-untyped-call]
+            and not _has_any_global_hook()
         )
 
     def _holds_inputs(self, inputs: Any) -> bool:
