@@ -7,10 +7,12 @@ PYTHON ?= python3
 DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# what the oldest releases run: not what compares with newer peers, nor command lines and figures
+OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models metrics optim data functional)
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow compatibility studies-small lint types build clean
+.PHONY: demo test test-slow compatibility test-oldest test-newest studies-small lint types build release lock clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -28,6 +30,19 @@ test-slow: .venv-test/ready
 compatibility: .venv-test/ready
 	OMP_NUM_THREADS=1 $(TEST) tests/compatibility/table.py
 
+# the lower bounds of pyproject.toml; the type checker and the exporters' peers stay out
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt \
+	  --editable '.[study]' pytest hypothesis
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(OLDEST_TESTS) -W default
+
+# the newest releases of everything, without constraints
+test-newest:
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto -W default
+
 studies-small: .venv-test/ready
 	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
 	  hydra.sweep.dir=outputs/study-small
@@ -35,6 +50,7 @@ studies-small: .venv-test/ready
 lint: .venv-test/ready
 	$(TEST) -m ruff check .
 	$(TEST) -m ruff format --check .
+	.venv-test/bin/lint-imports
 
 types: .venv-test/ready
 	$(TEST) -m mypy
@@ -43,6 +59,26 @@ build: .venv-test/ready
 	rm -rf dist
 	$(TEST) -m build --no-isolation --outdir dist .
 	$(TEST) -m twine check --strict dist/*
+
+# wheel, sdist and their bill of materials, by tools whose hashes are in release.lock
+release: .venv-release/ready
+	rm -rf dist
+	.venv-release/bin/python -m build --no-isolation --outdir dist .
+	.venv-release/bin/python -m twine check --strict dist/*
+	.venv-release/bin/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o dist/sbom.cdx.json
+
+.venv-release/ready: release.lock
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --require-hashes --only-binary :all: \
+	  -r release.lock
+	touch $@
+
+# writes release.lock anew; needs uv
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" -c constraints.txt \
+	  release.in -o release.lock
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
@@ -55,4 +91,4 @@ build: .venv-test/ready
 	touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv-demo .venv-test .venv-oldest .venv-newest .venv-release .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -115,7 +115,7 @@ def test_tuner(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer([QuantizationAwareTraining(FOUR_BITS)], max_epochs=2)
     tuner = Tuner(run)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    found = tuner.lr_find(module, num_training=20, min_lr=1e-5, max_lr=1.0)
+    found = tuner.lr_find(module, num_training=20, min_lr=1e-5, max_lr=0.03)
     assert found is not None
     assert len(found.results["loss"]) >= 10
     for key, value in before.items():

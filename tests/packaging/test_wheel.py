@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -44,6 +45,18 @@ def test_the_wheel_holds_package_and_recipes_only(site: Path) -> None:
     names = {p.name for p in (site / "ste_lightning" / "_data" / "recipes").glob("*.yaml")}
     assert {p.name for p in (ROOT / "recipes").glob("*.yaml")} == names
     assert (site / "ste_lightning" / "py.typed").exists()
+
+
+def test_two_builds_are_the_same_bytes(site: Path, tmp_path: Path) -> None:
+    """Of another copy, made at another time."""
+    copy = tmp_path / "copy"
+    skipped = shutil.ignore_patterns(".*", "tests", "benchmarks", "outputs", "__pycache__", "dist")
+    shutil.copytree(ROOT, copy, ignore=skipped)
+    built = run("-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path), ".", cwd=copy)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (first,), (second,) = site.parent.glob("*.whl"), tmp_path.glob("*.whl")
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_runs_from_an_unrelated_folder(site: Path, tmp_path: Path) -> None:
