@@ -13,14 +13,12 @@ the input batch. Other packages have rows where they are installed (the extra ``
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import pathlib
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from unittest import mock
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -38,33 +36,9 @@ from training_networks import (
 )
 from training_peers import peer_convolutions, peer_layers
 
-from ste_lightning.functional.products import popcount_forward
-from ste_lightning.functional.saved import bit_masks
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
-TORCH_ONLY = "ours, without numba"
 measured: dict[str, dict[str, object]] = {}
-
-
-def _no_compiler() -> None:
-    return None
-
-
-def _torch_format() -> str:
-    return "torch"
-
-
-@contextlib.contextmanager
-def conditions(name: str) -> Iterator[None]:
-    """Hide the compiled code from the row that is to run without it."""
-    if not name.startswith(TORCH_ONLY):
-        yield
-        return
-    with (
-        mock.patch.object(bit_masks, "_compiler", _no_compiler),  # a Mock would take longer to call
-        mock.patch.object(popcount_forward, "default_format", _torch_format),
-    ):
-        yield
 
 
 def saved_bytes(net: nn.Module, x: Tensor, y: Tensor) -> int:
@@ -201,9 +175,8 @@ def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds
     saved = {}
     for name, net in list(nets.items()):
         try:
-            with conditions(name):
-                saved[name] = saved_bytes(net, x, y)
-                stepper(net, x, y)()
+            saved[name] = saved_bytes(net, x, y)
+            stepper(net, x, y)()
         except Exception as error:
             if name.startswith(("float", "ours")):
                 raise
@@ -213,8 +186,7 @@ def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds
     times: dict[str, list[float]] = {name: [] for name in nets}
     for _ in range(rounds + 2):
         for name, step in steps.items():
-            with conditions(name):
-                times[name].append(step())
+            times[name].append(step())
     times = {name: values[2:] for name, values in times.items()}  # two to warm up
     measured[title] = {n: {"seconds": rounded(times[n]), "saved bytes": saved[n]} for n in nets}
     reference, base = next(iter(nets)), saved[next(iter(nets))]
@@ -259,13 +231,10 @@ def main() -> None:
         rows = {
             "float": mlp(nn.Linear, nn.Linear, widths, True),
             "ours": mlp(first, QuantLinear, widths, False),
-            TORCH_ONLY: mlp(first, QuantLinear, widths, False),
             "hand-written": mlp(
                 lambda a, b: HandLinear(a, b, binary_input=False), HandLinear, widths, False
             ),
         }
-        if arguments.compile:
-            del rows[TORCH_ONLY]  # compiled code was chosen when it was traced
         for name, (plain, quantized) in peer_layers().items():
             rows[name] = mlp(plain, quantized, widths, False)
         return ready(rows)

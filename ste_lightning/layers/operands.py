@@ -38,6 +38,7 @@ from ste_lightning.quantizers import (
     TWN,
     APoT,
     BitNetTernary,
+    Calibrated,
     DoReFa,
     LibraPB,
     LSQPlus,
@@ -149,7 +150,7 @@ def _sign(q: Sign, weight: Tensor) -> SignWeights | None:
 
 
 def _power_grid(q: APoT | PowerOfTwo, x: Tensor) -> Codebook | None:
-    if not q._ready or q.alpha.dtype != torch.float32:
+    if q.alpha.dtype != torch.float32 or not q.ready(x):
         return None
     return Codebook(q.alpha, q._grid(torch.float32), q.multiples)
 
@@ -198,8 +199,10 @@ def _is_settled(quantizer: nn.Module) -> bool:
 def _remade(quantizer: nn.Module, x: Tensor) -> Remade | None:
     """Return the operand of a map that is applied again, if it may be and ``x`` is large."""
     free = type(quantizer) in _REMADE and not is_observed(quantizer) and x.is_cpu
-    ready = getattr(quantizer, "_ready", True) and not getattr(quantizer, "running", False)
-    return Remade(quantizer) if free and ready and x.numel() >= _LEAST_REMADE else None
+    if not free or getattr(quantizer, "running", False) or x.numel() < _LEAST_REMADE:
+        return None
+    ready = quantizer.ready(x) if isinstance(quantizer, Calibrated) else True
+    return Remade(quantizer) if ready else None
 
 
 def weight_operand(quantizer: nn.Module | None, weight: Tensor) -> WeightOperand | None:
@@ -246,6 +249,8 @@ def operand_product(
     """
     weights, inputs = (layer._modules.get(f"{k}_quantizer") for k in ("weight", "input"))
     of_weights = weight_operand(weights, weight)
+    if dtype not in (torch.float32, torch.bfloat16):
+        return None
     of_inputs = None if of_weights is None else input_operand(inputs, x)
     if of_weights is None or of_inputs is None:
         return None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.functional.estimator.eager import is_plain_eager
+from ste_lightning.functional.estimator.eager import autocast_dtype, is_eager
 from ste_lightning.functional.products.binary import one_bit_product, path_of
 from ste_lightning.functional.products.integer_forward import levels_pay
 from ste_lightning.functional.products.operators import compiled_one_bit_product, fits_an_operator
@@ -230,16 +230,17 @@ class QuantizedLayer(nn.Module):
         """
         if not (self.weight_quantization and self.input_quantization):
             return None
-        compiled = not is_plain_eager(x)
+        compiled = not is_eager(x)
         if compiled and not (torch.compiler.is_compiling() and compiles_one_bit(x)):
             return None
+        narrow = None if compiled else autocast_dtype(x)
         # nn.Module's own lookup of these costs as much as a small tensor operation
         modules, parameters = self._modules, self._parameters
         weights, inputs = modules.get("weight_quantizer"), modules.get("input_quantizer")
         weight: Tensor | None = parameters.get("weight")
         if weight is None:  # parametrized or pruned
             weight = self.weight
-        if weight.dtype is not x.dtype:
+        if weight.dtype is not x.dtype and not (narrow and weight.dtype is torch.float32):
             return None
         if not (torch.is_grad_enabled() or self.training) and not levels_pay(x, weight, geometry):
             return None  # weights that wait quantized are faster
@@ -248,12 +249,12 @@ class QuantizedLayer(nn.Module):
             bias = self.bias  # type: ignore[assignment]
         last: Settled | None = None if compiled or geometry else self.__dict__.get("_settled")
         if last is not None and last.holds(weights, inputs, x.dtype):
-            return self._one_bit(x, weight, None, bias, last.spec)
+            return self._one_bit(x, weight, None, bias, last.spec, narrow)
         spec = one_bit_specification(weights, inputs, x.dtype, geometry)
         if spec is None:
             if compiled:
                 return None
-            return operand_product(self, x, weight, bias, geometry, x.dtype)
+            return operand_product(self, x, weight, bias, geometry, narrow or x.dtype)
         assert isinstance(weights, Sign)
         scale = None
         if weights.scale != "none":
@@ -263,7 +264,7 @@ class QuantizedLayer(nn.Module):
         if compiled:
             fits = fits_an_operator(x, weight, spec)
             return compiled_one_bit_product(x, weight, scale, bias, spec) if fits else None
-        return self._one_bit(x, weight, scale, bias, spec)
+        return self._one_bit(x, weight, scale, bias, spec, narrow)
 
     def _one_bit(
         self,
@@ -272,10 +273,11 @@ class QuantizedLayer(nn.Module):
         scale: Tensor | None,
         bias: Tensor | None,
         spec: OneBitProduct,
+        narrow: torch.dtype | None,
     ) -> Tensor:
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%r: %s", self, path_of(x, weight, scale, spec))
-        return one_bit_product(x, weight, scale, bias, spec)
+        return one_bit_product(x, weight, scale, bias, spec, narrow)
 
     def extra_repr(self) -> str:
         """Return the torch layer's line and the two quantizers."""

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from ste_lightning.functional.estimator.eager import is_plain_eager
-from ste_lightning.kernels import default_format
+from ste_lightning.functional.estimator.eager import autocast_dtype, is_eager
+from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.layers.one_bit import is_observed
 
@@ -57,11 +57,10 @@ def may_wait(quantizer: nn.Module, weight: Tensor) -> bool:
     return (
         not (torch.is_grad_enabled() or quantizer.training)
         and weight.is_cpu
-        and is_plain_eager(weight)
+        and is_eager(weight)
         and type(quantizer).__module__.startswith("ste_lightning.quantizers.")
         and not (quantizer._modules or is_observed(quantizer))
         and not {"forward", "quantize"} & quantizer.__dict__.keys()
-        and default_format() != "torch"
     )
 
 
@@ -70,13 +69,12 @@ def contents(quantizer: nn.Module, weight: Tensor) -> Hashable:
     state = quantizer.__dict__
     options = tuple((k, v) for k, v in state.items() if type(v) in _PLAIN)
     tensors = (weight, *quantizer._parameters.values(), *quantizer._buffers.values())
-    return type(quantizer).__qualname__, options, *(_content(t) for t in tensors if t is not None)
+    kind = type(quantizer).__qualname__, autocast_dtype(weight)
+    return *kind, options, *(_content(t) for t in tensors if t is not None)
 
 
 def _content(x: Tensor) -> Hashable:
     """Return the tensor's kind and a fingerprint of its elements."""
-    from ste_lightning.kernels.training.fingerprints import fingerprint
-
     x = x.detach().contiguous()
     size, found = x.numel() * x.itemsize, {}
     words = size // 4
@@ -84,7 +82,7 @@ def _content(x: Tensor) -> Hashable:
         at = x.data_ptr()
 
         def part(first: int, last: int) -> None:
-            found[first] = fingerprint(at, first, last)
+            found[first] = training.fingerprints.fingerprint(at, first, last)
 
         share(part, words, _LEAST)
     rest = bytes(x.view(-1).view(torch.uint8)[4 * words :].tolist()) if size % 4 else b""

@@ -66,7 +66,7 @@ def test_compiled_and_torch_packing_write_the_same_bytes(
         for hidden in (False, True):
             with monkeypatch.context() as patch:
                 if hidden:
-                    patch.setattr(bit_masks, "_compiler", lambda: None)
+                    patch.setattr(bit_masks, "compiled_code", lambda _: None)
                 found.append(bit_masks.pack(x, strict, window))
         for ours, other in zip(*found, strict=True):
             assert ours is not None
@@ -80,7 +80,7 @@ def test_masks_treat_infinite_gradients_as_products_do(
     compiled: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not compiled:
-        monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
+        monkeypatch.setattr(bit_masks, "compiled_code", lambda _: None)
     x = torch.tensor([0.5, 2.0, 0.5, 2.0, 0.5]).to(dtype)
     grad = torch.tensor([math.inf, math.inf, math.nan, -math.inf, 3.0]).to(dtype)
     _, mask = bit_masks.pack(x, False, SF.surrogate("clipped").window(dtype))
@@ -95,7 +95,7 @@ def test_masks_treat_infinite_gradients_as_products_do(
 def test_shares_of_threads_are_the_whole(
     threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
+    monkeypatch.setattr(bit_masks, "compiled_code", lambda _: None)
     monkeypatch.setattr(bit_masks, "_LEAST", 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     x, grad = torch.randn(32 * 11 + 5).to(dtype), torch.randn(32 * 11 + 5).to(dtype)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ste_lightning import functional as SF
-from ste_lightning.functional.products import binary, popcount_forward, small_linear, torch_int8
+from ste_lightning.functional.products import binary, popcount_forward, small_linear
 from ste_lightning.functional.products.binary import one_bit_product
 from ste_lightning.functional.products.specification import OneBitProduct
 from ste_lightning.functional.saved import bit_masks
@@ -24,9 +24,8 @@ SHAPE = (24, 40)
 @pytest.fixture(autouse=True)
 def _torch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No compiled code, and no layer is small."""
-    monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
-    monkeypatch.setattr(popcount_forward, "default_format", lambda: "torch")
-    monkeypatch.setattr(torch_int8, "_multiplies_int8", lambda: False)
+    monkeypatch.setattr(bit_masks, "compiled_code", lambda _: None)
+    monkeypatch.setattr(popcount_forward, "counting_pays", lambda *_: False)
     monkeypatch.setattr(small_linear, "SMALL_INPUT", -1)
     monkeypatch.setattr(binary, "_LENT", 0)
 

@@ -22,8 +22,6 @@ from ste_lightning.functional.products.specification import ConvolutionGeometry
 from ste_lightning.functional.saved.codes import Grid
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
-pytest.importorskip("numba")
-
 
 @pytest.fixture(autouse=True)
 def _small_products_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,6 @@ from ste_lightning.functional.products import lut_gradients
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.saved import bit_masks
 
-pytest.importorskip("numba")
-
 
 def close(ours: torch.Tensor, exact: torch.Tensor, summed: torch.Tensor) -> None:
     assert ours.shape == exact.shape

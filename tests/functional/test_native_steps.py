@@ -8,8 +8,6 @@ import torch
 from ste_lightning import functional as SF
 from ste_lightning.functional import learned_scale
 
-pytest.importorskip("numba")
-
 
 @pytest.mark.parametrize("offset", [0.0, 0.31])
 @pytest.mark.parametrize(("low", "high"), [(-8, 7), (0, 15)])

@@ -15,10 +15,9 @@ from window_rules import windows
 
 from ste_lightning import functional as SF
 from ste_lightning.functional.maps import sign_with, step_with
-from ste_lightning.functional.products import popcount_forward, small_linear, torch_int8
+from ste_lightning.functional.products import popcount_forward, small_linear
 from ste_lightning.functional.products.binary import one_bit_product
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
-from ste_lightning.functional.saved import bit_masks
 
 
 @pytest.fixture(autouse=True, params=["whole", "bits"])
@@ -205,15 +204,12 @@ def test_nothing_is_kept_without_gradients() -> None:
     torch.testing.assert_close(grad, SF.hard_sign(x).sum(0).expand(3, 8) * (weight.abs() <= 1))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("map", ["sign", "step"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rule", windows(), ids=lambda r: f"{r.name}{r.parameters()}")
 def test_borrowed_nodes_are_the_rule_to_the_last_bit(
-    rule: SF.Surrogate, dtype: Any, map: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+    rule: SF.Surrogate, dtype: Any, map: str
 ) -> None:
-    if not compiled:
-        monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
     edges = torch.tensor([0.6, 0.7, 1.0, 0.0, -0.0], dtype=torch.float64).to(dtype)
     up, down = edges.nextafter(edges + 9), edges.nextafter(edges - 9)
     infinite = torch.tensor([float("inf"), float("-inf")], dtype=dtype)
@@ -230,13 +226,10 @@ def test_borrowed_nodes_are_the_rule_to_the_last_bit(
         assert torch.equal(found, grad * rule.derivative(values))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("size", [1, 37, 64 * 64])
 def test_weights_inside_and_outside_of_the_window(
-    size: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+    size: int,
 ) -> None:
-    if not compiled:
-        monkeypatch.setattr(bit_masks, "_compiler", lambda: None)
     rule = SF.surrogate("clipped")
     for largest in (0.5, 1.0, 1.0000001, 3.0, -1.0, -1.0000001):
         weight = torch.nn.Parameter(torch.full((1, size), -0.0))
@@ -256,31 +249,6 @@ def test_a_second_derivative_is_refused() -> None:
     (grad,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("map", ["sign", "step"])
-def test_products_of_int8_equal_products_of_floats(map: str, dtype: Any) -> None:
-    rule = SF.surrogate("clipped")
-    spec = OneBitProduct(map, rule, rule)
-    x, weight, bias = (torch.randn(*s).to(dtype) for s in ((4, 16, 257), (513, 257), (513,)))
-    packed_x, _ = bit_masks.pack(x, map == "step", None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_int8, "_multiplies_int8", lambda: False)
-        assert torch_int8.int8_product(packed_x, x.shape, weight, bias, spec) is None
-        patch.setattr(torch_int8, "_multiplies_int8", lambda: True)
-        y = torch_int8.int8_product(packed_x, x.shape, weight, None, spec)
-        assert y is not None
-        assert y.dtype == dtype
-        assert torch.equal(y, spec.quantized(x) @ SF.hard_sign(weight).t())
-        shifted = torch_int8.int8_product(packed_x, x.shape, weight, bias, spec)
-        assert shifted is not None
-        assert torch.equal(shifted, y + bias)
-        few, _ = bit_masks.pack(x[:1, :2], map == "step", None)
-        assert torch_int8.int8_product(few, x[:1, :2].shape, weight, None, spec) is None
-        patch.setattr(popcount_forward, "default_format", lambda: "torch")
-        leaf = x.clone().requires_grad_()
-        assert torch.equal(one_bit_product(leaf, weight, None, bias, spec), shifted)
 
 
 @pytest.mark.parametrize("learns", [True, False])

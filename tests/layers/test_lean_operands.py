@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from training_pairs import loss_curve, watched
 
-from ste_lightning.functional.products import integer_forward
+from ste_lightning.functional.products import integer_forward, popcount_forward
 from ste_lightning.layers import QuantConv2d, QuantLinear, operands
 from ste_lightning.quantizers.quantizer import Quantizer
 
@@ -225,3 +225,54 @@ def test_a_changed_weight_between_the_passes_is_an_error() -> None:
         layer.weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+SIGNS = {"weight_quantizer": "sign", "input_quantizer": "sign"}
+SCALED = {"weight_quantizer": {"map": "sign", "scale": "channel_mean"}, "input_quantizer": "step"}
+FLOATS = {"weight_quantizer": "sign", "input_quantizer": None}
+AUTOCAST = [
+    *(SIGNS, SCALED, FLOATS),
+    *(
+        {"weight_quantizer": WEIGHTS[w], "input_quantizer": INPUTS[x]}
+        for w, x in [*PAIRS[::5], ("bitnet", "token"), ("lsq per channel", "lsq")]
+    ),
+]
+
+
+@pytest.mark.parametrize("integers", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", AUTOCAST)
+def test_under_autocast(
+    options: dict[str, Any], dtype: torch.dtype, integers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integer_forward, "counting_pays", lambda *_: integers)
+    monkeypatch.setattr(popcount_forward, "counting_pays", lambda *_: integers)
+    torch.manual_seed(0)
+    layer = QuantLinear(64, 21, **options)
+    layer(torch.randn(5, 64))
+    x = torch.randn(33, 64).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.lean_product(x) is not None
+        leaf = x.clone().requires_grad_()
+        found = []
+        for net in (layer, watched(layer, Quantizer)):
+            y = net(leaf)
+            upstream = torch.linspace(-1, 1, y.numel()).view(y.shape).to(y.dtype)
+            found.append((y, *torch.autograd.grad(y, [leaf, *net.parameters()], upstream)))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
+    for ours, theirs in zip(found[0][1:3], found[1][1:3], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-6)
+
+
+def test_a_binary_block_under_autocast_keeps_less_than_a_float_one() -> None:
+    def block(linear: Any) -> nn.Module:
+        return nn.Sequential(nn.LayerNorm(256), linear(256, 512), nn.Hardtanh(), linear(512, 256))
+
+    kept = []
+    for linear in (QuantLinear, nn.Linear):
+        net, x = block(linear), torch.randn(64, 256, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            kept.append(kept_bytes(net, x))
+    assert kept[0] < 0.8 * kept[1]

@@ -12,7 +12,6 @@ from training_pairs import loss_curve, watched
 from ste_lightning.layers import QuantConv2d, QuantLinear
 from ste_lightning.quantizers import LSQ
 
-pytest.importorskip("numba")
 FOUR: dict[str, Any] = {"map": "lsq", "bits": 4}
 
 

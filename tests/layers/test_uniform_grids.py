@@ -13,7 +13,6 @@ from ste_lightning.functional.products import integer_forward
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear
 from ste_lightning.quantizers import Uniform
 
-pytest.importorskip("numba")
 FOUR: dict[str, Any] = {"map": "uniform", "bits": 4}
 
 

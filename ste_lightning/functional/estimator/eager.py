@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 from ste_lightning.errors import ConfigurationError
 
-__all__ = ["is_backward", "is_plain_eager", "untraced"]
+__all__ = ["autocast_dtype", "is_backward", "is_eager", "is_plain_eager", "untraced"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -27,11 +27,11 @@ _any_autocast = torch._C._is_any_autocast_enabled
 _autocast = torch.is_autocast_enabled
 
 
-def is_plain_eager(x: Tensor) -> bool:
-    """Return whether nothing is at work but autograd.
+def is_eager(x: Tensor) -> bool:
+    """Return whether nothing is at work but autograd and, perhaps, autocast.
 
-    Compilation, tracing, export, vmap, forward-mode derivatives, autocast and tensor subclasses
-    must see plain operations.
+    Compilation, tracing, export, vmap, forward-mode derivatives and tensor subclasses must see
+    plain operations.
 
     Args:
         x: the tensor that is about to be computed with.
@@ -43,8 +43,20 @@ def is_plain_eager(x: Tensor) -> bool:
         or _overrides(x)
         or _modes() > 0
         or forward_ad._current_level >= 0
-        or (_any_autocast() and _autocast("cpu" if x.is_cpu else x.device.type))
     )
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """Return the dtype in which autocast multiplies ``x``; ``None`` where none is at work."""
+    if not _any_autocast():
+        return None
+    device = "cpu" if x.is_cpu else x.device.type
+    return torch.get_autocast_dtype(device) if _autocast(device) else None
+
+
+def is_plain_eager(x: Tensor) -> bool:
+    """Return whether nothing is at work but autograd, autocast neither."""
+    return is_eager(x) and autocast_dtype(x) is None
 
 
 def untraced(function: _Function) -> _Function:

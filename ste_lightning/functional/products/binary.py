@@ -21,7 +21,6 @@ from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.functional.products.popcount_forward import counted_product, counts
 from ste_lightning.functional.products.small_linear import is_small, small_linear
 from ste_lightning.functional.products.specification import OneBitProduct
-from ste_lightning.functional.products.torch_int8 import int8_product
 from ste_lightning.functional.saved import bit_masks as packed
 from ste_lightning.functional.saved.workspace import Loan, borrow, borrow_like
 
@@ -39,8 +38,9 @@ class _OneBit(torch.autograd.Function):
         scale: Tensor | None,
         bias: Tensor | None,
         spec: OneBitProduct,
+        dtype: torch.dtype,
     ) -> Tensor:
-        ctx.spec, ctx.shape, ctx.dtype = spec, x.shape, x.dtype
+        ctx.spec, ctx.shape, ctx.dtype, ctx.narrow = spec, x.shape, dtype, x.dtype
         bits = mask = values = None
         if spec.input_map is not None and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
             assert spec.input_rule is not None
@@ -50,27 +50,29 @@ class _OneBit(torch.autograd.Function):
                 held = borrow_like(x)
                 values = held.tensor
             bits, mask = packed.pack(x, spec.input_map == "step", window, values)
-        kept = x if spec.input_map is None else None
+        kept = x.to(dtype) if spec.input_map is None else None
         ctx.save_for_backward(weight, scale, bits, mask, kept)
         ctx.inside = False
-        y = counted_product(x, weight, scale, bias, spec)
-        if y is None and bits is not None and spec.geometry is None and scale is None:
-            y = int8_product(bits, x.shape, weight, bias, spec)
-        if y is None:
-            if bits is None:
-                values = spec.quantized(x)
-            elif values is None:
-                held = borrow_like(x)
-                values = spec.unpacked(bits, x.shape, x.dtype, held.tensor)
-            room = None
-            if weight.is_contiguous() and weight.numel() > _LENT:
-                loan = borrow_like(weight)
-                room = loan.tensor
-                if ctx.needs_input_grad[0] and loan.is_kept:
-                    ctx.loan = loan
-            quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule, room)
-            y = spec.multiply(values, quantized, bias)
-        return y
+        if dtype != weight.dtype:  # what autocast would multiply
+            bias = None if bias is None else bias.to(dtype).to(weight.dtype)
+            scale = None if scale is None else scale.to(dtype).to(weight.dtype)
+        y = counted_product(x.to(weight.dtype), weight, scale, bias, spec)
+        if y is not None:
+            return y.to(dtype)
+        if bits is None:
+            values = spec.quantized(x)
+        elif values is None:
+            held = borrow_like(x)
+            values = spec.unpacked(bits, x.shape, x.dtype, held.tensor)
+        room = None
+        if weight.is_contiguous() and weight.numel() > _LENT:
+            loan = borrow_like(weight)
+            room = loan.tensor
+            if ctx.needs_input_grad[0] and loan.is_kept:
+                ctx.loan = loan
+        quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule, room)
+        bias = None if bias is None else bias.to(dtype)
+        return spec.multiply(values.to(dtype), quantized.to(dtype), bias)
 
     @staticmethod
     @untraced  # compiled autograd looks into backward passes
@@ -97,10 +99,14 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values = torch.empty_like(weight)
     else:
         values, inside = packed.weight_signs(weight, scale, spec.weight_rule)
-    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted, own=loan is None)
+    own = loan is None or ctx.dtype != weight.dtype
+    values = values.to(ctx.dtype)
+    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted, own)
+    in_x = None if in_x is None else in_x.to(ctx.narrow)
+    in_weight = None if in_weight is None else in_weight.to(weight.dtype)
     if in_x is not None and mask is not None:
         assert spec.input_rule is not None
-        window = spec.input_rule.window(ctx.dtype)
+        window = spec.input_rule.window(ctx.narrow)
         assert window is not None
         in_x = packed.mask_gradient(in_x.contiguous(), mask, window.outside)
     if in_weight is not None:
@@ -108,7 +114,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             in_weight.mul_(scale)
         if not inside:
             in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
-    return in_x, in_weight, None, in_bias, None
+    return in_x, in_weight, None, in_bias, None, None
 
 
 _backward_once = once_differentiable(_backward)
@@ -125,7 +131,12 @@ def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct
 
 
 def one_bit_product(
-    x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, spec: OneBitProduct
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    bias: Tensor | None,
+    spec: OneBitProduct,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return ``q_x(x) * (scale sign(weight)) + bias`` and keep one bit per input element.
 
@@ -136,11 +147,14 @@ def one_bit_product(
             ``None`` for 1.
         bias: per output, or ``None``.
         spec: maps, backward rules and geometry.
+        dtype: what autocast multiplies in; ``None`` where none is at work.
 
     Returns:
-        The product in the dtype of ``x``. It can be differentiated once.
+        The product in ``dtype``, else in the dtype of ``x``. It can be differentiated once.
     """
-    if is_small(x, weight, scale, spec):
+    if dtype is None and is_small(x, weight, scale, spec):
         return small_linear(x, weight, bias, spec)
-    y: Tensor = _OneBit.apply(x, weight, scale, bias, spec)  # type: ignore[no-untyped-call]
+    y: Tensor = _OneBit.apply(  # type: ignore[no-untyped-call]
+        x, weight, scale, bias, spec, dtype or x.dtype
+    )
     return y

@@ -16,8 +16,8 @@ from ste_lightning.functional.estimator.surrogate import Window
 from ste_lightning.functional.products.operand import Encoded, Gradients, Integers, Levels
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST, Grid, slack
+from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
-from ste_lightning.kernels.training import grids as kernels
 
 __all__ = ["ClippedInput", "GridInput", "GridWeights", "Learned", "TokenInput"]
 
@@ -159,7 +159,7 @@ class TokenInput:
 
         def part(first: int, last: int) -> None:
             numbers = (given, self.high, steps, to, self.inner, first, last)
-            strange.append(kernels.token_codes(*numbers))
+            strange.append(training.grids.token_codes(*numbers))
 
         share(part, self.rows, self.least)
         return None if any(strange) else Encoded((codes, self.steps), codes)
@@ -173,7 +173,7 @@ class TokenInput:
         codes, steps = kept
         out = torch.empty(self.shape)
         addresses = codes.data_ptr(), steps.data_ptr(), -self.high - 1, out.data_ptr(), self.inner
-        share(lambda a, b: kernels.values_of_tokens(*addresses, a, b), self.rows, self.least)
+        share(lambda a, b: training.grids.values_of_tokens(*addresses, a, b), self.rows, self.least)
         return out
 
     def differentiate(self, grad: Tensor, kept: tuple[Tensor, ...]) -> Gradients:
@@ -209,14 +209,14 @@ class GridWeights:
         """Return the nearest grid values in ``out``."""
         rows, starts = self.steps.numel(), torch.zeros_like(self.steps)
         numbers = (self.steps, self.zeros, starts, self.low, self.high)
-        by_rows(kernels.quantize_rows, (weight, out), *numbers, rows=rows)
+        by_rows(training.grids.quantize_rows, (weight, out), *numbers, rows=rows)
         return out
 
     def differentiate(self, grad: Tensor, weight: Tensor) -> Gradients:
         """Return ``grad`` with zeros for weights outside."""
         if not self.covers:
             numbers = (self.steps, self.zeros, *slack(self.low, self.high))
-            by_rows(kernels.clip_rows, (weight, grad), *numbers, rows=self.steps.numel())
+            by_rows(training.grids.clip_rows, (weight, grad), *numbers, rows=self.steps.numel())
         return grad, ()
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
@@ -277,7 +277,7 @@ class Learned:
         """Return the nearest grid values in ``out``."""
         zeros = torch.zeros_like(self.steps)
         numbers = (self.steps, zeros, self.starts, self.low, self.high)
-        by_rows(kernels.quantize_rows, (x, out), *numbers, rows=self.steps.numel())
+        by_rows(training.grids.quantize_rows, (x, out), *numbers, rows=self.steps.numel())
         return out
 
     def differentiate(self, grad: Tensor, kept: Tensor | tuple[Tensor, ...]) -> Gradients:
@@ -289,7 +289,7 @@ class Learned:
         else:
             totals = torch.empty(rows, 2, dtype=torch.float64)
             numbers = (self.steps, self.starts, self.low, self.high, totals)
-            by_rows(kernels.differentiate_rows, (grad, x), *numbers, rows=rows)
+            by_rows(training.grids.differentiate_rows, (grad, x), *numbers, rows=rows)
         found = zip(self.learned, totals.unbind(1), strict=False)  # a start is not always learned
         return grad, tuple(total.to(t.dtype).view(t.shape) for t, total in found)
 
@@ -302,7 +302,7 @@ class Learned:
         def part(first: int, last: int) -> None:
             totals = sums[first] = np.empty(2)
             at = (place + 4 * first for place in places)
-            kernels.differentiate_rows(*at, *steps, totals.ctypes.data, last - first, 0, 1)
+            training.grids.differentiate_rows(*at, *steps, totals.ctypes.data, last - first, 0, 1)
 
         share(part, x.numel(), LEAST)
         return torch.from_numpy(sum(sums[first] for first in sorted(sums))).view(1, 2)

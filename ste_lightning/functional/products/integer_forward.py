@@ -14,7 +14,7 @@ from ste_lightning.functional.products.channels_first import convolve_planar
 from ste_lightning.functional.products.operand import Integers, Levels
 from ste_lightning.functional.products.popcount_forward import counting_pays
 from ste_lightning.functional.products.specification import ConvolutionGeometry
-from ste_lightning.kernels import Codes, Geometry, default_format, linear
+from ste_lightning.kernels import Codes, Geometry, linear
 
 __all__ = ["level_product", "levels_pay"]
 
@@ -24,8 +24,7 @@ def levels_pay(x: Tensor, weight: Tensor, geometry: ConvolutionGeometry | None) 
     groups = 1 if geometry is None else geometry.groups
     rows = x.numel() // max(x.shape[-1] if geometry is None else x.shape[1], 1)
     rows //= 1 if geometry is None else math.prod(geometry.stride)
-    pays = counting_pays(rows, math.prod(weight.shape[1:]), len(weight) // groups)
-    return pays and default_format() != "torch"
+    return counting_pays(rows, math.prod(weight.shape[1:]), len(weight) // groups)
 
 
 def level_product(

@@ -16,8 +16,8 @@ from ste_lightning.functional.products.operand import Encoded, Gradients, Intege
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST
 from ste_lightning.functional.saved.workspace import Loan, borrow_like
+from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
-from ste_lightning.kernels.training import codebook, latent_maps
 
 __all__ = ["Codebook", "Remade", "SignWeights", "TanhWeights", "TernaryWeights"]
 
@@ -70,7 +70,7 @@ class TernaryWeights(SignWeights):
     def quantize(self, weight: Tensor, out: Tensor) -> Tensor:
         """Return -a, 0 and a in ``out``."""
         numbers = self.constants, self.each
-        by_rows(latent_maps.trit_rows, (weight, out), *numbers, rows=self.each.numel())
+        by_rows(training.latent_maps.trit_rows, (weight, out), *numbers, rows=self.each.numel())
         return out
 
 
@@ -110,14 +110,18 @@ class TanhWeights:
         """Return odd multiples of 1 / n in ``out``."""
         loan, bound = self._tanh(weight)
         numbers = loan.tensor.data_ptr(), out.data_ptr(), bound, self.steps
-        share(lambda a, b: latent_maps.quantize_tanh(*numbers, a, b), out.numel(), LEAST)
+        share(lambda a, b: training.latent_maps.quantize_tanh(*numbers, a, b), out.numel(), LEAST)
         return out
 
     def differentiate(self, grad: Tensor, weight: Tensor) -> Gradients:
         """Return the gradient in W."""
         loan, bound = self._tanh(weight)
         numbers = grad.data_ptr(), loan.tensor.data_ptr(), bound, self.steps
-        share(lambda a, b: latent_maps.differentiate_tanh(*numbers, a, b), grad.numel(), LEAST)
+        share(
+            lambda a, b: training.latent_maps.differentiate_tanh(*numbers, a, b),
+            grad.numel(),
+            LEAST,
+        )
         return grad, ()
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
@@ -180,7 +184,11 @@ class Codebook:
         """Return the values of the nearest levels in ``out``."""
         given, count = (x.data_ptr(), out.data_ptr()), len(self.thresholds)
         numbers = self.scale, self.low, self.thresholds.data_ptr(), values.data_ptr(), count
-        share(lambda a, b: codebook.quantize_codebook(*given, *numbers, a, b), x.numel(), LEAST)
+        share(
+            lambda a, b: training.codebook.quantize_codebook(*given, *numbers, a, b),
+            x.numel(),
+            LEAST,
+        )
         return out
 
     def differentiate(self, grad: Tensor, kept: Tensor | tuple[Tensor, ...]) -> Gradients:
@@ -193,7 +201,7 @@ class Codebook:
         def part(first: int, last: int) -> None:
             total = ctypes.c_double()
             to = ctypes.addressof(total)
-            codebook.differentiate_codebook(*given, *numbers, to, first, last)
+            training.codebook.differentiate_codebook(*given, *numbers, to, first, last)
             sums[first] = total.value
 
         share(part, x.numel(), LEAST)

@@ -5,8 +5,6 @@ They differ from float products by rounding: compiled graphs use them, which pro
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -73,7 +71,7 @@ def looked_up_gradients(
     """
     g = spec.geometry
     usable = grad.dtype == weight.dtype == torch.float32 and grad.device.type == "cpu"
-    if g is None or len(size) > 4 or not usable or importlib.util.find_spec("numba") is None:
+    if g is None or len(size) > 4 or not usable:
         return None
     shape = _shape(grad, weight, size, g)
     if not _pays(shape):

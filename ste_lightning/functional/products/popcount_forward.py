@@ -44,7 +44,7 @@ def counts(x: Tensor, weight: Tensor, spec: OneBitProduct) -> bool:
     if g is not None:
         rows //= math.prod(g.stride)
         outputs //= g.groups
-    return counting_pays(rows, channels, outputs) and default_format() != "torch"
+    return counting_pays(rows, channels, outputs)
 
 
 def counted_product(

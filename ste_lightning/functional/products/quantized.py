@@ -17,7 +17,12 @@ from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.functional.products.integer_forward import level_product, levels_pay
-from ste_lightning.functional.products.operand import Encoded, InputOperand, WeightOperand
+from ste_lightning.functional.products.operand import (
+    Encoded,
+    FloatInput,
+    InputOperand,
+    WeightOperand,
+)
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
 from ste_lightning.functional.saved.workspace import borrow_like
@@ -157,7 +162,8 @@ def quantized_product(
     )
     integers = sums_integers(x, weight, inputs, weights, geometry)
     x = x.contiguous()
-    encoded = inputs.encode(x.detach(), learns, integers)
+    given = x.detach().to(dtype) if isinstance(inputs, FloatInput) else x.detach()
+    encoded = inputs.encode(given, learns, integers)
     if encoded is None:
         return None
     product = OneBitProduct(None, None, Identity(), geometry)

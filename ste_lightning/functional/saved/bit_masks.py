@@ -1,26 +1,23 @@
 """One bit per element: how binary activations and masks wait for the backward pass.
 
 Bit i of byte j belongs to element 8 j + i of the flat tensor; the bytes fill whole 32-bit words.
-Compiled code works on contiguous float32 on the CPU, one pass per function; numpy does the rest of
-float32 and float64 there, and torch operators what remains, with equal results.
+Compiled code works on contiguous float32 on the CPU, one pass per function, and torch operators on
+what remains, with equal results.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 from types import ModuleType
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.estimator.surrogate import Surrogate, Window
 from ste_lightning.functional.rules.windows import Clipped
-from ste_lightning.functional.saved import numpy_bit_masks
 from ste_lightning.functional.saved.workspace import borrow
+from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
 
 __all__ = [
@@ -34,19 +31,10 @@ _ONE = torch.ones((), dtype=torch.float32, device="cpu")
 _LEAST = 1 << 14  # words worth a thread of their own: half a million elements
 
 
-@functools.cache
-def _compiler() -> ModuleType | None:
-    """Return the compiled functions, or ``None`` where numba is missing."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    from ste_lightning.kernels.training import sign_masks
-
-    return sign_masks
-
-
 def compiled_code(x: Tensor) -> ModuleType | None:
     """Return the compiled functions, or ``None`` where they cannot take ``x``."""
-    return _compiler() if x.is_cpu and x.dtype is torch.float32 and x.is_contiguous() else None
+    fits = x.is_cpu and x.dtype is torch.float32 and x.is_contiguous()
+    return training.sign_masks if fits else None
 
 
 def pack(
@@ -64,23 +52,12 @@ def pack(
         uint8 tensors of one bit per element.
     """
     native = compiled_code(x)
-    if native is None and not numpy_bit_masks.has_arrays(x.device, x.dtype):
+    if native is None:
         bits, mask = _pack_torch(x, strict, window)
         if values is not None:
             unpack(bits, x.shape, 0 if strict else -1, x.dtype, values)
         return bits, mask
     count, words = x.numel(), _words(x)
-    if native is None:
-        bits = torch.zeros(4 * words, dtype=torch.uint8)
-        mask = None if window is None else torch.zeros_like(bits)
-        flat, octets = x.detach().reshape(-1), bits.numpy()
-        masked, out = (None if t is None else _flat(t) for t in (mask, values))
-        share(
-            lambda a, b: numpy_bit_masks.pack(flat, strict, window, octets, masked, out, a, b),
-            words,
-            _LEAST,
-        )
-        return bits, mask
     bits = torch.empty(4 * words, dtype=torch.uint8)
     mask = None if window is None else torch.empty(4 * words, dtype=torch.uint8)
     low, high, _ = window or (0.0, 0.0, 0.0)
@@ -109,14 +86,10 @@ def unpack(
     """
     if out is None:
         out = torch.empty(shape, dtype=dtype, device=bits.device)
-    native = _compiler() if bits.device.type == "cpu" and dtype == torch.float32 else None
+    native = compiled_code(out)
     if native is not None:
         source, to, count = bits.data_ptr(), out.data_ptr(), out.numel()
         share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
-        return out
-    if numpy_bit_masks.has_arrays(bits.device, dtype):
-        octets, array = bits.numpy(), _flat(out)
-        share(lambda a, b: numpy_bit_masks.unpack(octets, low, array, a, b), _words(out), _LEAST)
         return out
     table = _table(low, dtype, bits.device)
     return out.copy_(table.index_select(0, bits.int()).view(-1)[: out.numel()].view(shape))
@@ -131,14 +104,6 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
     if native is not None:
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
         share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
-        return grad
-    if (
-        outside == 0
-        and grad.is_contiguous()
-        and numpy_bit_masks.has_arrays(grad.device, grad.dtype)
-    ):
-        array, octets = _flat(grad), mask.numpy()
-        share(lambda a, b: numpy_bit_masks.mask_(array, octets, a, b), _words(grad), _LEAST)
         return grad
     loan = borrow(grad.shape, grad.dtype, grad.device)
     inside = unpack(mask, grad.shape, 0, grad.dtype, loan.tensor)
@@ -240,11 +205,6 @@ def _is_wide(*tensors: Tensor) -> bool:
 
 def _words(x: Tensor) -> int:
     return (x.numel() + 31) // 32
-
-
-def _flat(x: Tensor) -> NDArray[Any]:
-    """Return a contiguous tensor as a flat array on its memory."""
-    return x.detach().view(-1).numpy()
 
 
 def _pack_torch(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor | None]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
-from ste_lightning.kernels.training import grids as kernels
 
 __all__ = ["LEAST", "Grid", "slack"]
 
@@ -53,7 +53,9 @@ class Grid:
         numbers = (self.step, self.zero, self.low, self.high, *slack(self.low, self.high))
 
         def part(first: int, last: int) -> None:
-            strange.append(kernels.codes(given, *numbers, to, bits, masked, count, first, last))
+            strange.append(
+                training.grids.codes(given, *numbers, to, bits, masked, count, first, last)
+            )
 
         share(part, words, LEAST // 32)
         return None if any(strange) else (out, mask)
@@ -65,14 +67,14 @@ class Grid:
         count = codes.numel()
         out = torch.empty((count + 1) // 2, dtype=torch.uint8)
         given, to = codes.data_ptr(), out.data_ptr()
-        share(lambda a, b: kernels.join_halves(given, to, count, a, b), len(out), LEAST)
+        share(lambda a, b: training.grids.join_halves(given, to, count, a, b), len(out), LEAST)
         return out
 
     def values(self, codes: Tensor) -> Tensor:
         """Return y from the codes."""
         out = torch.empty(codes.shape)
         given, to, numbers = codes.data_ptr(), out.data_ptr(), (self.step, self.zero, self.low)
-        share(lambda a, b: kernels.values(given, *numbers, to, a, b), out.numel(), LEAST)
+        share(lambda a, b: training.grids.values(given, *numbers, to, a, b), out.numel(), LEAST)
         return out
 
     def values_of_kept(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -81,6 +83,6 @@ class Grid:
             return self.values(kept)
         out = torch.empty(shape)
         given, to, numbers = kept.data_ptr(), out.data_ptr(), (self.step, self.zero, self.low)
-        count, work = out.numel(), kernels.values_of_halves
+        count, work = out.numel(), training.grids.values_of_halves
         share(lambda a, b: work(given, *numbers, to, count, a, b), kept.numel(), LEAST)
         return out
