@@ -54,7 +54,7 @@ from ste_lightning.quantizers import (
 
 _logger = logging.getLogger("ste_lightning")
 
-__all__ = ["input_operand", "operand_product", "weight_operand"]
+__all__ = ["input_operand", "is_settled", "operand_product", "weight_operand"]
 
 
 def _learned(q: LSQ, x: Tensor) -> Learned | None:
@@ -187,7 +187,7 @@ _REMADE = (
 _LEAST_REMADE = 1 << 16  # elements from which applying a map again costs less than its memory
 
 
-def _is_settled(quantizer: nn.Module) -> bool:
+def is_settled(quantizer: nn.Module) -> bool:
     """Return whether nobody sees the quantizer's calls, and its rule and bit width are fixed."""
     if not is_plain(quantizer) or "bits" in quantizer._buffers:
         return False
@@ -211,7 +211,7 @@ def weight_operand(quantizer: nn.Module | None, weight: Tensor) -> WeightOperand
         return None
     make, operand = _WEIGHTS.get(type(quantizer)), None
     fits = weight.is_cpu and weight.dtype == torch.float32 and weight.is_contiguous()
-    if make is not None and fits and weight.numel() > 0 and _is_settled(quantizer):
+    if make is not None and fits and weight.numel() > 0 and is_settled(quantizer):
         operand = make(quantizer, weight)
         numbers = getattr(operand, "constants", None)
         if numbers is not None and not math.isfinite(numbers.sum()):
@@ -227,7 +227,7 @@ def input_operand(quantizer: nn.Module | None, x: Tensor) -> InputOperand | None
     if quantizer is None:
         return FloatInput()
     make, operand = _INPUTS.get(type(quantizer)), None
-    if make is not None and x.is_cpu and x.numel() > 0 and _is_settled(quantizer):
+    if make is not None and x.is_cpu and x.numel() > 0 and is_settled(quantizer):
         operand = make(quantizer, x)
     return _remade(quantizer, x) if operand is None else operand
 

@@ -15,6 +15,7 @@ from ste_lightning.functional.products.binary import one_bit_product, path_of
 from ste_lightning.functional.products.integer_forward import levels_pay
 from ste_lightning.functional.products.operators import compiled_one_bit_product, fits_an_operator
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.layers.compiled_operands import compiled_operand_product
 from ste_lightning.layers.identity import refuse_another, start_from_float, write_identity
 from ste_lightning.layers.one_bit import Settled, compiles_one_bit, one_bit_specification
 from ste_lightning.layers.operands import operand_product
@@ -253,7 +254,7 @@ class QuantizedLayer(nn.Module):
         spec = one_bit_specification(weights, inputs, x.dtype, geometry)
         if spec is None:
             if compiled:
-                return None
+                return compiled_operand_product(x, weight, bias, weights, inputs, geometry)
             return operand_product(self, x, weight, bias, geometry, narrow or x.dtype)
         assert isinstance(weights, Sign)
         scale = None

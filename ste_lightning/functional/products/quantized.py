@@ -27,7 +27,7 @@ from ste_lightning.functional.products.specification import ConvolutionGeometry,
 from ste_lightning.functional.rules.windows import Identity
 from ste_lightning.functional.saved.workspace import borrow_like
 
-__all__ = ["quantized_product", "sums_integers"]
+__all__ = ["multiply", "quantized_product", "sums_integers"]
 
 
 class _Quantized(torch.autograd.Function):
@@ -48,7 +48,7 @@ class _Quantized(torch.autograd.Function):
         ctx.product, ctx.operands = product, (inputs, weights)
         ctx.shape, ctx.dtypes = x.shape, (x.dtype, dtype)
         ctx.save_for_backward(weight, *encoded.kept)
-        return _multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
+        return multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
 
     @staticmethod
     @untraced  # compiled autograd looks into backward passes
@@ -77,7 +77,7 @@ class _Quantized(torch.autograd.Function):
         return in_x, in_weight, in_bias, *[None] * 6, *by_inputs, *by_weights
 
 
-def _multiply(
+def multiply(
     weight: Tensor,
     bias: Tensor | None,
     inputs: InputOperand,
@@ -87,6 +87,14 @@ def _multiply(
     integers: bool,
     dtype: torch.dtype,
 ) -> Tensor:
+    """Return the product, without derivatives; arguments as of :func:`quantized_product`.
+
+    Args:
+        weight, bias, inputs, weights, dtype: as there.
+        product: with the geometry.
+        encoded: what ``inputs`` made of the input.
+        integers: whether to sum integers, as :func:`sums_integers` says.
+    """
     if encoded.codes is not None and integers:
         y = _summed(weight, bias, inputs, weights, product.geometry, encoded.codes)
         if y is not None:
