@@ -48,7 +48,7 @@ def _curve(
 
 def comparison(
     rows: Sequence[Mapping[str, Any]],
-    by: str | Sequence[str],
+    by: str | Sequence[str] = "setting",
     metric: str = "test/accuracy",
     title: str = "",
 ) -> Figure:
@@ -56,7 +56,7 @@ def comparison(
 
     Args:
         rows: one mapping per run with its settings and metrics, as in a sweep's table.
-        by: the setting, or settings, to compare.
+        by: the setting, or settings, to compare; default all that were swept.
         metric: what to show.
         title: heading of the figure.
 

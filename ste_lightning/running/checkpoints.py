@@ -12,8 +12,10 @@ import lightning as L
 import torch
 
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.running import files
+from ste_lightning.running.metrics_file import Row, rows_until
 
-__all__ = ["explained", "loadable"]
+__all__ = ["explained", "loadable", "rows_before"]
 
 
 def loadable(ckpt_path: str | None, needed: bool) -> str | None:
@@ -32,6 +34,14 @@ def loadable(ckpt_path: str | None, needed: bool) -> str | None:
     require(Path(ckpt_path).is_file(), "ckpt_path", ckpt_path, "there is no such file")
     _read(ckpt_path)
     return ckpt_path
+
+
+def rows_before(ckpt_path: str | None) -> list[Row]:
+    """Return what the run of a checkpoint had logged until then, so that curves are whole."""
+    if ckpt_path is None:
+        return []
+    logged = Path(ckpt_path).parent.parent / files.METRICS
+    return rows_until(logged, int(_read(ckpt_path)["global_step"]))
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,6 @@ __all__ = [
     "REFUSAL",
     "RESULTS",
     "discard",
-    "history",
     "holds_results",
     "is_fresh",
 ]
@@ -33,17 +31,6 @@ LOG = "train.log"
 
 REFUSAL = "error.txt"
 """Why a run of a sweep was refused."""
-
-
-def history(path: Path) -> list[dict[str, float]]:
-    """Read a metrics.csv: one dict per logged row, without its empty cells."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {key: float(cell) for key, cell in row.items() if cell not in ("", None)}
-            for row in csv.DictReader(file)
-        ]
 
 
 def holds_results(folder: Path) -> bool:

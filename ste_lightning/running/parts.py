@@ -10,11 +10,12 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import CheckpointIO
 
 from ste_lightning.running.build import build, build_all, build_function, build_model
 from ste_lightning.running.checkpoint_io import WholeCheckpoints
+from ste_lightning.running.metrics_file import MetricsFile, Row
 from ste_lightning.running.settings import Settings
 
 __all__ = ["Parts", "assemble"]
@@ -45,6 +46,7 @@ def assemble(
     folder: Path,
     more: Sequence[L.Callback] = (),
     without: tuple[type, ...] = (),
+    history: Sequence[Row] = (),
     **trainer: Any,
 ) -> Parts:
     """Build all parts of a run, from seeded random numbers.
@@ -54,6 +56,7 @@ def assemble(
         folder: where the run's files go.
         more: further callbacks, which come first.
         without: kinds of callbacks to leave out.
+        history: rows of metrics.csv that an earlier part of the training has written.
         trainer: arguments of the trainer that take the place of the configured ones.
 
     Raises:
@@ -79,7 +82,7 @@ def assemble(
             {key: value for key, value in node.items() if key != "plugins"},
             L.Trainer,
             callbacks=[*more, *callbacks.values()],
-            logger=[CSVLogger(folder, name="metrics", version=""), *loggers.values()],
+            logger=[MetricsFile(folder, history), *loggers.values()],
             default_root_dir=str(folder),
             plugins=_plugins(node.get("plugins")),
         ),

@@ -17,24 +17,32 @@ from ste_lightning.io.whole_file import write_json
 from ste_lightning.running import files, report
 from ste_lightning.running.failures import described, warning
 from ste_lightning.running.parts import Parts
+from ste_lightning.running.resuming import without_resume
 from ste_lightning.running.settings import Settings
 
 __all__ = ["draw", "record"]
 
 
-def record(settings: Settings, metrics: Mapping[str, float], seconds: float, folder: Path) -> None:
+def record(
+    settings: Settings,
+    metrics: Mapping[str, float],
+    seconds: float,
+    training: float | None,
+    folder: Path,
+) -> None:
     """Print the final table and write ``results.json``.
 
     Args:
         settings: of the run.
         metrics: metric -> value.
         seconds: what the run took.
+        training: seconds of training without its warm-up; None if nothing was trained.
         folder: the run's folder.
 
     Raises:
         ConfigurationError: where the file cannot be written; the table is printed even then.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = without_resume(HydraConfig.get().overrides.task)
     try:
         write_json(
             folder / files.RESULTS,
@@ -44,6 +52,7 @@ def record(settings: Settings, metrics: Mapping[str, float], seconds: float, fol
                 "overrides": overrides,
                 "metrics": dict(metrics),
                 "seconds": round(seconds, 3),
+                "training_seconds": None if training is None else round(training, 3),
                 "versions": {
                     "ste_lightning": ste_lightning.__version__,
                     "torch": torch.__version__,

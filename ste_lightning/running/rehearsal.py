@@ -37,6 +37,7 @@ from ste_lightning.running import files
 from ste_lightning.running.checkpoint_io import WholeCheckpoints
 from ste_lightning.running.execute import execute, summarize
 from ste_lightning.running.failures import RunError, described, warning
+from ste_lightning.running.metrics_file import history
 from ste_lightning.running.parts import Parts, assemble
 from ste_lightning.running.settings import Settings, resolved
 
@@ -62,8 +63,8 @@ def rehearse(cfg: DictConfig, folder: Path) -> None:
         settings = resolved(cfg, scratch)
         parts = _assemble(settings, scratch)
         metrics = _play(settings, parts, scratch)
-        history = files.history(scratch / files.METRICS)
-        run = Finished(parts.model, parts.data, history, metrics)
+        logged = history(scratch / files.METRICS)
+        run = Finished(parts.model, parts.data, logged, metrics)
         _check_names(settings, parts, run)
         _draw(parts, run, scratch)
     del parts

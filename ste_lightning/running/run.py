@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -16,15 +17,17 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures.finished import Finished
 from ste_lightning.io.whole_file import write_text
 from ste_lightning.running import files
-from ste_lightning.running.checkpoints import loadable
+from ste_lightning.running.checkpoints import loadable, rows_before
 from ste_lightning.running.execute import execute, summarize
 from ste_lightning.running.failures import RunError, described, keep_traceback, warning
 from ste_lightning.running.imports import import_own, own_folders_on_path
 from ste_lightning.running.keep_results import refuse_to_overwrite
+from ste_lightning.running.metrics_file import history
 from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.record import draw, record
 from ste_lightning.running.rehearsal import rehearse
+from ste_lightning.running.resuming import check_unchanged, finished_before, newest
 from ste_lightning.running.settings import resolved
 from ste_lightning.running.stopping import (
     INTERRUPTED,
@@ -33,6 +36,7 @@ from ste_lightning.running.stopping import (
     how_to_go_on,
     terminable,
 )
+from ste_lightning.running.stopwatch import Stopwatch
 
 __all__ = ["run"]
 
@@ -92,23 +96,32 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     own_folders_on_path()
     import_own(settings["imports"])
     testing = settings["mode"] == "test"
+    overrides = HydraConfig.get().overrides.task
+    if settings["resume"] is not None and not testing:
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if sweep and (folder / files.RESULTS).is_file():
+            return finished_before(settings["monitor"], overrides, folder)
+        check_unchanged(settings, folder, () if sweep else overrides)
+        settings["ckpt_path"] = newest(folder) or settings["ckpt_path"]
     ckpt_path = loadable(settings["ckpt_path"], needed=testing)
     refuse_to_overwrite(folder, ckpt_path, testing)
     if settings["rehearse"] and getattr(rank_zero_only, "rank", 0) == 0:
         rehearse(cfg, folder)
-    parts = assemble(settings, folder, [progress])
+    earlier = [] if testing else rows_before(ckpt_path)
+    watch = Stopwatch()
+    parts = assemble(settings, folder, [progress, watch], history=earlier)
     trainer = parts.trainer
     if trainer.is_global_zero:
         write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
     metrics = execute(parts, ckpt_path, testing, folder)
     if trainer.is_global_zero:
         seconds = time.perf_counter() - started
-        history = files.history(folder / files.METRICS)
-        finished = Finished(parts.model, parts.data, history, metrics)
+        logged = history(folder / files.METRICS)
+        finished = Finished(parts.model, parts.data, logged, metrics)
         metrics, failed = summarize(parts, finished)
-        record(settings, metrics, seconds, folder)
+        record(settings, metrics, seconds, watch.seconds, folder)
         for where, error in failed:
             warning(f"{where} failed, its numbers are missing: {described(error)}")
         if not testing:
-            draw(parts, Finished(parts.model, parts.data, history, metrics), folder)
+            draw(parts, Finished(parts.model, parts.data, logged, metrics), folder)
     return metrics.get(settings["monitor"] or "")

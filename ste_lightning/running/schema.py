@@ -26,6 +26,8 @@ class Schema:
         name: name of the recipe; also of its folder under ``outputs``.
         mode: ``train`` fits and then tests; ``test`` only tests the checkpoint ``ckpt_path``.
         ckpt_path: checkpoint to resume from (``train``) or to test (``test``).
+        resume: folder of a run or a sweep that goes on there, see ``running.resuming``; all other
+            settings are those it began with, unless they are given anew.
         seed: seed of every random number of the run.
         imports: modules to import first: they register rules and quantizers of your own.
         rehearse: play the run through with one batch before it begins; what is wrong in the
@@ -45,12 +47,14 @@ class Schema:
         logger: name -> logger, besides the CSV file that every run writes.
         summary: name -> function of the finished run that returns further metrics.
         figures: file name -> function that draws a run's figure.
-        sweep: what a multirun combines: ``figures`` as above, for the combined table.
+        sweep: how a multirun is combined: ``baseline`` (the setting that others are compared with,
+            as a mapping), ``interval`` (``t`` or ``bootstrap``), ``figures`` as above, of its rows.
     """
 
     name: str = MISSING
     mode: Mode = Mode.train
     ckpt_path: str | None = None
+    resume: str | None = None
     seed: int = 0
     imports: list[str] = field(default_factory=list)
     rehearse: bool = True

@@ -17,7 +17,7 @@ __all__ = ["Settings", "resolved"]
 Settings = dict[str, Any]
 
 _GROUPS = ("quantizer", "optimizer", "trainer", "callbacks", "logger", "summary", "figures")
-_SWEEP = ("figures",)
+_SWEEP = ("baseline", "interval", "figures")
 _MOST_THREADS = 1024
 
 # Lightning takes these without a word, and then fails late or does nothing.

@@ -45,11 +45,12 @@ class Progress(L.Callback):
 
 def how_to_go_on(folder: Path) -> str:
     """Return the sentence that names the newest checkpoint of a run, or says there is none."""
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return f"To go on: resume={folder}"
     found = sorted(folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
-    last = folder / "checkpoints" / "last.ckpt"
     if not found:
         return "There is no checkpoint yet: start again."
-    return f"To go on, repeat the command with ckpt_path={last if last in found else found[-1]}"
+    return f"To go on, repeat the command with ckpt_path={found[-1]}"
 
 
 @contextmanager

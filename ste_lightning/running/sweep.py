@@ -1,9 +1,7 @@
-"""Combine the runs of a multirun into one table, one CSV file and figures."""
+"""Combine the runs of a sweep into tables and figures, whatever became of each."""
 
 from __future__ import annotations
 
-import json
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,113 +10,123 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from ste_lightning.io.whole_file import write_csv
-from ste_lightning.running import files, report
+from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.whole_file import write_csv, write_text
+from ste_lightning.running import report, sweep_table
+from ste_lightning.running.hydra_plugins import register
+from ste_lightning.running.sweep_rows import Row, Sweep, collect
 
-__all__ = ["Combine", "average", "collect"]
-
-Row = dict[str, Any]
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def collect(folder: Path) -> tuple[list[Row], list[str], list[Path]]:
-    """Read the results of every run below ``folder``.
-
-    Returns:
-        One row per finished run: the settings that vary between runs, then its metrics and
-        seconds; the names of those settings; and the folders of the runs that did not finish.
-    """
-    runs = sorted(
-        (path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
-    )
-    done = [path for path in runs if (path / files.RESULTS).is_file()]
-    results = [json.loads((path / files.RESULTS).read_text(encoding="utf-8")) for path in done]
-    settings = [dict(item.lstrip("+").split("=", 1) for item in r["overrides"]) for r in results]
-    keys = list(dict.fromkeys(key for setting in settings for key in setting))
-    varied = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
-    rows = [
-        {key: _value(setting[key]) for key in varied if key in setting}
-        | result["metrics"]
-        | {"seconds": result["seconds"]}
-        for setting, result in zip(settings, results, strict=True)
-    ]
-    return rows, varied, [path for path in runs if path not in done]
-
-
-def average(rows: Sequence[Row], varied: Sequence[str], metrics: Sequence[str]) -> list[Row]:
-    """Average over seeds: one row per setting; ``mean ± standard deviation`` of several runs.
-
-    Args:
-        rows: rows of :func:`collect`.
-        varied: the settings that differ between runs.
-        metrics: which metrics to show.
-    """
-    settings = [key for key in varied if key != "seed"]
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(key, "") for key in settings), []).append(row)
-    table: list[Row] = []
-    for setting, members in groups.items():
-        line: Row = dict(zip(settings, setting, strict=True))
-        if len(members) > 1:
-            line["runs"] = len(members)
-        for metric in metrics:
-            values = [float(row[metric]) for row in members if metric in row]
-            if values:
-                line[metric] = statistics.fmean(values)
-            if len(values) > 1:
-                line[metric] = f"{line[metric]:.4f} ± {statistics.stdev(values):.3f}"
-        line["seconds"] = statistics.fmean(float(row["seconds"]) for row in members)
-        table.append(line)
-    return table
+__all__ = ["Combine", "combine", "recombine"]
 
 
 class Combine(Callback):
-    """Hydra callback: after the last run, combine the runs' files.
+    """Hydra callback: after the last run, combine the runs' files, see :func:`combine`.
 
-    Writes ``sweep.csv`` (one row per run) and the figures of the node ``sweep.figures`` into the
-    sweep's folder, and prints a table averaged over seeds. It reads files only, so it also works
-    with launchers that run jobs in other processes.
+    Attributes:
+        open: the sweep that has begun and has not been combined, with its configuration.
+        failed: whether runs of the last sweep have no results.
     """
 
-    failed: ClassVar[list[Path]] = []
+    open: ClassVar[tuple[Path, DictConfig] | None] = None
+    failed: ClassVar[bool] = False
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember the folder, to combine what there is if the sweep is stopped."""
+        Combine.open = (Path(config.hydra.sweep.dir), config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Combine what the runs left behind."""
-        folder = Path(config.hydra.sweep.dir)
-        if not folder.is_dir():
-            return
-        rows, varied, Combine.failed = collect(folder)
-        if rows:
-            self._combine(folder, rows, varied, config)
-        for path in Combine.failed:
-            print(f"no results in {path}", file=sys.stderr)
+        Combine.finish()
 
-    def _combine(
-        self, folder: Path, rows: list[Row], varied: list[str], config: DictConfig
-    ) -> None:
-        write_csv(folder / "sweep.csv", rows)
-        shown = list(config.report) or [
-            key for key in rows[0] if key not in (*varied, "seconds", "seed")
-        ]
-        sweep: Mapping[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+    @classmethod
+    def finish(cls) -> None:
+        """Combine the sweep that has begun, if any."""
+        if cls.open is not None:
+            (folder, config), cls.open = cls.open, None
+            cls.failed = folder.is_dir() and not combine(folder, config)
+
+
+def combine(folder: Path, config: DictConfig) -> bool:
+    """Write and print what a sweep's finished runs say, and name those that did not finish.
+
+    Writes ``sweep.csv`` (a row per run), ``table.csv``, ``table.md`` and ``table.tex`` (a row per
+    setting, with intervals and differences to the baseline) and the figures of ``sweep.figures``.
+    It reads files only, so it works with launchers that run jobs in other processes.
+
+    Args:
+        folder: the sweep's.
+        config: of the sweep: ``name``, ``report``, ``sweep``.
+
+    Returns:
+        Whether all runs have results.
+    """
+    sweep = collect(folder)
+    if sweep.rows:
+        settings: Mapping[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
             config.sweep, resolve=True
         )
-        for name, node in sweep.get("figures", {}).items():
-            from ste_lightning.running.build import build_function
+        _tables(folder, str(config.name), sweep, list(config.report), settings)
+        _figures(folder, sweep, settings.get("figures") or {})
+    for path, error in sweep.failed.items():
+        said = error.splitlines()[0] if error else "it was stopped"
+        print(f"no results in {path}: {said}", file=sys.stderr)
+    if sweep.failed:
+        print(f"To run what is missing: resume={folder}", file=sys.stderr)
+    return not sweep.failed
 
+
+def _tables(
+    folder: Path, name: str, sweep: Sweep, wanted: Sequence[str], settings: Mapping[str, Any]
+) -> None:
+    write_csv(folder / "sweep.csv", sweep.rows)
+    others = (*sweep.varied, "seconds", sweep_table.SEED)
+    metrics = wanted or [key for key in sweep.rows[0] if key not in others]
+    compared = {"baseline": settings.get("baseline"), "interval": settings.get("interval", "t")}
+    notes = [f"{len(sweep.rows)} runs; tables and figures in {folder}"]
+    try:
+        table = sweep_table.lines(sweep.rows, sweep.varied, metrics, **compared)
+    except ConfigurationError as error:  # the baseline has no results, say: still a table
+        notes.append(str(error))
+        table = sweep_table.lines(sweep.rows, sweep.varied, metrics)
+    write_csv(folder / "table.csv", sweep_table.flat(table))
+    write_text(folder / "table.md", sweep_table.markdown(table))
+    write_text(folder / "table.tex", sweep_table.latex(table))
+    if any(line.runs > 1 for line in table):
+        notes.append("means with 95 % intervals over seeds; differences seed by seed")
+    report.print_rows(name, sweep_table.shown(table), notes)
+
+
+def _figures(folder: Path, sweep: Sweep, nodes: Mapping[str, Any]) -> None:
+    from ste_lightning.running.build import build_function  # these need torch
+    from ste_lightning.running.failures import described, warning
+
+    rows = [{"setting": _setting(row, sweep.varied), **row} for row in sweep.rows]
+    for name, node in nodes.items():
+        try:
             figure = build_function(f"sweep.figures.{name}", node)(rows)
             figure.savefig(folder / f"{name}.png", dpi=150)
-        report.print_rows(
-            str(config.name),
-            average(rows, varied, shown),
-            notes=[f"{len(rows)} runs; sweep.csv and figures in {folder}"],
-        )
+        except Exception as error:
+            warning(f"sweep.figures.{name} could not be drawn: {described(error)}")
+
+
+def _setting(row: Row, varied: Sequence[str]) -> str:
+    """Return what was swept: ``sign``, or ``quantizer=sign, data.shift=1`` for several keys."""
+    keys = [key for key in varied if key != sweep_table.SEED and key in row]
+    if len(keys) == 1:
+        return str(row[keys[0]])
+    return ", ".join(f"{key}={row[key]}" for key in keys)
+
+
+def recombine(folder: Path) -> bool:
+    """Combine a sweep's folder again, after some of its runs have been run or removed.
+
+    Raises:
+        ConfigurationError: if it is not the folder of a sweep.
+    """
+    file = folder / "multirun.yaml"
+    require(file.is_file(), "FOLDER", str(folder), "name the folder of a sweep (--multirun)")
+    register()
+    config = OmegaConf.load(file)
+    if not isinstance(config, DictConfig) or "sweep" not in config:
+        raise ConfigurationError(f"{file} cannot be used: it is not the file of a sweep.")
+    return combine(folder, config)

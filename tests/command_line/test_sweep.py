@@ -1,7 +1,12 @@
 import csv
 import json
+import shutil
 
-from ste_lightning.running.sweep import average, collect
+import pytest
+
+from ste_lightning.combine import main as combine
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.running.resuming import finished_before
 
 
 def sweep_folder(tmp_path, name):
@@ -9,12 +14,12 @@ def sweep_folder(tmp_path, name):
     return folder
 
 
-def rows_of(folder):
-    with (folder / "sweep.csv").open() as file:
+def rows_of(folder, name="sweep.csv"):
+    with (folder / name).open() as file:
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_over_seeds_gives_one_table(cli, small, tmp_path):
+def test_a_sweep_over_seeds_gives_one_table(cli, small, tmp_path, capsys):
     status, out, err = cli(
         "--multirun", "+recipe=digits_mlp", *small, "quantizer=sign,float", "seed=0,1"
     )
@@ -28,8 +33,48 @@ def test_a_sweep_over_seeds_gives_one_table(cli, small, tmp_path):
         ("float", "1"),
     ]
     assert all(0 < float(row["test/accuracy"]) <= 1 for row in rows)
-    assert out.count("±") == 2 * 3  # two settings, three metrics
+    seconds = [json.loads((folder / n / "results.json").read_text()) for n in "0123"]
+    assert all(one["training_seconds"] < one["seconds"] for one in seconds)
+    assert [float(row["seconds"]) for row in rows] == [s["training_seconds"] for s in seconds]
+    assert "test/accuracy - baseline" in out
+    # Intervals of two settings' three metrics, and of one setting's differences.
+    assert (folder / "table.md").read_text().count("[") == 2 * 3 + 3
     assert (folder / "accuracy.png").stat().st_size > 5_000
+    table = rows_of(folder, "table.csv")
+    assert float(table[1]["test/accuracy difference"]) == pytest.approx(
+        float(table[1]["test/accuracy"]) - float(table[0]["test/accuracy"])
+    )
+    assert (folder / "table.tex").read_text().startswith(r"\begin{tabular}")
+
+    # A sweep of which runs were lost goes on with those alone, and is combined anew.
+    files = ("sweep.csv", "table.csv", "table.md", "table.tex")
+    before = {name: (folder / name).read_text() for name in files}
+    untouched = (folder / "0" / "results.json").stat().st_mtime_ns
+    (folder / "2" / "results.json").unlink()
+    shutil.rmtree(folder / "3")
+    assert combine([str(folder)]) == 1
+    assert "it was stopped" in capsys.readouterr().err
+    assert len(rows_of(folder)) == 2
+    status, out, err = cli(f"resume={folder}")
+    assert status == 0, err
+    assert (folder / "0" / "results.json").stat().st_mtime_ns == untouched
+
+    def without_seconds(text):
+        return [line.rpartition(",")[0] for line in text.splitlines()]
+
+    assert without_seconds((folder / "sweep.csv").read_text()) == without_seconds(
+        before["sweep.csv"]
+    )
+    assert combine([str(folder)]) == 0
+    status, _, err = cli(f"resume={folder}", "data.batch_size=128")
+    assert status == 1
+    assert "a sweep goes on with its own settings" in err
+    other = json.loads((folder / "0" / "results.json").read_text())
+    other["overrides"][0] = "+recipe=digits_cnn"
+    (folder / "0" / "results.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigurationError, match=r"it holds the run \+recipe=digits_cnn"):
+        finished_before(None, ["+recipe=digits_mlp"], folder / "0")
+    assert combine([str(tmp_path)]) == 1
 
 
 def test_a_recipe_can_be_a_sweep(cli, tmp_path):
@@ -49,36 +94,56 @@ def test_a_recipe_can_be_a_sweep(cli, tmp_path):
     assert (folder / "recovery.png").stat().st_size > 5_000
 
 
-def test_a_run_that_fails_does_not_stop_the_others(cli, small, tmp_path):
-    status, _, err = cli("--multirun", "+recipe=digits_float", *small, "data.batch_size=256,0,512")
+def test_a_run_that_fails_does_not_stop_the_others(cli, small, tmp_path, monkeypatch):
+    (tmp_path / "failing.py").write_text(
+        "import lightning as L\n"
+        "class Fails(L.Callback):\n"
+        "    def on_train_start(self, trainer, module):\n"
+        "        if trainer.datamodule.batch_size == 512:\n"
+        "            raise KeyError('nothing is there')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    status, out, err = cli(
+        "--multirun",
+        "+recipe=digits_float",
+        *small,
+        "rehearse=false",
+        "data.batch_size=256,0,512",
+        "+callbacks.fails={_target_: failing.Fails}",
+        "sweep.baseline={data.batch_size: 0}",
+        "+sweep.figures.other={_target_: ste_lightning.figures.comparison, metric: none}",
+    )
     assert status == 1
     assert "batch_size=0 cannot be used" in err
-    assert "no results in" in err
-    assert [row["data.batch_size"] for row in rows_of(sweep_folder(tmp_path, "digits_float"))] == [
-        "256",
-        "512",
-    ]
+    assert "nothing is there" in err
+    folder = sweep_folder(tmp_path, "digits_float")
+    near = folder.relative_to(tmp_path)
+    assert f"no results in {near}/1: batch_size=0 cannot be used" in err
+    assert f"no results in {near}/2: stopped after 0 steps: KeyError" in err
+    assert f"To run what is missing: resume={near}" in err
+    assert [row["test/accuracy"] for row in rows_of(folder)]
+    assert "no finished run has it" in out  # the baseline
+    assert "sweep.figures.other could not be drawn" in err
 
 
-def test_collecting_tells_settings_from_metrics_and_finds_what_is_missing(tmp_path):
-    for job, (rule, seed) in enumerate([("relu", 0), ("relu", 1), ("swish", 0)]):
-        (tmp_path / str(job)).mkdir()
-        results = {
-            "overrides": ["+recipe=x", f"rule={rule}", f"seed={seed}", "lr=0.1"],
-            "metrics": {"accuracy": 0.5 + 0.1 * job},
-            "seconds": 1.0,
-        }
-        (tmp_path / str(job) / "results.json").write_text(json.dumps(results))
-    (tmp_path / "3").mkdir()
-    rows, varied, missing = collect(tmp_path)
-    assert varied == ["rule", "seed"]
-    assert rows[1] == {"rule": "relu", "seed": 1, "accuracy": 0.6, "seconds": 1.0}
-    assert missing == [tmp_path / "3"]
-    table = average(rows, varied, ["accuracy"])
-    assert table[0] == {
-        "rule": "relu",
-        "runs": 2,
-        "accuracy": "0.5500 ± 0.071",
-        "seconds": 1.0,
-    }
-    assert table[1]["accuracy"] == 0.7
+def test_a_sweep_that_is_stopped_still_has_its_table(cli, small, tmp_path, monkeypatch):
+    (tmp_path / "stopping.py").write_text(
+        "import lightning as L, signal\n"
+        "class Stops(L.Callback):\n"
+        "    def on_train_batch_start(self, trainer, *rest):\n"
+        "        if trainer.datamodule.seed == 1 and trainer.global_step == 1:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    status, _, err = cli(
+        "--multirun",
+        "+recipe=digits_float",
+        *small,
+        "rehearse=false",
+        "seed=0,1,2",
+        "+callbacks.stops={_target_: stopping.Stops}",
+    )
+    assert status == 130
+    folder = sweep_folder(tmp_path, "digits_float")
+    assert len(rows_of(folder)) == 1
+    assert f"To run what is missing: resume={folder.relative_to(tmp_path)}" in err

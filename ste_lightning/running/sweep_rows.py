@@ -1,0 +1,68 @@
+"""What the runs of a sweep left in its folder: a row for each that has finished."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ste_lightning.running import files
+from ste_lightning.running.resuming import without_resume
+
+__all__ = ["Row", "Sweep", "collect"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep.
+
+    Attributes:
+        rows: per finished run the settings that vary, then its metrics and ``seconds`` of
+            training without warm-up.
+        varied: names of the settings that differ between runs.
+        failed: folder -> what stopped the run; empty words for one that was killed or has not
+            begun.
+    """
+
+    rows: list[Row]
+    varied: list[str]
+    failed: dict[Path, str]
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def collect(folder: Path) -> Sweep:
+    """Read the results of every run below ``folder``."""
+    runs = sorted(
+        (path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
+    )
+    done = [path for path in runs if (path / files.RESULTS).is_file()]
+    results = [json.loads((path / files.RESULTS).read_text(encoding="utf-8")) for path in done]
+    settings = [
+        dict(one.lstrip("+").split("=", 1) for one in without_resume(r["overrides"]) if "=" in one)
+        for r in results
+    ]
+    keys = list(dict.fromkeys(key for setting in settings for key in setting))
+    varied = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+    rows = [
+        {key: _value(setting[key]) for key in varied if key in setting}
+        | result["metrics"]
+        | {"seconds": result.get("training_seconds") or result["seconds"]}
+        for setting, result in zip(settings, results, strict=True)
+    ]
+    return Sweep(rows, varied, {path: _error(path) for path in runs if path not in done})
+
+
+def _error(folder: Path) -> str:
+    file = folder / files.REFUSAL
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
