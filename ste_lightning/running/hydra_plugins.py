@@ -106,6 +106,17 @@ def _chosen(*, _root_: DictConfig) -> str:
     return "+".join(part.replace("/", "-") for part in parts)
 
 
+def _run_name(*, _root_: DictConfig) -> str:
+    """Return a run's name for experiment loggers: recipe, seed and what else was set.
+
+    ``digits_mlp seed=3 quantizer=float``; of a sweep every run has another.
+    """
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    silent = (recipes.GROUP, "seed", "logger", "callbacks", "resume", "ckpt_path", "mode")
+    said = [one for one in overrides if not one.lstrip("+~").startswith(silent)]
+    return " ".join([_chosen(_root_=_root_), f"seed={_root_.seed}", *said])[:200]
+
+
 def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     """Make recipes, the config schema and the recipe listing known to Hydra.
 
@@ -118,4 +129,5 @@ def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
         Plugins.instance().register(plugin)
     ConfigStore.instance().store(name="ste_schema", node=Schema, provider="ste_lightning")
     OmegaConf.register_new_resolver("recipe_name", _chosen, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("recipe_listing", recipes.listing, replace=True)

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from matplotlib.figure import Figure
 
-import ste_lightning
 from ste_lightning.figures.finished import Finished
 from ste_lightning.io.whole_file import write_json
 from ste_lightning.running import files, report
 from ste_lightning.running.failures import described, warning
 from ste_lightning.running.parts import Parts
+from ste_lightning.running.provenance import provenance
 from ste_lightning.running.resuming import without_resume
 from ste_lightning.running.settings import Settings
 
-__all__ = ["draw", "record"]
+__all__ = ["draw", "origins", "record"]
+
+
+def origins() -> dict[str, Any]:
+    """Return the run's overrides and where its numbers come from."""
+    return {"overrides": without_resume(HydraConfig.get().overrides.task), **provenance()}
 
 
 def record(
     settings: Settings,
+    origin: Mapping[str, Any],
     metrics: Mapping[str, float],
     seconds: float,
     training: float | None,
@@ -34,6 +39,7 @@ def record(
 
     Args:
         settings: of the run.
+        origin: of :func:`origins`.
         metrics: metric -> value.
         seconds: what the run took.
         training: seconds of training without its warm-up; None if nothing was trained.
@@ -42,27 +48,20 @@ def record(
     Raises:
         ConfigurationError: where the file cannot be written; the table is printed even then.
     """
-    overrides = without_resume(HydraConfig.get().overrides.task)
     try:
         write_json(
             folder / files.RESULTS,
             {
                 "name": settings["name"],
                 "seed": settings["seed"],
-                "overrides": overrides,
                 "metrics": dict(metrics),
                 "seconds": round(seconds, 3),
                 "training_seconds": None if training is None else round(training, 3),
-                "versions": {
-                    "ste_lightning": ste_lightning.__version__,
-                    "torch": torch.__version__,
-                    "lightning": L.__version__,
-                    "python": platform.python_version(),
-                },
+                **origin,
             },
         )
     finally:
-        _print(settings, overrides, metrics, seconds, folder)
+        _print(settings, origin["overrides"], metrics, seconds, folder)
 
 
 def _print(
@@ -83,13 +82,17 @@ def _print(
     report.print_run(title, metrics, settings["report"], settings["expected"], notes)
 
 
-def draw(parts: Parts, run: Finished, folder: Path) -> None:
-    """Draw the run's figures; one that fails costs itself alone."""
+def draw(parts: Parts, run: Finished, folder: Path) -> dict[str, Figure]:
+    """Draw and return the run's figures; one that fails costs itself alone."""
+    drawn: dict[str, Figure] = {}
     for name, function in parts.figures.items():
         try:
-            function(run).savefig(folder / f"{name}.png", dpi=150)
+            figure = function(run)
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            drawn[name] = figure
         except Exception as error:
             warning(f"figures.{name} could not be drawn, all else is kept: {described(error)}")
+    return drawn
 
 
 def _near(folder: Path) -> str:

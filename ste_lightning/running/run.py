@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures.finished import Finished
 from ste_lightning.io.whole_file import write_text
-from ste_lightning.running import files
+from ste_lightning.running import experiment, files
 from ste_lightning.running.checkpoints import loadable, rows_before
 from ste_lightning.running.execute import execute, summarize
 from ste_lightning.running.failures import RunError, described, keep_traceback, warning
@@ -25,7 +25,7 @@ from ste_lightning.running.keep_results import refuse_to_overwrite
 from ste_lightning.running.metrics_file import history
 from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
-from ste_lightning.running.record import draw, record
+from ste_lightning.running.record import draw, origins, record
 from ste_lightning.running.rehearsal import rehearse
 from ste_lightning.running.resuming import check_unchanged, finished_before, newest
 from ste_lightning.running.settings import resolved
@@ -113,15 +113,19 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     trainer = parts.trainer
     if trainer.is_global_zero:
         write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
+        origin = origins()
+        experiment.begin(trainer.loggers, settings, origin)
     metrics = execute(parts, ckpt_path, testing, folder)
     if trainer.is_global_zero:
         seconds = time.perf_counter() - started
         logged = history(folder / files.METRICS)
         finished = Finished(parts.model, parts.data, logged, metrics)
         metrics, failed = summarize(parts, finished)
-        record(settings, metrics, seconds, watch.seconds, folder)
+        record(settings, origin, metrics, seconds, watch.seconds, folder)
         for where, error in failed:
             warning(f"{where} failed, its numbers are missing: {described(error)}")
-        if not testing:
-            draw(parts, Finished(parts.model, parts.data, logged, metrics), folder)
+        outcome = Finished(parts.model, parts.data, logged, metrics)
+        figures = {} if testing else draw(parts, outcome, folder)
+        steps = trainer.global_step
+        experiment.end(trainer.loggers, settings, origin, metrics, figures, folder, steps)
     return metrics.get(settings["monitor"] or "")
