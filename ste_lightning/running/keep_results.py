@@ -31,7 +31,7 @@ def refuse_to_overwrite(folder: Path, ckpt_path: str | None, testing: bool) -> N
     if ckpt_path and not testing and Path(ckpt_path).resolve().is_relative_to(folder.resolve()):
         return
     last = folder / "checkpoints" / "last.ckpt"
-    more = f", or ckpt_path={last} to go on with it" if last.is_file() and not testing else ""
+    more = f", or resume={folder} to go on with it" if last.is_file() and not testing else ""
     raise ConfigurationError(
         f"hydra.run.dir={str(folder)!r} cannot be used: another run's results are there. Name a "
         f"new folder{more}."
@@ -43,6 +43,8 @@ class KeepResults(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse the folder of another run."""
+        if config.resume is not None:  # this is its own folder
+            return
         folder = Path(config.hydra.run.dir)
         try:
             refuse_to_overwrite(folder, config.ckpt_path, config.mode.value == "test")

@@ -104,7 +104,8 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
         check_unchanged(settings, folder, () if sweep else overrides)
         settings["ckpt_path"] = newest(folder) or settings["ckpt_path"]
     ckpt_path = loadable(settings["ckpt_path"], needed=testing)
-    refuse_to_overwrite(folder, ckpt_path, testing)
+    if settings["resume"] is None:
+        refuse_to_overwrite(folder, ckpt_path, testing)
     if settings["rehearse"] and getattr(rank_zero_only, "rank", 0) == 0:
         rehearse(cfg, folder)
     earlier = [] if testing else rows_before(ckpt_path)
