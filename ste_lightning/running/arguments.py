@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ste_lightning.errors import ConfigurationError, unknown
 
-__all__ = ["check_arguments", "takes_description"]
+__all__ = ["check_arguments", "check_values", "takes_description"]
 
 _SCALARS = {
     bool: "true or false",
@@ -53,10 +53,15 @@ def check_arguments(
                 raise unknown(f"key of {where}", key, parameters)
     if "_args_" not in node and (positional or not node.get("_partial_")):
         _check_complete(where, signature, [None] * positional, [*keys, *given])
-    hints = _hints(made)
-    for key in keys:
+    check_values(where, made, {key: node[key] for key in keys})
+
+
+def check_values(where: str, made: Any, values: Mapping[str, Any]) -> None:
+    """Refuse values that the annotations of ``made`` exclude; see :func:`check_arguments`."""
+    parameters, hints = inspect.signature(made).parameters, _hints(made)
+    for key, value in values.items():
         if key in parameters and key in hints:
-            _check_value(f"{where}.{key}", node[key], hints[key], parameters[key].default)
+            _check_value(f"{where}.{key}", value, hints[key], parameters[key].default)
 
 
 def takes_description(made: Any, argument: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.running import recipes
+from ste_lightning.running.schema import Schema
 
-__all__ = ["Settings", "resolved"]
+__all__ = ["Settings", "known_keys", "resolved"]
 
 Settings = dict[str, Any]
 
@@ -51,12 +53,26 @@ def resolved(cfg: DictConfig, folder: Path) -> Settings:
     settings: Settings = OmegaConf.to_container(  # type: ignore[assignment]
         copied, resolve=True, throw_on_missing=True
     )
+    known_keys(settings, Schema)
     settings["mode"] = settings["mode"].value
     if not settings["model"] or not settings["data"]:
         listed = recipes.listing()
         raise ConfigurationError(f"no recipe chosen: add +recipe=NAME. Recipes:\n{listed}")
     _check(settings)
     return settings
+
+
+def known_keys(settings: Settings, schema: type) -> None:
+    """Refuse a top-level key that ``+key=value`` has added although nothing reads it.
+
+    Args:
+        settings: as plain Python.
+        schema: the dataclass with all keys.
+    """
+    known = [field.name for field in dataclasses.fields(schema)]
+    for key in settings:
+        if key not in known:
+            raise unknown("key", key, known)
 
 
 def _check(settings: Settings) -> None:

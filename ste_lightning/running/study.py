@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from ste_lightning.errors import require
+from ste_lightning.errors import require, unknown
 from ste_lightning.io.whole_file import write_csv, write_text
 from ste_lightning.running import report
+from ste_lightning.running.arguments import check_values
 from ste_lightning.running.build import build_function
+from ste_lightning.running.failures import described, warning
 from ste_lightning.running.imports import import_own, own_folders_on_path
-from ste_lightning.theory.studies.cells import expand, shrink
+from ste_lightning.running.settings import known_keys
+from ste_lightning.theory.studies.cells import EXPERIMENTS, expand, shrink
 from ste_lightning.theory.studies.runner import run
 
 __all__ = ["Schema", "study"]
@@ -52,6 +55,23 @@ class Schema:
     small: bool = False
 
 
+def _check(settings: dict[str, Any]) -> None:
+    """Refuse values of the wrong type before anything is simulated."""
+    name = settings["base"].get("experiment", "simulate")
+    experiment = EXPERIMENTS.get(name) if isinstance(name, str) else None
+    if experiment is None:
+        raise unknown("experiment", name, EXPERIMENTS)
+    check_values("base", experiment, settings["base"])
+    grids = {"grid": settings["grid"]}
+    grids |= {f"parts.{name}": part for name, part in settings["parts"].items()}
+    for where, grid in grids.items():
+        require(isinstance(grid, dict), where, grid, "use setting: [values]")
+        for key, values in grid.items():
+            require(isinstance(values, list), f"{where}.{key}", values, "use a list of values")
+            for value in values:
+                check_values(where, experiment, {key: value})
+
+
 def study(cfg: DictConfig) -> None:
     """Run what is missing of a study, print its table, write its files.
 
@@ -68,19 +88,26 @@ def study(cfg: DictConfig) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Hydra made it; it stays if something is in it
     require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
+    known_keys(settings, Schema)
+    _check(settings)
     own_folders_on_path()
     import_own(settings["imports"])
     torch.set_num_threads(1)  # the cells are what runs side by side
     cells = expand(settings["base"], settings["grid"], settings["parts"])
     if settings["small"]:
         cells = shrink(cells)
+    # Built before the cells run: a name that is wrong is found now.
+    table = build_function("table", settings["table"]) if settings["table"] else None
+    figure = build_function("figure", settings["figure"]) if settings["figure"] else None
     results = run(cells, folder, settings["workers"], settings["launcher"])
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
-    if settings["table"]:
-        rows = build_function("table", settings["table"])(results)
+    if table is not None:
+        rows = table(results)
         write_csv(folder / "table.csv", rows)
         report.print_rows(settings["name"], rows, notes)
-    if settings["figure"]:
-        figure = build_function("figure", settings["figure"])(results)
-        figure.savefig(folder / "figure.png", dpi=150)
+    if figure is not None:
+        try:
+            figure(results).savefig(folder / "figure.png", dpi=150)
+        except Exception as error:
+            warning(f"figure could not be drawn, all else is kept: {described(error)}")

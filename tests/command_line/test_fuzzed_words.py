@@ -9,9 +9,9 @@ from ste_lightning import study, train
 from ste_lightning.io.paths import RECIPES
 
 WRONG = {
-    bool: ("abc", "3", "[true]", "{a: 1}"),
+    bool: ("abc", "[true]", "{a: 1}"),
     int: ("abc", "nan", "1.5", "[1,{a: 1}]", "{a: 1}", "-123456"),
-    float: ("abc", "nan", "[1,[2]]", "{a: 1}", "true"),
+    float: ("abc", "nan", "[1,[2]]", "{a: 1}"),
     str: ("[]", "{a: 1}", "no_such_thing_anywhere"),
     list: ("3", "{a: 1}", "nan", "abc"),
 }
