@@ -108,7 +108,21 @@ def quantize_(
         + "; the first and the last need a rule with their exact name"
         + "".join(f"; {name}: {why}" for name, why in reach.apart.items()),
     )
+    _remember(model)
     return report
+
+
+def _remember(model: nn.Module) -> None:
+    """Let models of the transformers library in ``model`` keep the policy in their configs."""
+    inner: set[nn.Module] = set()  # parts of such a model share its config
+    for module in model.modules():
+        bases = ((cls.__module__, cls.__name__) for cls in type(module).__mro__)
+        if module in inner or ("transformers.modeling_utils", "PreTrainedModel") not in bases:
+            continue
+        inner.update(module.modules())
+        from ste_lightning.convert.pretrained import remember
+
+        remember(module)
 
 
 def dequantize_(model: nn.Module) -> list[str]:
@@ -127,6 +141,7 @@ def dequantize_(model: nn.Module) -> list[str]:
             names.append(name)
     restore_relus(model)
     reopen_fast_paths(model)
+    _remember(model)
     return names
 
 

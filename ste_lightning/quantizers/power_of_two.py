@@ -118,6 +118,10 @@ class _PowerGrid(Calibrated):
         negative = [-m for m in reversed(magnitudes[1:])] if self.signed else []
         return [*negative, *magnitudes]
 
+    def restore_transient(self) -> None:
+        """Compute the levels again."""
+        self.multiples = torch.tensor(self._levels(), device=self.alpha.device)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Forget the data: the clipping value is 1 until the next training batch."""

@@ -155,6 +155,9 @@ class Quantizer(nn.Module):
         """
         self.set_progress(0.0)
 
+    def restore_transient(self) -> None:
+        """Make anew what no checkpoint holds, for loaders that write into tensors one by one."""
+
     @torch.no_grad()
     def check(self, operand: str) -> None:
         """Raise unless the quantizer can be deployed; subclasses ask for more.

@@ -222,6 +222,11 @@ class Uniform(Quantizer):
             self.step_range._apply(fn)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)
 
+    def restore_transient(self) -> None:
+        """Forget the present optimizer step."""
+        if self.running:
+            vars(self)["step_range"] = StepRange().to(self.minimum.device)
+
     def ready(self) -> bool:
         """Return whether there is a range: data was seen, or is about to be."""
         if not self._ready and not torch.compiler.is_compiling():
