@@ -23,8 +23,10 @@ from ste_lightning.deploy.layers.input_quantizers import (
     TokenInput,
 )
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.kernels import default_format
 
 if TYPE_CHECKING:
+    from ste_lightning.kernels.gemm.float_rows import FloatInputWeights
     from ste_lightning.kernels.gpu import DeviceWeights
 
 __all__ = ["Placed", "computed", "placed"]
@@ -37,13 +39,15 @@ class Placed:
     Attributes:
         words: weights for the GPU's kernels, where there are any.
         scale, shift: of the integer sums, one per output.
-        values: the float weights, kept on the CPU for layers of float inputs.
+        values: the float weights, kept on the CPU for convolutions of float inputs.
+        packed: weights that compiled code decodes, for linear layers of float inputs.
     """
 
     words: DeviceWeights | None
     scale: Tensor
     shift: Tensor
     values: Tensor | None
+    packed: FloatInputWeights | None
 
 
 @functools.cache
@@ -62,12 +66,19 @@ def _place(layer: PackedLayer) -> Placed:
     device = layer.weight_bits.device
     outputs = layer.shape[0]
     scale, shift = layer.result_scale(), layer.bias
-    words = values = None
+    words = values = packed = None
     if device.type == "cuda" and has_triton() and _is_matrix_product(layer):
         from ste_lightning.kernels import gpu
 
         codes = to_codes(layer.weight_bits, layer.weight_codes.bits, layer.shape)
         words = gpu.on_device(layer.weight_bits, codes.flatten(1), layer.weight_codes)
+    elif device.type == "cpu" and _decodes(layer):
+        from ste_lightning.kernels.gemm.float_rows import prepare_for_floats
+
+        codes = to_codes(layer.weight_bits, layer.weight_codes.bits, layer.shape)
+        factor = torch.ones(outputs) if scale is None else scale
+        added = torch.zeros(outputs) if shift is None else shift
+        packed = prepare_for_floats(codes, layer.weight_codes, factor, added)
     elif device.type == "cpu" and isinstance(layer.input, FloatInput):
         values = layer.float_weight()
     return Placed(
@@ -75,7 +86,14 @@ def _place(layer: PackedLayer) -> Placed:
         torch.ones(outputs, device=device) if scale is None else scale,
         torch.zeros(outputs, device=device) if shift is None else shift,
         values,
+        packed,
     )
+
+
+def _decodes(layer: PackedLayer) -> bool:
+    """Return whether compiled code multiplies floats with the packed weights as they are."""
+    linear = layer.has_rows and len(layer.shape) == 2 and isinstance(layer.input, FloatInput)
+    return linear and default_format() != "torch"
 
 
 def _is_matrix_product(layer: PackedLayer) -> bool:
@@ -114,6 +132,12 @@ def _floats(layer: PackedLayer, x: Tensor, options: dict[str, Any]) -> Tensor:
         if len(rows) <= gpu.FEW_ROWS:
             y = gpu.multiply_floats(rows, found.words, found.scale, found.shift)
             return y.view(*x.shape[:-1], -1).to(x.dtype)
+    differentiated = torch.is_grad_enabled() and x.requires_grad
+    if found.packed is not None and x.dtype != torch.float64 and not differentiated:
+        from ste_lightning.kernels.gemm.float_rows import multiply_floats
+
+        rows = x.detach().reshape(-1, layer.shape[1]).float()
+        return multiply_floats(rows, found.packed).view(*x.shape[:-1], -1).to(x.dtype)
     weight = layer.float_weight() if found.values is None else found.values
     bias = None if layer.bias is None else layer.bias.to(x)
     pad = (layer.pad_level() or 0.0) * layer.input_scale()
