@@ -2,108 +2,67 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
-from ste_lightning.deploy.fusion.fold import fold_thresholds
+from ste_lightning.deploy.compare import require_equal
 from ste_lightning.deploy.graph.network import PackedNetwork
-from ste_lightning.deploy.graph.trace import trace
-from ste_lightning.deploy.lower.float_weights import PRECISIONS, store_floats
-from ste_lightning.deploy.lower.layer import packed_layer
-from ste_lightning.errors import ConfigurationError, unknown
-from ste_lightning.layers import QuantizedLayer
+from ste_lightning.deploy.graph.sample import arguments
+from ste_lightning.deploy.lower.float_weights import PRECISIONS
+from ste_lightning.deploy.lower.module import packed_copy
+from ste_lightning.errors import unknown
 
 __all__ = ["pack"]
 
 
-@torch.no_grad()
 def pack(
     model: nn.Module,
+    sample: Any = None,
     *,
     floats: str = "float32",
     fold: bool = True,
     info: Mapping[str, Any] | None = None,
-) -> nn.Module:
+) -> PackedNetwork:
     """Return an evaluation-only copy of a trained model whose quantized weights are packed.
 
-    Integer parts compute the integers that the model computes; batch norm followed by the
-    quantizer of the next layer becomes thresholds on them (see
-    ``deploy.fusion.fold``). What stays in float is computed by the same torch modules. The model
-    itself is not changed.
+    Integer parts compute the integers that the model computes; what lies between them, such as
+    batch norms, becomes thresholds on these integers. What stays in float is computed by the same
+    torch operators, in float32. The model itself is not changed.
+
+    With a sample, the call is captured at once, and the packed copy is compared with the model on
+    it, layer by layer; without one, it is captured at the first call.
 
     Args:
         model: any module with quantized layers, such as a LightningModule after training.
+        sample: what the model is called with: a tensor, a tuple of positional arguments, or a
+            dict of keywords; default the model's ``example_input_array``, if it has one.
         floats: how float layers keep their weights: ``"float32"``, ``"float16"`` (rounded once,
             computed in float32), or ``"int8"`` (linear layers and convolutions, one scale per
             output).
-        fold: whether to fold batch norms into thresholds.
+        fold: whether what lies between packed layers becomes thresholds.
         info: plain data to keep with the network: ``classes`` (names), ``preprocessing``,
             ``input_shape``.
 
     Returns:
-        A :class:`~ste_lightning.deploy.PackedNetwork` where the forward pass can be traced. Where
-        it cannot, a copy of the model with packed layers, and a warning: it runs, but cannot be
-        saved without its class.
+        The packed network; its ``module`` is the packed copy with the model's own class and
+        methods. Where the model cannot be captured there is a warning that says which line and
+        why: then it runs in this process, but cannot be saved.
 
     Raises:
         ConfigurationError: for a quantized layer without a packed form, with its name and the
-            reason, or a model without quantized layers.
+            reason, a model without quantized layers, or a packed layer whose results on the
+            sample are not the trained one's.
     """
     if floats not in PRECISIONS:
         raise unknown("floats", floats, PRECISIONS)
-    names = [name for name, m in model.named_modules() if isinstance(m, QuantizedLayer)]
-    if not any(_is_quantized(model.get_submodule(name)) for name in names):
-        raise ConfigurationError(
-            f"{type(model).__name__} has no quantized layer: nothing can be packed."
-        )
-    try:
-        traced = trace(model)
-    except ConfigurationError as error:
-        warnings.warn(f"{error} The packed copy runs, but cannot be saved.", stacklevel=2)
-        return _swapped(model, names)
-    layers: dict[str, nn.Module] = {}
-    for name, module in traced.layers.items():
-        layers[name] = _converted(module, name)
-    steps = traced.steps
-    if fold:
-        layers, steps, _ = fold_thresholds(layers, steps, traced.output)
-    layers = {name: store_floats(layer, floats) for name, layer in layers.items()}
-    return PackedNetwork(layers, steps, traced.inputs, traced.output, info)
-
-
-def _is_quantized(layer: nn.Module) -> bool:
-    assert isinstance(layer, QuantizedLayer)
-    return layer.weight_quantizer is not None or layer.input_quantizer is not None
-
-
-def _converted(module: nn.Module, name: str) -> nn.Module:
-    """Return the packed or copied module, on the CPU, in eval mode."""
-    if isinstance(module, QuantizedLayer):
-        if not _is_quantized(module):
-            return copy.deepcopy(module).cpu().to_float().eval()
-        return packed_layer(module, name)
-    copied = copy.deepcopy(module).cpu().eval()
-    for parameter in copied.parameters():
-        parameter.requires_grad_(False)
-    return copied
-
-
-def _swapped(model: nn.Module, names: list[str]) -> nn.Module:
-    copied = copy.deepcopy(model).cpu().eval()
-    for name in names:
-        module = copied.get_submodule(name)
-        if not isinstance(module, QuantizedLayer):  # a part of a layer that is packed already
-            continue
-        layer = _converted(module, name)
-        if not name:
-            return layer
-        parent, _, child = name.rpartition(".")
-        setattr(copied.get_submodule(parent), child, layer)
-    for parameter in copied.parameters():
-        parameter.requires_grad_(False)
-    return copied
+    network = PackedNetwork(packed_copy(model, floats), info=info, fold=fold)
+    if sample is None:
+        sample = getattr(model, "example_input_array", None)
+    if sample is not None:
+        args, kwargs = arguments(sample)
+        network(*args, **kwargs)
+        if floats == "float32":
+            require_equal(model, network, *args, **kwargs)
+    return network

@@ -17,18 +17,22 @@ from torch import Tensor
 
 from ste_lightning.deploy.export.torch_form import plain_network
 from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.save import captured as require_captured
 from ste_lightning.deploy.file.save import save
 from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.graph.sample import arguments
+from ste_lightning.deploy.graph.steps import references
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
-from ste_lightning.deploy.report import parts
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.whole_file import written_whole
 
 __all__ = ["FORMATS", "export", "integer_state_dict"]
 
 
-def export(network: PackedNetwork, path: str | Path, format: str, example: Tensor) -> Path:
+def export(
+    network: PackedNetwork, path: str | Path, format: str, example: Any, dynamic: bool = True
+) -> Path:
     """Write a packed network for another runtime.
 
     Args:
@@ -39,14 +43,15 @@ def export(network: PackedNetwork, path: str | Path, format: str, example: Tenso
             flows), ``"torch_export"`` (``torch.export.load``), ``"aoti"`` (compiled for this
             kind of machine by AOTInductor; needs a C++ compiler) or ``"state_dict"``
             (safetensors of the integer weights).
-        example: a batch of inputs; the batch size stays free.
+        example: a batch of inputs, a tuple of several, or a dict of keywords.
+        dynamic: whether the batch size stays free (it alone), or all sizes are fixed.
 
     Returns:
         The path.
 
     Raises:
-        ConfigurationError: for an unknown format, a network of several inputs where only one is
-            possible, a missing compiler or a missing package, with the command that installs it.
+        ConfigurationError: for an unknown format, a network that cannot be captured, a missing
+            compiler or a missing package, with the command that installs it.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -56,8 +61,12 @@ def export(network: PackedNetwork, path: str | Path, format: str, example: Tenso
         type(network).__name__,
         "export what pack() could trace",
     )
+    if network.graph is None:
+        args, kwargs = arguments(example)
+        network(*args, **kwargs)
+    require_captured(network)
     with written_whole(path) as temporary:
-        FORMATS[format](network, temporary, example)
+        FORMATS[format](network, temporary, example, dynamic)
     return Path(path)
 
 
@@ -69,15 +78,15 @@ def integer_state_dict(network: PackedNetwork) -> dict[str, Tensor]:
     ``k_proj``, ``v_proj`` and ``out_proj``.
     """
     found: dict[str, Tensor] = {}
-    for name in network.layer_names():
-        layer = network.layer(name)
-        for part_name, part in parts(layer):
-            full = f"{name}.{part_name}" if part_name else name
-            state = part.state_dict()
-            if isinstance(part, PackedLayer):
-                del state["weight_bits"]
-                found[f"{full}.weight"] = _integers(part)
-            found |= {f"{full}.{key}": value for key, value in state.items()}
+    packed = {name: m for name, m in network.module.named_modules() if isinstance(m, PackedLayer)}
+    for name, layer in packed.items():
+        state = layer.state_dict()
+        del state["weight_bits"]
+        found[f"{name}.weight"] = _integers(layer)
+        found |= {f"{name}.{key}": value for key, value in state.items()}
+    inside = tuple(f"{name}." for name in packed)
+    others = network.module.state_dict().items()
+    found |= {key: value for key, value in others if not key.startswith(inside)}
     return found
 
 
@@ -90,10 +99,26 @@ def _integers(layer: PackedLayer) -> Tensor:
     return weight.to(torch.int8) if small else weight
 
 
-def _example(network: PackedNetwork, example: Tensor) -> Tensor:
-    require(len(network.inputs) == 1, "inputs", network.inputs, "export networks of one input")
-    # A batch of one would be taken for a constant.
-    return example[:2] if len(example) >= 2 else example[:1].repeat(2, *[1] * (example.dim() - 1))
+def _example(
+    network: PackedNetwork, example: Any, dynamic: bool
+) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+    """Return tensors to export with, and which sizes of theirs are free.
+
+    A batch of one would be taken for a constant: it is doubled.
+    """
+    graph = network.graph
+    assert graph is not None
+    args, kwargs = arguments(example)
+    found = network.inputs(args, kwargs)
+    batch = torch.export.Dim("batch", min=1)
+    given, free = [], []
+    for x, known in zip(found, graph.inputs, strict=True):
+        opened = dynamic and bool(known.sizes) and known.sizes[0] is None
+        free.append({0: batch} if opened else {})
+        if opened:
+            x = x[:2] if len(x) >= 2 else x[:1].repeat(2, *[1] * (x.dim() - 1))
+        given.append(x)
+    return tuple(given), tuple(free)
 
 
 @contextmanager
@@ -120,18 +145,20 @@ def _needs(*packages: str) -> None:
             )
 
 
-def _to_onnx(network: PackedNetwork, path: Path, example: Tensor, qonnx: bool) -> None:
+def _to_onnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool, qonnx: bool) -> None:
     _needs("onnx", "onnxscript")
     plain = plain_network(network, qonnx)
-    batch = torch.export.Dim("batch", min=1)
+    given, free = _example(network, example, dynamic)
+    names = ["input"] if len(given) == 1 else [f"input_{i}" for i in range(len(given))]
+    outputs = len(references(plain.output))
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             plain,
-            (_example(network, example),),
-            input_names=["input"],
-            output_names=["output"],
+            given,
+            input_names=names,
+            output_names=["output"] if outputs == 1 else [f"output_{i}" for i in range(outputs)],
             dynamo=True,
-            dynamic_shapes={"inputs": ({0: batch},)},
+            dynamic_shapes={"inputs": free},
             verbose=False,
         )
         assert program is not None
@@ -140,31 +167,28 @@ def _to_onnx(network: PackedNetwork, path: Path, example: Tensor, qonnx: bool) -
         program.save(str(path), external_data=False)
 
 
-def _onnx(network: PackedNetwork, path: Path, example: Tensor) -> None:
-    _to_onnx(network, path, example, qonnx=False)
+def _onnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
+    _to_onnx(network, path, example, dynamic, qonnx=False)
 
 
-def _qonnx(network: PackedNetwork, path: Path, example: Tensor) -> None:
-    _to_onnx(network, path, example, qonnx=True)
+def _qonnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
+    _to_onnx(network, path, example, dynamic, qonnx=True)
 
 
-def _program(network: PackedNetwork, example: Tensor) -> torch.export.ExportedProgram:
-    program = torch.export.export(
-        plain_network(network),
-        (_example(network, example),),
-        dynamic_shapes={"inputs": ({0: torch.export.Dim("batch", min=1)},)},
-    )
+def _program(network: PackedNetwork, example: Any, dynamic: bool) -> torch.export.ExportedProgram:
+    given, free = _example(network, example, dynamic)
+    program = torch.export.export(plain_network(network), given, dynamic_shapes={"inputs": free})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
 
 
-def _torch_export(network: PackedNetwork, path: Path, example: Tensor) -> None:
+def _torch_export(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
     with torch.no_grad(), _quiet(), path.open("wb") as file:
-        torch.export.save(_program(network, example), file)
+        torch.export.save(_program(network, example, dynamic), file)
 
 
-def _aoti(network: PackedNetwork, path: Path, example: Tensor) -> None:
+def _aoti(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -176,20 +200,20 @@ def _aoti(network: PackedNetwork, path: Path, example: Tensor) -> None:
             "format='aoti' needs a C++ compiler: install g++ or clang++, or use 'torch_export'."
         ) from error
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), _quiet():
-        program = _program(network, example)
+        program = _program(network, example, dynamic)
         made = aoti_compile_and_package(program, package_path=f"{folder}/network.pt2")
         shutil.copyfile(made, path)
 
 
-def _state_dict(network: PackedNetwork, path: Path, example: Tensor) -> None:
+def _state_dict(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
     tensor_file.write(path, integer_state_dict(network), {})
 
 
-def _packed(network: PackedNetwork, path: Path, example: Tensor) -> None:
+def _packed(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
     save(network, path)
 
 
-FORMATS: dict[str, Callable[[PackedNetwork, Path, Tensor], Any]] = {
+FORMATS: dict[str, Callable[[PackedNetwork, Path, Any, bool], Any]] = {
     "packed": _packed,
     "onnx": _onnx,
     "qonnx": _qonnx,

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning.deploy.graph.network import PackedNetwork
-from ste_lightning.deploy.layers.attention import PackedAttention
+from ste_lightning.deploy.graph.operators import resolved
+from ste_lightning.deploy.graph.steps import CONSTANT, Ref, filled, references
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput, TokenInput
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose
-from ste_lightning.layers.attention import AttentionForward
 
 __all__ = ["plain_network"]
 
@@ -50,9 +50,9 @@ class PlainInput(nn.Module):
         self.register_buffer("offset", _copied(binary.offset if binary else None))
         self.register_buffer("thresholds", _copied(levels.thresholds if levels else None))
 
-    def values(self, x: Tensor, axis: int) -> Tensor:
-        """Return the quantized values."""
-        levels, scale = self.levels(x, axis)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantized values of numbers whose channels are on the last axis."""
+        levels, scale = self.levels(x, x.dim() - 1)
         return levels * (self.quantizer.scale if scale is None else scale)
 
     def levels(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
@@ -199,9 +199,14 @@ class PlainConvTranspose(PlainLayer):
         self.layer_product = layer.product
         self.output_padding = layer.output_padding
 
+    def forward(self, x: Tensor, growth: Any = ()) -> Tensor:
+        """Return what the packed layer returns."""
+        self._growth = tuple(growth or self.output_padding)
+        return super().forward(x)
+
     def product(self, levels: Tensor, weight: Tensor) -> Tensor:
         """Return the transposed convolution of the integers."""
-        return self.layer_product(levels, weight, None, 0.0, output_padding=self.output_padding)
+        return self.layer_product(levels, weight, None, 0.0, output_padding=self._growth)
 
 
 class PlainEmbedding(PlainLayer):
@@ -213,37 +218,10 @@ class PlainEmbedding(PlainLayer):
         return rows if self.scale is None else rows * F.embedding(x, self.scale.unsqueeze(-1))
 
 
-class PlainAttention(AttentionForward):
-    """Packed attention with plain projections."""
-
-    def __init__(self, layer: PackedAttention, qonnx: bool) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj = (
-            plain_layer(layer.q_proj, qonnx),
-            plain_layer(layer.k_proj, qonnx),
-        )
-        self.v_proj, self.out_proj = (
-            plain_layer(layer.v_proj, qonnx),
-            plain_layer(layer.out_proj, qonnx),
-        )
-        self.scores = PlainInput(layer.scores, qonnx)
-        self.num_heads, self.head_dim = layer.num_heads, layer.head_dim
-        self.batch_first, self.dropout = layer.batch_first, 0.0
-        self.eval()
-
-    def projections(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        """Return the products."""
-        return self.q_proj(query), self.k_proj(key), self.v_proj(value)
-
-    def quantized_scores(self, scores: Tensor) -> Tensor:
-        """Return the scores on their grid."""
-        return self.scores.values(scores, scores.dim() - 1)
-
-
 def plain_layer(layer: nn.Module, qonnx: bool) -> nn.Module:
     """Return a packed layer in torch operators, and a copy of any other."""
-    if isinstance(layer, PackedAttention):
-        return PlainAttention(layer, qonnx)
+    if isinstance(layer, Input):
+        return PlainInput(layer, qonnx)
     if isinstance(layer, PackedConv):
         return PlainConv(layer, qonnx)
     if isinstance(layer, PackedConvTranspose):
@@ -271,12 +249,55 @@ def _symbolic(
     return found
 
 
-def plain_network(network: PackedNetwork, qonnx: bool = False) -> PackedNetwork:
-    """Return the network with every packed layer replaced by torch operators.
+class PlainNetwork(nn.Module):
+    """A captured network with torch operators in the place of packed layers.
 
     Args:
         network: a packed network.
         qonnx: whether to write quantizers as nodes of QONNX.
     """
-    layers = {name: plain_layer(network.layer(name), qonnx) for name in network.layer_names()}
-    return PackedNetwork(layers, network.steps, network.inputs, network.output, network.info)
+
+    def __init__(self, network: PackedNetwork, qonnx: bool = False) -> None:
+        super().__init__()
+        graph = network.graph
+        assert graph is not None
+        self._graph, self.output = graph, graph.output
+        self._places = {name: str(i) for i, name in enumerate(graph.layers())}
+        layers = network.layers()
+        self.layers = nn.ModuleDict(
+            {place: plain_layer(layers[name], qonnx) for name, place in self._places.items()}
+        )
+        constants = network.constants()
+        self._names = {CONSTANT + name: f"constant_{i}" for i, name in enumerate(constants)}
+        for name, value in constants.items():
+            self.register_buffer(self._names[CONSTANT + name], value.detach().clone())
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return the network's result: a tensor, or a tuple of all tensors in it."""
+        values: dict[str, Any] = {name: getattr(self, key) for name, key in self._names.items()}
+        names = [given.name for given in self._graph.inputs]
+        values |= dict(zip(names, inputs, strict=True))
+
+        def put(value: Any) -> Any:
+            return filled(value, lambda ref: values[ref.name], lambda record: record)
+
+        for step in self._graph.steps:
+            layer = step.op == "layer"
+            call = self.layers[self._places[step.target]] if layer else resolved(step.target)
+            if step.target != "sizes.check":
+                values[step.result] = call(*put(step.args), **put(step.kwargs))
+        output = self._graph.output
+        if isinstance(output, Ref):
+            return values[output.name]
+        return tuple(values[name] for name in references(output))
+
+
+def plain_network(network: PackedNetwork, qonnx: bool = False) -> PlainNetwork:
+    """Return a captured network with every packed layer replaced by torch operators.
+
+    Args:
+        network: a packed network.
+        qonnx: whether to write quantizers as nodes of QONNX.
+    """
+    return PlainNetwork(network, qonnx)

@@ -1,4 +1,4 @@
-"""The torch modules that a packed network may hold beside packed layers, and their settings."""
+"""The torch modules in files of version 1, and their settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.layers import RPReLU, RSign
 
-__all__ = ["build_float", "describe_float", "is_known"]
+__all__ = ["build_float"]
 
 _CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
@@ -71,48 +71,11 @@ _SETTINGS: dict[type[nn.Module], tuple[str, ...]] = {
     RSign: (),
     RPReLU: (),
 }
-_WITH_BIAS = (
-    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d),
-)
 _BY_NAME = {cls.__name__: cls for cls in _SETTINGS}
 
 
-def is_known(module: nn.Module) -> bool:
-    """Return whether the module can be kept in a packed network's file."""
-    return type(module) in _SETTINGS
-
-
-def describe_float(module: nn.Module) -> dict[str, Any]:
-    """Return the plain description from which :func:`build_float` makes an equal module.
-
-    Raises:
-        ConfigurationError: for a module that is not known.
-    """
-    cls = type(module)
-    if cls not in _SETTINGS:
-        raise unknown("float layer", cls.__name__, _BY_NAME)
-    settings = {name: getattr(module, name) for name in _SETTINGS[cls]}
-    if cls is nn.MultiheadAttention:
-        settings["bias"] = module.in_proj_bias is not None
-        settings["add_bias_kv"] = module.bias_k is not None
-    elif cls in _WITH_BIAS:
-        settings["bias"] = module.bias is not None
-    elif cls in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-        settings["affine"] = module.weight is not None
-        settings["track_running_stats"] = module.running_mean is not None
-    elif cls is nn.LayerNorm:
-        settings["elementwise_affine"] = module.weight is not None
-        settings["bias"] = module.bias is not None
-    elif cls is nn.GroupNorm:
-        settings["affine"] = module.weight is not None
-    elif cls in (RSign, RPReLU):
-        settings["channels"] = next(module.parameters()).numel()
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
-    return {"type": cls.__name__, "settings": plain}
-
-
 def build_float(spec: dict[str, Any]) -> nn.Module:
-    """Make the module that :func:`describe_float` described, with values yet to be loaded.
+    """Return a torch module by its description, with values yet to be loaded.
 
     Raises:
         ConfigurationError: for an unknown type or setting, or a value that torch refuses.

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ste_lightning.deploy.file import tensor_file
 from ste_lightning.deploy.file.bundle import unbundled
+from ste_lightning.deploy.file.graph_schema import rebuild_graph
 from ste_lightning.deploy.file.save import FORMAT, VERSION, checksum
-from ste_lightning.deploy.file.schema import rebuild
+from ste_lightning.deploy.file.schema import build, typed
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["load"]
+
+_DEEPEST = 64
 
 
 def load(path: str | Path) -> PackedNetwork:
     """Read a packed network; everything is checked and nothing in the file is executed.
 
     Args:
-        path: a file that :func:`~ste_lightning.deploy.file.save` wrote.
+        path: a file that :func:`~ste_lightning.deploy.save` wrote, of this version or an earlier.
 
     Returns:
         The network, on the CPU, ready to be called. Its ``info`` holds what was saved with it.
 
     Raises:
         ConfigurationError: for a missing, truncated, changed or foreign file, one of a later
-            version, and one whose tensors do not fit its architecture.
+            version, and one whose graph or tensors do not fit together.
     """
-    tensors, metadata = tensor_file.read(Path(path))
+    arrays, metadata = tensor_file.read(Path(path))
     try:
-        return _network(*unbundled(tensors, metadata))
+        return _network(*unbundled(arrays, metadata))
     except ConfigurationError as error:
         raise ConfigurationError(f"{path} cannot be used: {error}") from error
     except RecursionError as error:
         raise ConfigurationError(f"{path} cannot be used: it nests too deeply.") from error
 
 
-def _network(tensors: dict[str, Tensor], metadata: dict[str, str]) -> PackedNetwork:
+def _network(arrays: dict[str, Tensor], metadata: dict[str, str]) -> PackedNetwork:
     if metadata.get("format") != FORMAT:
         raise ConfigurationError(
             "it is not a packed network; export with format=packed, or use deploy.save."
@@ -53,48 +58,104 @@ def _network(tensors: dict[str, Tensor], metadata: dict[str, str]) -> PackedNetw
             f"its version is {version}, this package reads up to {VERSION}: update ste-lightning."
         )
     text = metadata.get("network", "")
-    if checksum(tensors, text) != metadata.get("sha256"):
+    if checksum(arrays, text) != metadata.get("sha256"):
         raise ConfigurationError("its checksum is wrong: it was changed or damaged.")
+    if int(version) == 1:
+        from ste_lightning.deploy.file.version_1 import loaded
+
+        return loaded(_parsed(text), arrays)
+    spec = _parsed(text)
+    return _built(spec, _restored(spec, arrays))
+
+
+def _restored(spec: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as they were saved: under all their names, in their types."""
+    found = dict(arrays)
+    types = typed(spec, "constants", dict)
+    for name, tensor in arrays.items():
+        wanted = types.get(name, "float32") if tensor.dtype == torch.float16 else None
+        if wanted == "float32":
+            found[name] = tensor.float()
+    for name, other in typed(spec, "same", dict).items():
+        if name in arrays or not isinstance(other, str) or other not in arrays:
+            raise ConfigurationError(f"the tensor {name!r} is equal to none.")
+        found[name] = found[other]
+    return found
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
         spec = json.loads(text)
     except ValueError as error:
         raise ConfigurationError("its architecture is not JSON.") from error
+    if not isinstance(spec, dict):
+        raise ConfigurationError("the architecture is not a mapping.")
+    return spec
+
+
+def _built(spec: dict[str, Any], tensors: dict[str, Tensor]) -> PackedNetwork:
+    graph = rebuild_graph(spec)
     with torch.device("meta"):
-        network = rebuild(spec)
-    tensors = _check(network, tensors)
-    network.load_state_dict(tensors, strict=False, assign=True)
-    for name, buffer in list(network.named_buffers()):
-        if buffer.is_meta:  # batch norm's step counter is not kept
-            owner, _, key = name.rpartition(".")
-            setattr(network.get_submodule(owner), key, torch.zeros((), dtype=buffer.dtype))
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network
-
-
-def _check(network: PackedNetwork, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors in the types of the architecture, which they must fit."""
-    expected = {
-        name: value
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        layers = {name: build(name, one) for name, one in typed(spec, "layers", dict).items()}
+    info = typed(spec, "info", dict)
+    wanted = {
+        f"{name}.{key}": value
+        for name, layer in layers.items()
+        for key, value in layer.state_dict().items()
     }
-    fitting: dict[str, Tensor] = {}
-    for name, value in expected.items():
-        if name not in tensors:
+    check_tensors(wanted, {k: v for k, v in tensors.items() if not k.startswith("@")})
+    root = layers[""] if "" in layers else nn.Module()
+    for name, layer in layers.items():
+        own = {key: tensors[f"{name}.{key}"] for key in layer.state_dict()}
+        layer.load_state_dict(own, assign=True)
+        if name:
+            _put(root, name, layer)
+    constants = {key[1:]: value for key, value in tensors.items() if key.startswith("@")}
+    unused = sorted(set(constants) - set(graph.constants()))
+    if unused or set(graph.layers()) != set(layers):
+        name = unused[0] if unused else sorted(set(graph.layers()) ^ set(layers))[0]
+        raise ConfigurationError(f"the graph and what there is differ in {name!r}.")
+    for name, value in constants.items():
+        _put(root, name, value)
+    return PackedNetwork(root.eval(), graph, info=info)
+
+
+def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:
+    """Put a module or tensor at its place in a tree of modules."""
+    *path, last = name.split(".")
+    if len(path) > _DEEPEST:
+        raise ConfigurationError(f"the name {name[:80]!r} has too many parts.")
+    at = root
+    try:
+        for part in path:
+            if part not in at._modules:
+                at.add_module(part, nn.Module())
+            inner = at._modules[part]
+            assert inner is not None
+            at = inner
+        if isinstance(value, Tensor):
+            at.register_buffer(last, value)
+        elif last in at._modules and type(at._modules[last]) is nn.Module:
+            raise KeyError(last)
+        else:
+            at.add_module(last, value)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ConfigurationError(f"the name {name[:80]!r} cannot be used: {error}") from error
+
+
+def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of packed layers that are missing, left over, or do not fit."""
+    for name, value in wanted.items():
+        if name not in found:
             raise ConfigurationError(f"the tensor {name!r} is missing.")
-        found = tensors[name]
-        if found.dtype == torch.float16 and value.dtype == torch.float32:
-            found = found.float()
-        if found.shape != value.shape or found.dtype != value.dtype:
+        given = found[name]
+        if given.shape != value.shape or given.dtype != value.dtype:
             raise ConfigurationError(
-                f"{name!r} is {found.dtype} {tuple(found.shape)}, the architecture needs "
+                f"{name!r} is {given.dtype} {tuple(given.shape)}, the architecture needs "
                 f"{value.dtype} {tuple(value.shape)}."
             )
-        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        if given.is_floating_point() and not bool(torch.isfinite(given).all()):
             raise ConfigurationError(f"{name!r} holds a number that is not finite.")
-        fitting[name] = found
-    extra = sorted(set(tensors) - set(expected))
+    extra = sorted(set(found) - set(wanted))
     if extra:
         raise ConfigurationError(f"the architecture has no tensor {extra[0]!r}.")
-    return fitting

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ste_lightning.deploy.fusion.code_layers import Coded, Watch
-from ste_lightning.deploy.fusion.float_head import tail_of
+from ste_lightning.deploy.fusion.code_layers import Coded
+from ste_lightning.deploy.fusion.float_head import HeadPart, tail_of
 from ste_lightning.deploy.fusion.operands import reading
 from ste_lightning.deploy.fusion.pool_windows import POOLS, windows
 from ste_lightning.deploy.fusion.requantize import Emission, emission_for, gives_integers
@@ -89,7 +89,6 @@ class _Run:
         tail: what becomes of those floats.
         images: whether the last layer is a convolution.
         factor, offset: the first layer's thresholds.
-        layers, states: the layers, and in which states this was made of them.
     """
 
     first: Site
@@ -100,15 +99,6 @@ class _Run:
     images: bool
     factor: Tensor | None
     offset: Tensor | None
-    layers: list[PackedLayer]
-    states: list[object]
-
-    def current(self) -> bool:
-        """Return whether the layers are what they were."""
-        for layer, state in zip(self.layers, self.states, strict=True):
-            if layer.state is not state:
-                return False
-        return True
 
 
 class Chain:
@@ -125,49 +115,32 @@ class Chain:
     def __init__(
         self,
         modules: Sequence[nn.Module],
-        tail: Sequence[nn.Module] = (),
+        tail: Sequence[HeadPart] = (),
         emission: Emission | None = None,
     ) -> None:
-        self.modules = [*modules, *tail]
+        self._modules = list(modules)
         self.layers = [module for module in modules if isinstance(module, PackedLayer)]
-        self.tail = list(tail)
-        self.readers = Watch([])
-        self._watch, self._emission = Watch(self.modules), emission
-        first = self.layers[0]
-        self._axes, self._channels = len(first.shape), first.shape[1] * first.groups
-        self._on_cpu = all(layer.weight_bits.device.type == "cpu" for layer in self.layers)
+        self._tail, self._emission = list(tail), emission
         self._runs: dict[tuple[int, ...], _Run] = {}
 
-    def _applies(self, x: Tensor) -> bool:
-        """Return whether packed bits can be used for an input, and nobody watches the modules."""
-        shape = x.shape
-        if len(shape) != self._axes or shape[1] != self._channels or not self._on_cpu:
-            return False
-        return not self._watch and x.dtype == torch.float32 and x.device.type == "cpu"
-
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
-        """Return the last module's result, as codes where its readers can have them."""
+        """Return the last step's result, as codes where its readers can have them."""
         if isinstance(x, Coded):
             return self._computed(x.codes, tuple(x.codes.shape[1:-1]))
-        if not self._applies(x):
-            for module in self.modules:
-                x = module(x)
-            return x
         return self._computed(x, x.shape[2:])
 
     def _computed(self, x: Tensor, size: tuple[int, ...]) -> Tensor | Coded:
         """Return the result of floats, or of codes with their channels last."""
         run = self._runs.get(size)
-        if run is None or not run.current():
+        if run is None:
             if len(self._runs) >= 64:
                 self._runs.clear()
             run = self._runs[size] = self._run(tuple(size))
-        coded = run.codes is not None and not self.readers
-        if run.links or coded or x.dtype == torch.uint8:
+        if run.links or run.codes is not None or x.dtype == torch.uint8:
             packed = pack_for(x, run.first, run.factor, run.offset)
             for link in run.links:
                 packed = link.relay(bits_of(link.site, packed))
-            if coded and run.codes is not None:
+            if run.codes is not None:
                 return Coded(codes_of(run.codes, packed))
             y = floats_of(run.last, packed)
             y = y if run.tail is None else run.tail(y)
@@ -178,14 +151,13 @@ class Chain:
         return y.movedim(-1, 1) if run.images else y.flatten(1)
 
     def _run(self, size: tuple[int, ...]) -> _Run:
-        states = [layer.state for layer in self.layers]
         layer = self.layers[0]
         size = size or (1,)
         w, geometry = reading(layer, size)
         first = float_site(w, geometry, size)
         links: list[_Link] = []
         between: list[nn.Module] = []
-        for after in self.modules[1 : len(self.modules) - len(self.tail)]:
+        for after in self._modules[1:]:
             if not isinstance(after, PackedLayer):
                 between.append(after)
                 continue
@@ -206,9 +178,9 @@ class Chain:
         if self._emission is not None:
             at = (self._emission.least, self._emission.falling, int(layer.largest_sum()))
             codes = code_site(w, geometry, size, *at)
-        rest: Any = (images, quantizer.factor, quantizer.offset, self.layers, states)
-        if not self.tail:
+        rest: Any = (images, quantizer.factor, quantizer.offset)
+        if not self._tail:
             return _Run(first, links, last, codes, None, *rest)
         spatial = last.output if images else ()
-        after_last = tail_of(self.tail, spatial, layer.shape[0])
+        after_last = tail_of(self._tail, spatial, layer.shape[0])
         return _Run(first, links, last, codes, after_last, *rest)

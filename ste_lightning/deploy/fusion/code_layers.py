@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, float32, nn
+from torch import Tensor, nn
 
 from ste_lightning import kernels
-from ste_lightning.deploy.fusion.float_head import tail_of
+from ste_lightning.deploy.fusion.float_head import HeadPart, tail_of
 from ste_lightning.deploy.fusion.operands import reading
 from ste_lightning.deploy.fusion.pool_windows import windows
 from ste_lightning.deploy.fusion.requantize import Emission
@@ -22,7 +22,7 @@ from ste_lightning.kernels.epilogue.float_head import Tail
 from ste_lightning.kernels.gemm.code_calls import code_site, codes_of, pack_for, pooled
 from ste_lightning.kernels.layout.call_record import PIXEL, Site
 
-__all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Encoder", "Watch"]
+__all__ = ["CodeFlatten", "CodePool", "Coded", "CodedLayer", "Encoder"]
 
 
 class Coded(NamedTuple):
@@ -35,29 +35,12 @@ class Coded(NamedTuple):
     codes: Tensor
 
 
-class Watch:
-    """Whether somebody watches modules, which then are called one by one and see floats."""
-
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        self.modules = list(modules)
-
-    def __bool__(self) -> bool:
-        return any(module._forward_hooks or module._forward_pre_hooks for module in self.modules)
-
-
 class CodeFlatten:
     """Flattening, which codes leave to their reader."""
 
-    def __init__(self) -> None:
-        self.modules: list[nn.Module] = []
-        self._flatten = nn.Flatten()
-
-    def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
-        """Return the flattened floats, or the codes as they are."""
-        if isinstance(x, Coded):
-            return x
-        y: Tensor = self._flatten(x)
-        return y
+    def __call__(self, x: Coded, *axes: int) -> Coded:
+        """Return the codes as they are."""
+        return x
 
 
 class CodePool:
@@ -69,15 +52,11 @@ class CodePool:
     """
 
     def __init__(self, pool: nn.Module, flips: NDArray[np.uint8]) -> None:
-        self.modules = [pool]
         self._pool, self._flips = pool, flips
         self._windows: dict[tuple[int, ...], tuple[tuple[int, ...], NDArray[np.int64]]] = {}
 
-    def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
-        """Return the pooled floats or codes."""
-        if not isinstance(x, Coded):
-            y: Tensor = self._pool(x)
-            return y
+    def __call__(self, x: Coded) -> Coded:
+        """Return the pooled codes."""
         size = x.codes.shape[1:-1]
         found = self._windows.get(size)
         if found is None:
@@ -92,13 +71,11 @@ class _Run:
     """A coded layer for inputs of one size.
 
     Attributes:
-        state: the layer's, of which this was made.
         w, geometry: its weights and how they read.
         codes: where products become codes.
         tail: what becomes of floats instead.
     """
 
-    state: object
     w: Prepared
     geometry: Geometry
     codes: Site | None
@@ -113,23 +90,12 @@ class Encoder:
     """
 
     def __init__(self, layer: PackedLayer) -> None:
-        self.modules: list[nn.Module] = []
-        self.readers = Watch([])
-        self._layer = layer
-        self._axes, self._channels = len(layer.shape), layer.shape[1] * layer.groups
-        self._on_cpu = layer.weight_bits.device.type == "cpu"
+        self._quantizer = layer.input
 
-    def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
-        """Return codes, or what it is given where they cannot be used or somebody watches."""
-        if isinstance(x, Coded):
-            return x
-        shape = x.shape
-        if len(shape) != self._axes or shape[1] != self._channels or not self._on_cpu:
-            return x
-        if self.readers or x.dtype != float32 or x.device.type != "cpu":
-            return x
-        codes = self._layer.input.encode(x, 1)
-        if len(shape) == 2:
+    def __call__(self, x: Tensor) -> Coded:
+        """Return the codes."""
+        codes = self._quantizer.encode(x, 1)
+        if codes.dim() == 2:
             return Coded(codes.unsqueeze(1))
         from ste_lightning.kernels.pack.transpose import by_pixel
 
@@ -147,30 +113,24 @@ class CodedLayer:
     """
 
     def __init__(
-        self, layer: PackedLayer, emission: Emission | None, tail: Sequence[nn.Module] = ()
+        self, layer: PackedLayer, emission: Emission | None, tail: Sequence[HeadPart] = ()
     ) -> None:
-        self.modules = [layer, *tail]
-        self.readers = Watch([])
         self._encoder = Encoder(layer)
-        self._encoder.readers = Watch(self.modules)
         self._layer, self._emission, self._tail = layer, emission, list(tail)
         self._runs: dict[tuple[int, ...], _Run] = {}
 
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
-        """Return the last module's result, as codes where its readers can have them."""
-        x = self._encoder(x)
+        """Return the last step's result, as codes where its readers can have them."""
         if not isinstance(x, Coded):
-            for module in self.modules:
-                x = module(x)
-            return x
+            x = self._encoder(x)
         codes = x.codes
         size = tuple(codes.shape[1:-1])
         run = self._runs.get(size)
-        if run is None or run.state is not self._layer.state:
+        if run is None:
             if len(self._runs) >= 64:
                 self._runs.clear()
             run = self._runs[size] = self._run(size)
-        if run.codes is not None and not self.readers:
+        if run.codes is not None:
             return Coded(codes_of(run.codes, pack_for(codes, run.codes)))
         if run.geometry is PIXEL:
             y = kernels.linear(codes.flatten(1), run.w)
@@ -182,7 +142,6 @@ class CodedLayer:
 
     def _run(self, size: tuple[int, ...]) -> _Run:
         layer, emission = self._layer, self._emission
-        state = layer.state
         w, geometry = reading(layer, size)
         codes = tail = None
         if emission is not None:
@@ -191,4 +150,4 @@ class CodedLayer:
         if self._tail:
             spatial = geometry.output(size) if isinstance(layer, PackedConv) else ()
             tail = tail_of(self._tail, spatial, layer.shape[0])
-        return _Run(state, w, geometry, codes, tail)
+        return _Run(w, geometry, codes, tail)

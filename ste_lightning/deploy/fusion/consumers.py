@@ -44,10 +44,9 @@ def readers_of(step: Step, flow: Flow) -> Readers | None:
         step: what calls the layer.
         flow: who uses which result.
     """
-    layer = flow.module(step)
+    layer = flow.layer(step)
     if layer is None or not gives_integers(layer):
         return None
-    assert isinstance(layer, PackedLayer)
     dims = len(layer.shape) - 2
     between: list[Part] = []
     found: list[Step] = []
@@ -58,17 +57,15 @@ def readers_of(step: Step, flow: Flow) -> Readers | None:
         if at.result in flow.returned or not flow.users[at.result]:
             return None
         for user in flow.users[at.result]:
-            module = flow.module(user)
+            module = flow.part(user)
             if type(module) is nn.Flatten or (0 < dims < 3 and type(module) is POOLS[dims - 1]):
                 if flat:
                     return None
-                assert module is not None
                 between.append((user, module))
                 waiting.append((user, type(module) is nn.Flatten))
                 continue
-            if module is None or not reads_codes(module):
+            if not isinstance(module, PackedLayer) or not reads_codes(module):
                 return None
-            assert isinstance(module, PackedLayer)
             one = emission_for(layer, module, flat)
             if one is None or not (emission is None or emission.same(one)):
                 return None

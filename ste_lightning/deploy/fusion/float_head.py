@@ -1,4 +1,4 @@
-"""The float layers that follow the last packed one, where one pass can compute them.
+"""The float steps that follow the last packed layer, where one pass can compute them.
 
 A batch norm is applied there as scale x + shift, which rounds otherwise than torch's: within
 1e-5, as all floats; so it is never used before another quantizer.
@@ -8,55 +8,98 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ste_lightning.deploy.fusion.pool_windows import POOLS, windows
+from ste_lightning.deploy.graph.steps import Ref, Step
+from ste_lightning.deploy.graph.uses import Flow
 from ste_lightning.kernels.epilogue.float_head import Tail
 
-__all__ = ["tail_length", "tail_of"]
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_MEANS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+__all__ = ["HeadPart", "head_length", "head_part", "tail_of"]
 
 
-def _order(module: nn.Module, dims: int) -> str:
-    """Return what a module does in a tail, ``""`` for something else."""
-    kind: Any = module
-    if 0 < dims < 3 and type(module) is POOLS[dims - 1]:
-        return "pool"
-    # Of rows, torch's batch norm takes one axis; of images, that with the same axes.
-    if type(module) is _NORMS[max(dims, 1) - 1] and kind.running_mean is not None:
-        return "norm"
-    if type(module) in (nn.ReLU, nn.ReLU6, nn.Hardtanh):
-        return "bound"
-    if dims > 0 and type(module) is _MEANS[dims - 1]:
-        sizes = kind.output_size
-        return "mean" if sizes == 1 or tuple(np.atleast_1d(sizes)) == (1,) * dims else ""
-    if type(module) is nn.Linear:
-        return "linear" if kind.weight.dtype == torch.float32 else ""
-    return "flat" if dims > 0 and type(module) is nn.Flatten else ""
+class HeadPart(NamedTuple):
+    """A float step after the last packed layer.
+
+    Attributes:
+        kind: ``"pool"``, ``"norm"``, ``"bound"``, ``"mean"``, ``"flat"`` or ``"linear"``.
+        values: the pooling; scale and shift; the bounds; weight and bias.
+    """
+
+    kind: str
+    values: Any = None
 
 
-_TAILS = (
+_ORDERS = (
     ("pool", "norm", "bound", "mean", "flat", "linear"),
     ("norm", "bound", "pool", "mean", "flat", "linear"),
 )
 
 
-def tail_length(modules: Sequence[nn.Module], dims: int) -> int:
-    """Return how many of the modules after a packed layer make a tail.
+def head_part(step: Step, flow: Flow, dims: int) -> HeadPart | None:
+    """Return what a step is in a head, ``None`` for something else.
 
     Args:
-        modules: in order.
+        step: the step.
+        flow: who uses which result.
+        dims: the spatial dimensions of the layer before the head.
+    """
+    if step.op != "function" or not step.args or not isinstance(step.args[0], Ref):
+        return None
+    part = flow.part(step)
+    if 0 < dims < 3 and type(part) is POOLS[dims - 1]:
+        return HeadPart("pool", part)
+    if type(part) is torch.nn.Flatten:
+        return HeadPart("flat") if dims > 0 else None
+    name, rest = step.target, step.args[1:]
+    if flow.rank(step.args[0].name) not in (dims + 2, 2) or step.kwargs:
+        return None
+    if name == "batch_norm" and part is not None:
+        return HeadPart("norm", _scale_and_shift(rest, flow))
+    if name == "relu":
+        return HeadPart("bound", (0.0, math.inf))
+    if name == "relu6":
+        return HeadPart("bound", (0.0, 6.0))
+    if name == "hardtanh":
+        low, high = (*rest, *(-1.0, 1.0)[len(rest) :])
+        return HeadPart("bound", (float(low), float(high)))
+    if name == f"adaptive_avg_pool{dims}d" and all(n == 1 for n in rest[0]):
+        return HeadPart("mean")
+    if name == "linear":
+        weight, bias = (_constant(value, flow) for value in (rest[0], (*rest, None)[1]))
+        known = weight is not None and (bias is not None or len(rest) < 2 or rest[1] is None)
+        return HeadPart("linear", (weight, bias)) if known else None
+    return None
+
+
+def _constant(value: Any, flow: Flow) -> Tensor | None:
+    return flow.constants.get(value.name) if isinstance(value, Ref) else None
+
+
+def _scale_and_shift(arguments: Sequence[Any], flow: Flow) -> tuple[Tensor, Tensor]:
+    weight, bias, mean, variance = (_constant(value, flow) for value in arguments[:4])
+    assert mean is not None
+    assert variance is not None
+    scale = (variance.double() + arguments[6]).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def head_length(parts: Sequence[HeadPart], dims: int) -> int:
+    """Return how many of the steps after a packed layer make a head.
+
+    Args:
+        parts: in order.
         dims: the layer's spatial dimensions.
     """
-    kinds = [_order(module, dims) for module in modules]
+    kinds = [part.kind for part in parts]
     best = 0
-    for order in _TAILS:
+    for order in _ORDERS:
         length = place = 0
         while length < len(kinds) and kinds[length] in order[place:]:
             place = order.index(kinds[length], place) + 1
@@ -67,40 +110,22 @@ def tail_length(modules: Sequence[nn.Module], dims: int) -> int:
     return best
 
 
-def tail_of(modules: Sequence[nn.Module], size: tuple[int, ...], channels: int) -> Tail:
-    """Return the pass that computes what :func:`tail_length` accepted.
+def tail_of(parts: Sequence[HeadPart], size: tuple[int, ...], channels: int) -> Tail:
+    """Return the pass that computes what :func:`head_length` accepted.
 
     Args:
-        modules: the tail's.
+        parts: the head's.
         size: the spatial size before it; () for rows.
         channels: number of channels.
     """
-    found: dict[str, Any] = {_order(module, len(size)): module for module in modules}
+    found = {part.kind: part.values for part in parts}
     kinds = list(found)
     pooled, window = windows(found.get("pool"), size, channels)
-    scale, shift = torch.ones(channels), torch.zeros(channels)
-    if "norm" in found:
-        norm = found["norm"]
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        if norm.weight is not None:
-            scale = scale * norm.weight.detach()
-        shift = -norm.running_mean * scale
-        if norm.bias is not None:
-            shift = shift + norm.bias.detach()
-    low, high = -math.inf, math.inf
-    bound = found.get("bound")
-    if isinstance(bound, nn.ReLU):
-        low = 0.0
-    elif bound is not None:
-        low, high = float(bound.min_val), float(bound.max_val)
+    scale, shift = found.get("norm", (torch.ones(channels), torch.zeros(channels)))
+    low, high = found.get("bound", (-math.inf, math.inf))
     late = "pool" in kinds and kinds[0] in ("norm", "bound")
     numbers = (scale.float().numpy(), shift.float().numpy(), low, high)
     shape = (channels, *((1,) * len(size) if "mean" in found else pooled))
     shape = (math.prod(shape),) if "flat" in found else shape
-    image, linear = math.prod(size) * channels, found.get("linear")
-    weights = () if linear is None else (linear.weight.detach(), _detached(linear.bias))
-    return Tail(window, *numbers, late, "mean" in found, image, shape, *weights)
-
-
-def _detached(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
+    image = math.prod(size) * channels
+    return Tail(window, *numbers, late, "mean" in found, image, shape, *found.get("linear", ()))

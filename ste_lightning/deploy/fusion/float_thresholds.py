@@ -8,10 +8,10 @@ the largest one, and exactly, since the sign of a difference of two floats is ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
 
@@ -28,13 +28,15 @@ def _float(key: Tensor) -> Tensor:
 
 @torch.no_grad()
 def float_thresholds(
-    modules: Sequence[nn.Module], quantizer: BinaryInput | LevelsInput, channels: int, dims: int
+    modules: Sequence[Callable[[Tensor], Tensor]],
+    quantizer: BinaryInput | LevelsInput,
+    channels: int,
+    dims: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return s (channels,) and t (count, channels), and the floats just below these.
 
     Args:
-        modules: what is called element by element, in order; each
-            :func:`~ste_lightning.deploy.fusion.integer_thresholds.keeps_order`.
+        modules: what is called element by element, in order; each only rises or only falls.
         quantizer: of what they return, with the same thresholds for all channels.
         channels: number of channels, on axis 1.
         dims: number of axes after it.

@@ -16,9 +16,8 @@ Batch norms of floats before packed layers are thresholds as well, on floats
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,8 @@ from ste_lightning.deploy.fusion.float_fold import fold_floats
 from ste_lightning.deploy.fusion.integer_thresholds import integer_thresholds
 from ste_lightning.deploy.fusion.paths import Path, paths_from
 from ste_lightning.deploy.fusion.set_thresholds import set_thresholds, uniform
-from ste_lightning.deploy.graph.steps import Ref, Step
+from ste_lightning.deploy.graph.simplify import rewired
+from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.deploy.graph.uses import Flow
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
@@ -35,36 +35,43 @@ __all__ = ["fold_thresholds"]
 
 
 def fold_thresholds(
-    layers: dict[str, nn.Module], steps: list[Step], output: object
-) -> tuple[dict[str, nn.Module], list[Step], list[str]]:
+    layers: dict[str, nn.Module],
+    steps: list[Step],
+    output: object,
+    constants: Mapping[str, Tensor],
+    values: Mapping[str, Any],
+) -> tuple[dict[str, nn.Module], list[Step]]:
     """Fold what is called between packed layers, and batch norms before them.
 
     Args:
-        layers: name -> module, the quantized ones packed.
+        layers: name -> module; those that change are replaced by twins.
         steps: the network's steps.
         output: what the network returns.
+        constants: by the names that steps use.
+        values: result -> a tensor of its shape and type.
 
     Returns:
-        The layers and steps that remain, and the names of the folded modules.
+        The layers, and the steps that remain.
     """
-    flow = Flow(layers, steps, output)
-    calls = Counter(step.target for step in steps if step.op == "layer")
+    layers = {
+        name: layer.twin() if isinstance(layer, PackedLayer) else layer
+        for name, layer in layers.items()
+    }
+    flow = Flow(layers, steps, output, constants, values)
     gone: dict[str, object] = {}
     for step in steps:
-        layer = flow.module(step)
-        if isinstance(layer, PackedLayer) and calls[step.target] == 1:
-            paths = paths_from(step, flow, calls)
-            if paths and _fold(layer, paths, layers):
+        layer = flow.layer(step)
+        if layer is not None and flow.calls[step.target] == 1:
+            paths = paths_from(step, flow)
+            if paths and _fold(layer, paths, flow):
                 gone |= {part.result: part.args[0] for path in paths for part in path.between}
-    kept = [_rewired(step, gone) for step in steps if step.result not in gone]
-    lost = fold_floats(layers, kept, output)
-    kept = [_rewired(step, lost) for step in kept if step.result not in lost]
-    folded = [step.target for step in steps if step.result in {**gone, **lost}]
-    used = {step.target for step in kept if step.op == "layer"}
-    return {name: layer for name, layer in layers.items() if name in used}, kept, folded
+    kept = [rewired(step, gone) for step in steps if step.result not in gone]
+    flow = Flow(layers, kept, output, constants, values)
+    lost = fold_floats(flow, kept)
+    return layers, [rewired(step, lost) for step in kept if step.result not in lost]
 
 
-def _fold(producer: PackedLayer, paths: Sequence[Path], layers: dict[str, nn.Module]) -> bool:
+def _fold(producer: PackedLayer, paths: Sequence[Path], flow: Flow) -> bool:
     """Let a layer return integers, and those that use them compare them, if that can be."""
     nothing = producer.result_scale() is None and producer.bias is None
     if nothing and not any(path.between for path in paths):
@@ -72,10 +79,10 @@ def _fold(producer: PackedLayer, paths: Sequence[Path], layers: dict[str, nn.Mod
     found: list[tuple[PackedLayer, Tensor, Tensor, int]] = []
     signs = torch.zeros(producer.shape[0])
     for path in paths:
-        consumer = layers[path.consumer.target]
-        assert isinstance(consumer, PackedLayer)
+        consumer = flow.layer(path.consumer)
+        assert consumer is not None
         repeats = _repeats(producer, consumer, path.flat)
-        modules = [layers[step.target] for step in path.between]
+        modules = [flow.part(step) for step in path.between]
         steps = integer_thresholds(producer, modules, uniform(consumer.input))
         if repeats == 0 or steps is None:
             return False
@@ -107,17 +114,3 @@ def _wanted(producer: PackedLayer, path: Path, s: Tensor) -> Tensor:
     if path.pool == "before" and producer.scale is not None:
         return torch.where(producer.scale < 0, -1.0, 1.0)
     return torch.full_like(s, float(path.pool == "before"))
-
-
-def _rewired(step: Step, gone: dict[str, object]) -> Step:
-    def follow(value: object) -> object:
-        while isinstance(value, Ref) and value.name in gone:
-            value = gone[value.name]
-        if isinstance(value, slice):
-            return slice(*(follow(part) for part in (value.start, value.stop, value.step)))
-        if isinstance(value, (list, tuple)):
-            return type(value)(follow(item) for item in value)
-        return value
-
-    args = tuple(follow(value) for value in step.args)
-    return replace(step, args=args, kwargs={k: follow(v) for k, v in step.kwargs.items()})

@@ -2,41 +2,27 @@
 
 Between a packed layer, whose results are integers k times a scale plus a bias, and the quantizer
 of the next one, a network computes element by element: a code is a function of k and the channel.
-It is evaluated with the torch modules themselves: for every integer k where any may change it
-anyhow, by bisection where no module can turn back, since rounding keeps order. Where the code
+It is evaluated by the steps themselves: for every integer k where any may change it anyhow, by
+bisection where no step can turn back, since rounding keeps order. Where the code
 only rises, or only falls, it is the number of j with s k >= t_j, s = +-1, t_j half-integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ste_lightning.deploy.graph.uses import Elementwise
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
-from ste_lightning.layers import RSign
 
-__all__ = ["NORMS", "integer_thresholds", "keeps_order"]
+__all__ = ["integer_thresholds"]
 
 Quantizer = BinaryInput | LevelsInput
-_MOST_VALUES = 1 << 25  # integers x channels, where all are evaluated
+_MOST_VALUES = 1 << 22  # integers x channels, where all are evaluated
 _LARGEST_SUM = 1 << 23  # floats hold half-integers up to there
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_ORDERED = (*NORMS, nn.Hardtanh, nn.ReLU, nn.ReLU6, RSign)
-
-
-def keeps_order(module: Any) -> bool:
-    """Return whether, per channel, a module's result only rises or only falls, rounded too."""
-    if type(module) in NORMS:
-        return not module.training and module.running_mean is not None
-    if type(module) is nn.PReLU:
-        return bool((module.weight >= 0).all())
-    if type(module) is nn.LeakyReLU:
-        return bool(module.negative_slope >= 0)
-    return type(module) in _ORDERED
 
 
 def _largest_integer(layer: PackedLayer) -> int | None:
@@ -51,13 +37,13 @@ def _largest_integer(layer: PackedLayer) -> int | None:
 
 @torch.no_grad()
 def integer_thresholds(
-    producer: PackedLayer, between: Sequence[nn.Module], quantizer: Quantizer
+    producer: PackedLayer, between: Sequence[Elementwise], quantizer: Quantizer
 ) -> tuple[Tensor, Tensor] | None:
     """Return s (channels,) and t (count, channels), or None where there are no such thresholds.
 
     Args:
         producer: the layer before; its scale and bias are a part of the function.
-        between: what is called element by element, in order; batch norms in eval mode.
+        between: what is called element by element, in order.
         quantizer: that of the next layer, with the same thresholds for all channels.
     """
     bound = _largest_integer(producer)
@@ -77,7 +63,7 @@ def integer_thresholds(
         return quantizer.encode(x, 1).view(len(k), channels)
 
     count = 1 if isinstance(quantizer, BinaryInput) else quantizer.thresholds.shape[1]
-    if all(keeps_order(module) for module in between):
+    if all(part.keeps_order for part in between):
         return _bisected(codes, bound, count, channels)
     if (2 * bound + 1) * channels > _MOST_VALUES:
         return None

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from ste_lightning.deploy.fusion.requantize import MOST_STEPS
 from ste_lightning.deploy.graph.steps import Step
-from ste_lightning.deploy.graph.uses import Flow
+from ste_lightning.deploy.graph.uses import Elementwise, Flow
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
-from ste_lightning.layers import RPReLU, RSign
 
-__all__ = ["ELEMENTWISE", "Path", "is_open", "paths_from"]
+__all__ = ["Path", "is_open", "paths_from"]
 
-ELEMENTWISE = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.Hardtanh,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.PReLU,
-    nn.LeakyReLU,
-    nn.Tanh,
-    RPReLU,
-    RSign,
-)
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d)
 
 
@@ -63,13 +47,12 @@ def is_open(layer: nn.Module) -> bool:
     return all(value is None or bool((value == value[0]).all()) for value in ends)
 
 
-def paths_from(step: Step, flow: Flow, calls: Mapping[str, int] | Counter[str]) -> list[Path]:
+def paths_from(step: Step, flow: Flow) -> list[Path]:
     """Return all ways on which a layer's result is used, or none if one leads elsewhere.
 
     Args:
         step: the call of a packed layer.
         flow: who uses which result.
-        calls: how often each layer is called.
     """
     found: list[Path] = []
     waiting = [Path((), "", False, step)]
@@ -82,8 +65,8 @@ def paths_from(step: Step, flow: Flow, calls: Mapping[str, int] | Counter[str]) 
             path = _extended(at, user, flow)
             if path is None:
                 return []
-            if isinstance(flow.module(user), PackedLayer):
-                if calls[user.target] > 1:
+            if user.op == "layer":
+                if flow.calls[user.target] > 1:
                     return []
                 found.append(path)
             else:
@@ -93,18 +76,18 @@ def paths_from(step: Step, flow: Flow, calls: Mapping[str, int] | Counter[str]) 
 
 def _extended(path: Path, user: Step, flow: Flow) -> Path | None:
     """Return the way that goes on with one more call; ``None`` if it cannot."""
-    module = flow.module(user)
-    if isinstance(module, PackedLayer):
-        levels = module.input if isinstance(module.input, LevelsInput) else None
+    part = flow.part(user)
+    if isinstance(part, PackedLayer):
+        levels = part.input if isinstance(part.input, LevelsInput) else None
         few = levels is None or levels.thresholds.shape[1] <= MOST_STEPS
-        return Path(path.between, path.pool, path.flat, user) if few and is_open(module) else None
+        return Path(path.between, path.pool, path.flat, user) if few and is_open(part) else None
     if path.flat:
         return None
-    if type(module) is nn.Flatten:
+    if isinstance(part, nn.Flatten):
         return Path(path.between, path.pool, True, user)
-    if type(module) in _POOLS:
+    if type(part) in _POOLS:
         pool = "after" if path.between else "before"
         return None if path.pool == "before" != pool else Path(path.between, pool, False, user)
-    if type(module) in ELEMENTWISE and path.pool != "after":
+    if isinstance(part, Elementwise) and path.pool != "after":
         return Path((*path.between, user), path.pool, False, user)
     return None

@@ -1,4 +1,4 @@
-"""Which layers of a packed network are computed together, with bits or codes between them."""
+"""Which packed layers of a graph are computed together, with bits or codes between them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ste_lightning.deploy.fusion.bit_chain import Chain, accepts_bits, follows
 from ste_lightning.deploy.fusion.code_layers import CodedLayer, CodeFlatten, CodePool, Encoder
 from ste_lightning.deploy.fusion.consumers import Readers, readers_of
-from ste_lightning.deploy.fusion.float_head import tail_length
+from ste_lightning.deploy.fusion.float_head import HeadPart, head_length, head_part
+from ste_lightning.deploy.fusion.fold import fold_thresholds
 from ste_lightning.deploy.fusion.pool_windows import POOLS
 from ste_lightning.deploy.fusion.requantize import reads_codes
 from ste_lightning.deploy.fusion.shared_inputs import encoded_once
@@ -19,61 +20,73 @@ from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.deploy.graph.uses import Flow, Part
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
-__all__ = ["runs_of"]
+__all__ = ["fused"]
 
-Source = Chain | CodedLayer | Encoder
-Call = Source | CodePool | CodeFlatten
+Call = Chain | CodedLayer | Encoder | CodePool | CodeFlatten
 
 
-def runs_of(
-    layers: Mapping[str, nn.Module], steps: Sequence[Step], output: Any
-) -> tuple[tuple[Step, ...], dict[str, Call]]:
-    """Join packed layers that only hand bits on to each other, and let others pass codes.
+def fused(
+    layers: Mapping[str, nn.Module],
+    steps: Sequence[Step],
+    output: Any,
+    constants: Mapping[str, Tensor],
+    values: Mapping[str, Any],
+    fold: bool,
+) -> tuple[list[Step], dict[str, Any]]:
+    """Return what computes the same in fewer and faster steps.
 
     Args:
-        layers: name -> module.
-        steps: the network's steps.
+        layers: name -> packed module, on the CPU.
+        steps: the network's, without any that change their arguments.
         output: what the network returns.
+        constants: by the names that steps use.
+        values: result -> a tensor of its shape and type.
+        fold: whether what lies between packed layers becomes thresholds.
 
     Returns:
-        The steps, with every run in the place of its first layer, and what they call by name.
+        The steps, and what those call that are layers or runs.
     """
-    steps, called, encoders = encoded_once(steps, Flow(layers, steps, output))
-    flow = Flow(layers, steps, output)
-    runs: dict[str, Call] = {**called}
+    calls: dict[str, Any] = dict(layers)
+    kept = list(steps)
+    if fold:
+        calls, kept = fold_thresholds(calls, kept, output, constants, values)
+    flow = Flow(calls, kept, output, constants, values)
+    kept, runs, coded = encoded_once(kept, flow)
+    known = {**values, **{name: values[name.removesuffix(" quantized")] for name in runs}}
+    flow = Flow(calls, kept, output, constants, known)
     found: list[Step] = []
     inside: set[str] = set()
-    sources: dict[str, Source] = {**encoders}  # of the codes that a step gets
-    for step in steps:
+    for step in kept:
         if step.result in inside:
             continue
         if step.result in runs:  # between a layer and those that read its codes
             found.append(replace(step, op="run", target=step.result, args=step.args[:1], kwargs={}))
             continue
         parts = _run_from(step, flow)
-        last, layer = parts[-1] if parts else (step, flow.module(step))
+        last, layer = parts[-1] if parts else (step, flow.layer(step))
         readers = readers_of(last, flow)
-        tail = [] if readers else _tail_from(last, layer, flow)
-        source = sources.get(step.result)
-        run = _run(parts, layer, tail, readers, source is not None)
+        head = [] if readers else _head_from(last, layer, flow)
+        run = _run(parts, layer, [part for _, part in head], readers, step.result in coded)
         if run is not None:
-            calls = [step, *(part for part, _ in [*parts[1:], *tail])]
-            inside |= {part.result for part in calls}
-            name = calls[-1].result
+            members = [step, *(part for part, _ in parts[1:]), *(part for part, _ in head)]
+            inside |= {part.result for part in members}
+            name = members[-1].result
             step = replace(step, result=name, op="run", target=name)
             runs[name] = run
-            if source is not None:
-                source.readers.modules += run.modules
             if readers is not None:
-                _prepare(run, readers, runs, sources)
+                coded |= {reader.result for reader in readers.layers}
+                for part, module in readers.between:
+                    flat = type(module) is nn.Flatten
+                    flips = readers.emission.flips
+                    runs[part.result] = CodeFlatten() if flat else CodePool(module, flips)
         found.append(step)
-    return tuple(found), runs
+    return found, {**calls, **runs}
 
 
 def _run(
     parts: list[Part],
-    last: nn.Module | None,
-    tail: list[Part],
+    last: PackedLayer | None,
+    head: list[HeadPart],
     readers: Readers | None,
     coded: bool,
 ) -> Chain | CodedLayer | None:
@@ -82,39 +95,23 @@ def _run(
     Args:
         parts: a run of layers between which bits pass, if there is one.
         last: its last layer, or the layer if there is none.
-        tail: float layers after it.
+        head: float steps after it.
         readers: who reads its codes.
         coded: whether it gets codes.
     """
     emission = None if readers is None else readers.emission
-    after = [module for _, module in tail]
-    if not (len(parts) + len(tail) > 1 or readers or coded):
+    if not (len(parts) + len(head) > 1 or readers or coded):
         return None
     if parts:
-        return Chain([module for _, module in parts], after, emission)
-    if isinstance(last, PackedLayer) and reads_codes(last):
-        return CodedLayer(last, emission, after)
+        return Chain([module for _, module in parts], head, emission)
+    if last is not None and reads_codes(last):
+        return CodedLayer(last, emission, head)
     return None
-
-
-def _prepare(
-    run: Chain | CodedLayer,
-    readers: Readers,
-    runs: dict[str, Call],
-    sources: dict[str, Source],
-) -> None:
-    """Let all that handles a run's codes know them."""
-    for step, module in readers.between:
-        flat = type(module) is nn.Flatten
-        runs[step.result] = CodeFlatten() if flat else CodePool(module, readers.emission.flips)
-        run.readers.modules += runs[step.result].modules
-    for step in readers.layers:
-        sources[step.result] = run
 
 
 def _run_from(step: Step, flow: Flow) -> list[Part]:
     """Return the longest run that begins with a step."""
-    layer = flow.module(step)
+    layer = flow.layer(step)
     if layer is None or not accepts_bits(layer):
         return []
     run: list[Part] = [(step, layer)]
@@ -125,8 +122,7 @@ def _run_from(step: Step, flow: Flow) -> list[Part]:
         if type(module) in (*POOLS, nn.Flatten):
             between.append(found)
         else:
-            assert isinstance(layer, PackedLayer)
-            if not accepts_bits(module) or not isinstance(module, PackedLayer):
+            if not isinstance(module, PackedLayer) or not accepts_bits(module):
                 break
             if follows(layer, [part for _, part in between], module) is None:
                 break
@@ -136,13 +132,16 @@ def _run_from(step: Step, flow: Flow) -> list[Part]:
     return run
 
 
-def _tail_from(step: Step, layer: nn.Module | None, flow: Flow) -> list[Part]:
-    """Return the float layers after a run that one pass computes; no quantizer may follow."""
-    if not isinstance(layer, PackedLayer) or not reads_codes(layer) or flow.quantized_after(step):
+def _head_from(step: Step, layer: PackedLayer | None, flow: Flow) -> list[tuple[Step, HeadPart]]:
+    """Return the float steps after a run that one pass computes; no quantizer may follow."""
+    if layer is None or not reads_codes(layer) or flow.quantized_after(step):
         return []
-    after: list[Part] = []
-    found = flow.next(step)
-    while found is not None:
-        after.append(found)
-        found = flow.next(found[0])
-    return after[: tail_length([module for _, module in after], len(layer.shape) - 2)]
+    found: list[tuple[Step, HeadPart]] = []
+    user = flow.following(step)
+    while user is not None:
+        part = head_part(user, flow, len(layer.shape) - 2)
+        if part is None:
+            break
+        found.append((user, part))
+        user = flow.following(user)
+    return found[: head_length([part for _, part in found], len(layer.shape) - 2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,9 +20,7 @@ from ste_lightning.deploy.layers.packed_layer import PackedLayer
 __all__ = ["encoded_once"]
 
 
-def encoded_once(
-    steps: Sequence[Step], flow: Flow
-) -> tuple[list[Step], dict[str, Encoder], dict[str, Encoder]]:
+def encoded_once(steps: Sequence[Step], flow: Flow) -> tuple[list[Step], dict[str, Any], set[str]]:
     """Put one quantization in the place of several equal ones.
 
     Bits are left to the layers that read them: those are packed as they are compared.
@@ -31,11 +30,11 @@ def encoded_once(
         flow: who uses which result of theirs.
 
     Returns:
-        The steps; what the new ones call, by name; and what quantizes for a step, by its result.
+        The steps; what the new ones call, by name; and the results of the steps that get codes.
     """
     given = {step.result for step in steps if readers_of(step, flow) is not None}
-    called: dict[str, Encoder] = {}
-    sources: dict[str, Encoder] = {}
+    called: dict[str, Any] = {}
+    coded: set[str] = set()
     found: list[Step] = []
     groups: dict[str, tuple[PackedLayer, str]] = {}  # of a result: who quantized it first
     for step in steps:
@@ -51,15 +50,15 @@ def encoded_once(
                 found.append(Step(name, "run", name, step.args, {}))
             if first is not None and _alike(first[0], layer):
                 step = replace(step, args=(Ref(first[1]),))
-                sources[step.result] = called[first[1]]
+                coded.add(step.result)
         found.append(step)
-    return found, called, sources
+    return found, called, coded
 
 
 def _levels_of(step: Step, flow: Flow) -> PackedLayer | None:
     """Return the layer that a step calls, if it quantizes floats to several bits."""
-    module = flow.module(step)
-    if module is None or not reads_codes(module) or not isinstance(module, PackedLayer):
+    module = flow.layer(step)
+    if module is None or not reads_codes(module):
         return None
     return module if isinstance(module.input, LevelsInput) else None
 

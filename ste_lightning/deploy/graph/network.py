@@ -1,233 +1,314 @@
-"""A packed network: layers, and the steps that connect them, as plain data."""
+"""A packed network: packed modules, and the graph that says how they are called."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import threading
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from ste_lightning.deploy.fusion.plan import runs_of
-from ste_lightning.deploy.graph.steps import Ref, Step, references
+from ste_lightning.deploy.graph.check import checked
+from ste_lightning.deploy.graph.execution import Execution, hooks_of, unfit
+from ste_lightning.deploy.graph.steps import Graph, Ref
+from ste_lightning.deploy.graph.trees import assembled, dissected
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
-from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.functional.estimator.eager import untraced
 
 if TYPE_CHECKING:
     from ste_lightning.deploy.predict import Prediction
 
-__all__ = ["FUNCTIONS", "PackedNetwork"]
+__all__ = ["PackedNetwork"]
 
 
-def _method(name: str) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self, name)(*args, **kwargs)
-
-    return call
+_lock = threading.RLock()
 
 
-_METHODS = (
-    *("view", "reshape", "flatten", "permute", "transpose", "contiguous", "squeeze", "unsqueeze"),
-    *("mean", "sum", "amax", "size", "float", "chunk", "split", "clamp", "relu", "sigmoid"),
-    *("tanh", "softmax", "abs"),
-)
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "truediv": lambda a, b: a / b,
-    "floordiv": lambda a, b: a // b,
-    "neg": lambda a: -a,
-    "matmul": torch.matmul,
-    "scaled_dot_product_attention": F.scaled_dot_product_attention,
-    "interpolate": F.interpolate,
-    "pixel_shuffle": F.pixel_shuffle,
-    "pad": F.pad,
-    "getitem": lambda a, i: a[i],
-    "getattr": lambda a, name: tuple(a.shape) if name == "shape" else a.ndim,
-    "flatten": torch.flatten,
-    "cat": torch.cat,
-    "stack": torch.stack,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "leaky_relu": F.leaky_relu,
-    "hardtanh": F.hardtanh,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "softmax": F.softmax,
-    "log_softmax": F.log_softmax,
-    "max_pool1d": F.max_pool1d,
-    "max_pool2d": F.max_pool2d,
-    "avg_pool1d": F.avg_pool1d,
-    "avg_pool2d": F.avg_pool2d,
-    "adaptive_avg_pool1d": F.adaptive_avg_pool1d,
-    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
-    "mean": torch.mean,
-    "sum": torch.sum,
-    "clamp": torch.clamp,
-    "reshape": torch.reshape,
-    "permute": torch.permute,
-    "transpose": torch.transpose,
-    "squeeze": torch.squeeze,
-    "unsqueeze": torch.unsqueeze,
-    **{f".{name}": _method(name) for name in _METHODS},
-}
-
-
-def _filled(value: Any, results: Mapping[str, Any]) -> Any:
-    if isinstance(value, Ref):
-        return results[value.name]
-    if isinstance(value, slice):
-        return slice(*(_filled(part, results) for part in (value.start, value.stop, value.step)))
-    if isinstance(value, (list, tuple)):
-        return type(value)(_filled(item, results) for item in value)
-    return value
-
-
-class _Action(NamedTuple):
-    """A step with what it calls.
-
-    Attributes:
-        call: a layer, a run of layers, or a function.
-        source: the result that is the only argument, if that is so.
-        args, kwargs: all arguments.
-        result: the name of what it makes.
-        done: the results that no later step needs.
-    """
-
-    call: Callable[..., Any]
-    source: str | None
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: str
-    done: list[str]
-
-
-class _Plan(NamedTuple):
-    """What a call does, and the layers of which that was derived."""
-
-    actions: list[_Action]
-    layers: tuple[nn.Module, ...]
-    states: list[tuple[PackedLayer, object]]
-
-    def current(self, layers: tuple[nn.Module, ...]) -> bool:
-        """Return whether the layers are these still, and what they were."""
-        if self.layers != layers:
-            return False
-        return all(layer.state is state for layer, state in self.states)
-
-
-def _last_uses(steps: Sequence[Step], output: Any) -> dict[str, list[str]]:
-    """Return, per step, the results that no later step needs."""
-    kept, last = set(references(output)), {}
-    for step in reversed(steps):
-        used = set(references((step.args, step.kwargs))) | {step.result}
-        last[step.result] = sorted(used - kept)
-        kept |= used
-    return last
+def largest(values: Tensor) -> float:
+    """Return the largest finite magnitude, at least 1e-30."""
+    finite = values.double().abs()
+    finite = finite[torch.isfinite(finite)]
+    return max(float(finite.max()) if finite.numel() else 0.0, 1e-30)
 
 
 class PackedNetwork(nn.Module):
     """A network for evaluation whose quantized layers hold packed integers.
 
-    It computes its steps in order; each step calls a layer or a function of :data:`FUNCTIONS` on
-    earlier results. It has no state that a call changes, so that threads may share it; the
-    packed layers' products do not hold the GIL.
+    Its graph is captured at the first call, unless it comes from a file; from then on calls
+    follow the graph, in which packed layers hand on bits and codes. Calls of another form, and
+    of networks that cannot be captured, call :attr:`module`. No call changes it, so that threads
+    may share it; the packed layers' products do not hold the GIL.
+
+    Attributes:
+        module: the packed copy of the model, of the model's own class with its methods; from a
+            file, modules that hold the layers and constants alone.
+        graph: what is computed, ``None`` before it is captured.
+        info: plain data to keep with the network: class names, preprocessing, input shape.
+        reason: why the network cannot be captured, ``""`` where it can or was not tried.
 
     Args:
-        layers: name -> module.
-        steps: in order; their names are unique.
-        inputs: names of the positional inputs.
-        output: what is returned: a reference, or a list or tuple of references.
-        info: plain data to keep with the network: class names, preprocessing, input shape.
+        module: packed modules under the names that the graph uses.
+        graph: what is computed with them.
+        constants: tensors of the graph that belong to no module.
+        classes: classes of records among arguments and results, by name.
+        info: see above.
+        fold: whether what lies between packed layers becomes thresholds.
 
     Raises:
-        ConfigurationError: for steps that refer to something unknown.
+        ConfigurationError: for a graph that does not fit the modules.
     """
 
     def __init__(
         self,
-        layers: Mapping[str, nn.Module],
-        steps: Sequence[Step],
-        inputs: Sequence[str],
-        output: Any,
+        module: nn.Module,
+        graph: Graph | None = None,
+        constants: Mapping[str, Tensor] | None = None,
+        classes: Mapping[str, type] | None = None,
         info: Mapping[str, Any] | None = None,
+        fold: bool = True,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict({_key(name): layer for name, layer in layers.items()})
-        self.steps = tuple(steps)
-        self.inputs = tuple(inputs)
-        self.output = output
+        self.module = module
         self.info: dict[str, Any] = dict(info or {})
-        self._check()
-        self._plan: _Plan | None = None
+        self.reason = ""
+        self.fuses, self.folds = True, fold
+        self.graph: Graph | None = None
+        self.others, self.classes = nn.Module(), dict(classes or {})
+        self._made: Execution | None = None
+        self._whole = type(module) is not nn.Module  # its class is there, and can be called
+        self.kept_hooks: set[tuple[str, str]] = set()  # those that were captured
+        self.values: dict[str, Any] = {}
         self.eval()
+        if graph is not None:
+            self.follow(graph, constants or {})
 
-    def _check(self) -> None:
-        known = set(self.inputs)
-        require(len(known) == len(self.inputs) > 0, "inputs", self.inputs, "use distinct names")
-        for step in self.steps:
-            if step.op == "layer":
-                if _key(step.target) not in self.layers:
-                    raise unknown("layer", step.target, map(_name, self.layers))
-            elif step.op != "function" or step.target not in FUNCTIONS:
-                raise unknown("function", step.target, FUNCTIONS)
-            for name in references((step.args, step.kwargs)):
-                if name not in known:
-                    raise ConfigurationError(
-                        f"step {step.result!r} uses {name!r} before it is made."
-                    )
-            require(step.result not in known, "result", step.result, "it is made twice")
-            known.add(step.result)
-        names = references(self.output)
-        require(
-            len(names) > 0 and known.issuperset(names), "output", self.output, "name known results"
+    def follow(self, graph: Graph, constants: Mapping[str, Tensor]) -> None:
+        """Compute a graph from now on, which is checked first.
+
+        Args:
+            graph: of the modules.
+            constants: tensors of the graph that belong to no module.
+        """
+        others = nn.Module()
+        for name, value in constants.items():
+            others.register_buffer(_key(name), value)
+        values = checked(graph, self._layers(graph), self._constants(graph, others))
+        self.others, self.graph, self.values, self._made = others, graph, values, None
+
+    def layer(self, name: str) -> nn.Module:
+        """Return a layer by its name in the model."""
+        return self.module.get_submodule(name)
+
+    def layer_names(self) -> list[str]:
+        """Return the names of the modules that hold tensors of their own, packed ones first."""
+        named = list(self.module.named_modules())
+        packed = [name for name, module in named if isinstance(module, PackedLayer)]
+        inside = {id(part) for name in packed for part in self.layer(name).modules()}
+        own = [
+            name
+            for name, module in named
+            if id(module) not in inside and (module._parameters or module._buffers)
+        ]
+        return [*packed, *own]
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Return the packed modules that the graph calls, by name."""
+        assert self.graph is not None
+        return self._layers(self.graph)
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the parameters, buffers and other tensors that the graph uses, by name."""
+        assert self.graph is not None
+        return self._constants(self.graph, self.others)
+
+    def _layers(self, graph: Graph) -> dict[str, nn.Module]:
+        found: dict[str, nn.Module] = {}
+        for name in graph.layers():
+            try:
+                found[name] = self.module.get_submodule(name)
+            except AttributeError:
+                raise ConfigurationError(f"there is no layer {name!r}.") from None
+        return found
+
+    def _constants(self, graph: Graph, others: nn.Module) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name in graph.constants():
+            owner, _, key = name.rpartition(".")
+            try:
+                kept = others._buffers.get(_key(name))
+                value = getattr(self.module.get_submodule(owner), key) if kept is None else kept
+            except AttributeError:
+                raise ConfigurationError(f"there is no constant {name!r}.") from None
+            found[name] = value
+        return found
+
+    def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """Return the tensors of a call in the order of the graph's inputs.
+
+        Raises:
+            ConfigurationError: for arguments that the graph does not take.
+        """
+        found = self._execution(False).inputs(args, kwargs)
+        if found is None:
+            assert self.graph is not None
+            raise unfit(self.graph, args, kwargs)
+        return found
+
+    def capture(self, *args: Any, **kwargs: Any) -> None:
+        """Capture what a call computes, and prove it: with these arguments, and one sample of them.
+
+        Raises:
+            ConfigurationError: where it cannot, with the line of the model and the reason.
+        """
+        from ste_lightning.deploy.graph.capture import arguments_of, capture
+
+        given = arguments_of(self.module, args, kwargs)
+        with torch.no_grad():
+            captured = capture(self.module, given)
+            self.classes |= captured.classes
+            self.kept_hooks = {key for key, found in hooks_of(self.module).items() if found}
+            self.follow(captured.graph, captured.constants)
+            try:
+                for tensors in self._samples(args, kwargs):
+                    self._prove(*tensors)
+            except ConfigurationError:
+                self.graph = None
+                raise
+
+    def _samples(self, args: Any, kwargs: Any) -> list[tuple[Any, Any]]:
+        """Return the arguments, and the first sample of them where the batch is free."""
+        assert self.graph is not None
+        free = all(not g.sizes or g.sizes[0] is None for g in self.graph.inputs)
+        batches = {g.example[0] for g in self.graph.inputs if g.sizes}
+        found = [(args, kwargs)]
+        if free and len(batches) == 1:
+            classes = self.classes
+
+            def first(value: Any) -> Any:
+                leaves: list[Tensor] = []
+
+                def leaf(tensor: Any) -> Ref:
+                    leaves.append(tensor[:1] if tensor.dim() else tensor)
+                    return Ref(str(len(leaves) - 1))
+
+                tree = dissected(value, leaf)
+                return assembled(tree, lambda ref: leaves[int(ref.name)], classes)
+
+            one = [first(value) for value in args]
+            found.append((tuple(one), {key: first(value) for key, value in kwargs.items()}))
+        return found
+
+    def _prove(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Compare the graph's results with the module's.
+
+        Raises:
+            ConfigurationError: where they differ by more than rounding.
+        """
+        wanted: list[Tensor] = []
+        found: list[Tensor] = []
+        execution = self._execution(self.fuses)
+        inputs = execution.inputs(args, kwargs)
+        for result, leaves in (
+            (self.module(*args, **kwargs), wanted),
+            (None if inputs is None else execution.result(inputs), found),
+        ):
+
+            def leaf(tensor: Any, leaves: list[Tensor] = leaves) -> Ref:
+                leaves.append(torch.as_tensor(tensor))
+                return Ref("")
+
+            dissected(result, leaf)
+        for a, b in zip(wanted, found, strict=False):
+            if a.shape != b.shape or not torch.allclose(
+                a.double(), b.double(), rtol=1e-4, atol=1e-4 * largest(a), equal_nan=True
+            ):
+                break
+        else:
+            if len(wanted) == len(found):
+                return
+        raise ConfigurationError(
+            f"what was captured differs from the module on inputs of {len(wanted)} results: its "
+            "forward depends on more than its input."
         )
 
-    def _planned(self) -> _Plan:
-        """Return what a call does, derived from the layers at the first one."""
-        found = tuple(self.layers._modules.values())
-        plan = self._plan
-        if plan is not None and plan.current(found):
-            return plan
-        layers = {name: self.layer(name) for name in self.layer_names()}
-        steps, runs = runs_of(layers, self.steps, self.output)
-        calls: dict[str, Mapping[str, Any]] = {"layer": layers, "run": runs, "function": FUNCTIONS}
-        last, actions = _last_uses(steps, self.output), []
-        for step in steps:
-            alone = len(step.args) == 1 and isinstance(step.args[0], Ref) and not step.kwargs
-            source = step.args[0].name if alone else None
-            call, done = calls[step.op][step.target], last[step.result]
-            actions.append(_Action(call, source, step.args, step.kwargs, step.result, done))
-        states = [(m, m.state) for m in found if isinstance(m, PackedLayer)]
-        plan = self._plan = _Plan(actions, found, states)
-        return plan
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the network's output.
+
+        Raises:
+            ConfigurationError: for arguments that the network does not take.
+        """
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self._computed(args, kwargs)
+        return self._computed(args, kwargs)
+
+    def _computed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if torch.compiler.is_compiling():
+            if self._whole:
+                return self.module(*args, **kwargs)
+            return self._untraced(args, kwargs)
+        return self._executed(args, kwargs)
+
+    @untraced
+    def _untraced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._executed(args, kwargs)
+
+    def _executed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        made = self._made
+        if made is None or not made.current():
+            if self.graph is None:
+                y = self.module(*args, **kwargs)  # which also checks the arguments
+                if not self.reason:
+                    self._try_to_capture(args, kwargs)
+                return y
+            made = self._made = self._execution(self.fuses)
+        if any(made.hooks):  # somebody watches modules
+            if self._whole:
+                return self.module(*args, **kwargs)
+            made = self._execution(False, watched=True)
+        inputs = made.inputs(args, kwargs)
+        if inputs is not None:
+            return made.result(inputs)
+        if self._whole:
+            return self.module(*args, **kwargs)
+        assert self.graph is not None
+        raise unfit(self.graph, args, kwargs)
+
+    def _try_to_capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        with _lock:
+            if self.graph is not None:
+                return
+            try:
+                self.capture(*args, **kwargs)
+            except ConfigurationError as error:
+                self.reason = str(error)
+                warnings.warn(
+                    f"{type(self.module).__name__} cannot be captured: {error} The packed copy "
+                    "runs in this process, but cannot be saved.",
+                    stacklevel=6,
+                )
+
+    def _execution(self, fuse: bool, watched: bool = False) -> Execution:
+        graph = self.graph
+        assert graph is not None
+        constants = self._constants(graph, self.others)
+        return Execution(self, graph, self._layers(graph), constants, fuse, watched)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._plan = None
+        self._made = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._plan = None
+        self._made = None
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is derived from the layers."""
-        return {**self.__dict__, "_plan": None}
-
-    def layer(self, name: str) -> nn.Module:
-        """Return a layer by the name that steps use."""
-        return self.layers[_key(name)]
-
-    def layer_names(self) -> list[str]:
-        """Return the names of the layers, as in the trained network."""
-        return [_name(key) for key in self.layers]
+        return {**self.__dict__, "_made": None}
 
     def train(self, mode: bool = True) -> Any:
         """Refuse training mode.
@@ -237,35 +318,6 @@ class PackedNetwork(nn.Module):
         """
         require(not mode, "mode", mode, "a packed network is for evaluation; train the original")
         return super().train(mode)
-
-    @untraced
-    def forward(self, *inputs: Any) -> Any:
-        """Return the network's output.
-
-        Raises:
-            ConfigurationError: for a wrong number of inputs.
-        """
-        if len(inputs) != len(self.inputs):
-            raise ConfigurationError(
-                f"{len(inputs)} inputs cannot be used: the network takes {len(self.inputs)}: "
-                f"{', '.join(self.inputs)}."
-            )
-        if torch.is_grad_enabled():
-            with torch.no_grad():
-                return self._computed(inputs)
-        return self._computed(inputs)
-
-    def _computed(self, inputs: tuple[Any, ...]) -> Any:
-        results: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for call, source, args, kwargs, result, done in self._planned().actions:
-            if source is not None:
-                results[result] = call(results[source])
-            else:
-                filled = {key: _filled(value, results) for key, value in kwargs.items()}
-                results[result] = call(*_filled(args, results), **filled)
-            for name in done:
-                del results[name]
-        return _filled(self.output, results)
 
     def predict(self, images: Any, **options: Any) -> list[Prediction]:
         """Predict from pictures, their files, or arrays, with the preprocessing in ``info``.
@@ -281,15 +333,14 @@ class PackedNetwork(nn.Module):
         return predict(self, images, **options)
 
     def extra_repr(self) -> str:
-        """Return the inputs and the number of steps."""
+        """Return the arguments and the number of steps."""
         size = sum(t.numel() * t.element_size() for t in self.state_dict().values())
-        return f"inputs={list(self.inputs)}, {len(self.steps)} steps, {math.ceil(size / 1024)} KiB"
+        known = "not captured yet"
+        if self.graph is not None:
+            known = f"arguments={list(self.graph.arguments)}, {len(self.graph.steps)} steps"
+        return f"{known}, {math.ceil(size / 1024)} KiB"
 
 
 def _key(name: str) -> str:
-    """Return a layer's name without dots, which torch does not allow in a module's name."""
+    """Return a name without dots, which torch does not allow in a buffer's name."""
     return name.replace(".", "/")
-
-
-def _name(key: str) -> str:
-    return key.replace("/", ".")

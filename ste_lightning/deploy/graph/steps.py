@@ -1,19 +1,21 @@
-"""The steps that connect a packed network's layers, as plain data."""
+"""A network's graph as plain data: inputs, constants, and the steps that connect them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
 
-__all__ = ["Ref", "Step", "flattens", "references"]
+__all__ = ["CONSTANT", "Graph", "GraphInput", "Record", "Ref", "Step", "filled", "references"]
+
+CONSTANT = "@"  # before the name of a parameter or buffer, where steps refer to it
 
 
 @dataclass(frozen=True)
 class Ref:
-    """The result of an earlier step, by name."""
+    """An input, a constant (``"@"`` and its name in the model) or the result of a step."""
 
     name: str
 
@@ -24,8 +26,9 @@ class Step:
 
     Attributes:
         result: the name under which later steps refer to the result.
-        op: ``"layer"`` (then ``target`` is a layer's name), ``"function"`` (a key of
-            ``FUNCTIONS``), or ``"run"`` (of layers between which bits pass; never in a file).
+        op: ``"layer"`` (then ``target`` is a packed layer's name), ``"function"`` (a name in
+            :mod:`~ste_lightning.deploy.graph.operators`), or ``"run"`` (what a fusion made; never
+            in a file).
         target: what to call.
         args, kwargs: plain values and :class:`Ref`.
     """
@@ -37,12 +40,66 @@ class Step:
     kwargs: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class GraphInput:
+    """A tensor that a network takes.
+
+    Attributes:
+        name: how steps refer to it.
+        dtype: its type.
+        sizes: one per axis, ``None`` where it is free.
+        example: the sizes with which the network was captured.
+    """
+
+    name: str
+    dtype: torch.dtype
+    sizes: tuple[int | None, ...]
+    example: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A named tuple (``kind="namedtuple"``) or another class with named values."""
+
+    kind: str
+    name: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a network computes.
+
+    Attributes:
+        arguments: of the forward method, by name, in order: a tree of references to inputs and
+            plain values, which a call must give again.
+        inputs: the tensors among them.
+        steps: in order.
+        output: a tree of references and plain values.
+    """
+
+    arguments: dict[str, Any]
+    inputs: tuple[GraphInput, ...]
+    steps: tuple[Step, ...]
+    output: Any
+
+    def constants(self) -> list[str]:
+        """Return the names of the parameters and buffers that are used, without the mark."""
+        used = [references((step.args, step.kwargs)) for step in self.steps]
+        names = [name for found in [*used, references(self.output)] for name in found]
+        return list(dict.fromkeys(n[1:] for n in names if n.startswith(CONSTANT)))
+
+    def layers(self) -> list[str]:
+        """Return the names of the packed layers, in the order of their first calls."""
+        return list(dict.fromkeys(step.target for step in self.steps if step.op == "layer"))
+
+
 def references(value: Any) -> list[str]:
-    """Return the names of the results that a step's argument refers to."""
+    """Return the names that a tree refers to."""
     if isinstance(value, Ref):
         return [value.name]
-    if isinstance(value, slice):
-        return references((value.start, value.stop, value.step))
+    if isinstance(value, Record):
+        value = value.values
     if isinstance(value, Mapping):
         return [name for item in value.values() for name in references(item)]
     if isinstance(value, (list, tuple)):
@@ -50,14 +107,21 @@ def references(value: Any) -> list[str]:
     return []
 
 
-def flattens(step: Step, layers: Mapping[str, nn.Module]) -> bool:
-    """Return whether a step flattens all axes but the first."""
-    if step.op == "layer":
-        module = layers[step.target]
-        plain = len(step.args) == 1 and not step.kwargs
-        return (
-            plain and type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
-        )
-    if step.target not in ("flatten", ".flatten") or not step.args:
-        return False
-    return (step.args[1:], step.kwargs) in (((1,), {}), ((), {"start_dim": 1}))
+def filled(value: Any, of: Callable[[Ref], Any], record: Callable[[Record], Any]) -> Any:
+    """Return a tree with something else in the place of references and records.
+
+    Args:
+        value: the tree.
+        of: what takes the place of a reference.
+        record: of a record, whose values are filled.
+    """
+    if isinstance(value, Ref):
+        return of(value)
+    if isinstance(value, Record):
+        values = {key: filled(item, of, record) for key, item in value.values.items()}
+        return record(Record(value.kind, value.name, values))
+    if isinstance(value, dict):
+        return {key: filled(item, of, record) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(filled(item, of, record) for item in value)
+    return value

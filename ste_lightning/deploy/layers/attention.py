@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ste_lightning.deploy.layers.input_quantizers import Input
+from ste_lightning.deploy.layers.input_quantizers import FloatInput, Input
 from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
 from ste_lightning.errors import require
 from ste_lightning.layers.attention import AttentionForward
@@ -45,6 +45,7 @@ class PackedAttention(AttentionForward):
         self.head_dim = width // num_heads
         self.batch_first = batch_first
         self.dropout = 0.0
+        self.in_proj_bias = None  # which torch's transformer layers ask for, then call forward
         self.eval()
 
     def projections(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
@@ -53,7 +54,7 @@ class PackedAttention(AttentionForward):
 
     def quantized_scores(self, scores: Tensor) -> Tensor:
         """Return the scores on their grid."""
-        return self.scores.values(scores, scores.dim() - 1)
+        return scores if isinstance(self.scores, FloatInput) else self.scores(scores)
 
     def train(self, mode: bool = True) -> PackedAttention:
         """Refuse training mode: the latent weights are gone.

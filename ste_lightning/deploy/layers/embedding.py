@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +11,7 @@ from torch import Tensor
 from ste_lightning.deploy.layers.bit_planes import packed_size
 from ste_lightning.deploy.layers.input_quantizers import FloatInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
-from ste_lightning.errors import require
-from ste_lightning.functional.estimator.eager import untraced
+from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.kernels import Codes
 
 __all__ = ["PackedEmbedding"]
@@ -32,7 +32,6 @@ class PackedEmbedding(PackedLayer):
         super().__init__(FloatInput(), weight, shape, scaled=scaled)
         require(len(shape) == 2, "shape", tuple(shape), "a table has rows and a width")
 
-    @untraced
     def forward(self, index: Tensor) -> Tensor:
         """Return the rows at ``index`` (any shape, integers), float32.
 
@@ -40,13 +39,26 @@ class PackedEmbedding(PackedLayer):
             ConfigurationError: for something else than integers, or one outside the table (on
                 the CPU; a GPU is not asked).
         """
-        rows, width = self.shape
         require(
             not index.is_floating_point() and index.dtype != torch.bool,
             "index",
             index.dtype,
             "an embedding takes integers",
         )
+        return self.called(index)
+
+    def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return an empty tensor of the result's shape and type."""
+        if x.is_floating_point():
+            raise ConfigurationError("an embedding takes integers.")
+        return x.new_empty([*x.shape, self.shape[1]], dtype=self._dtype())
+
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self.scale is None else self.scale.dtype
+
+    def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return the rows at the indices ``x``."""
+        index, (rows, width) = x, self.shape
         if index.device.type == "cpu" and index.numel():
             low, high = (int(v) for v in index.aminmax())
             require(low >= 0 and high < rows, "index", (low, high), f"the table has {rows} rows")

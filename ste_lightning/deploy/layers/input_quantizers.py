@@ -8,18 +8,20 @@ layer rounds exactly as the trained one, whatever its formula.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import require
 from ste_lightning.kernels import SIGNS, STEPS, Codes, levels
 
 __all__ = ["BinaryInput", "FloatInput", "Input", "LevelsInput", "TokenInput"]
 
 
-class Input(nn.Module):
+class Input(Opaque):
     """Base of the input quantizers of packed layers.
 
     Attributes:
@@ -29,6 +31,18 @@ class Input(nn.Module):
     codes: Codes | None = None
     kind = ""
     scale: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantized ``x``, whose channels are on the last axis."""
+        return self.called(x)
+
+    def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return the quantized ``x``, whose channels are on the last axis."""
+        return self.values(x, x.dim() - 1)
+
+    def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return an empty tensor of the result's shape and type."""
+        return torch.empty_like(x)
 
     def encode(self, x: Tensor, channel_dim: int) -> Tensor:
         """Return the uint8 codes of ``x``, whose channels are on an axis."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +15,6 @@ from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PackedConv", "PackedLinear"]
@@ -30,8 +31,17 @@ def _input_channels(x: Tensor, axis: int, channels: int) -> None:
 class PackedLinear(PackedLayer):
     """y = scale (q(x) W^T) + bias with packed integer weights W, (*, in) -> (*, out)."""
 
-    @untraced
     def forward(self, x: Tensor) -> Tensor:
+        """Return the product, in the dtype of ``x``."""
+        _input_channels(x, -1, self.shape[1])
+        return self.called(x)
+
+    def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return an empty tensor of the result's shape and type."""
+        _input_channels(x, -1, self.shape[1])
+        return x.new_empty([*x.shape[:-1], self.shape[0]])
+
+    def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return the product, in the dtype of ``x``."""
         outputs, inputs = self.shape
         _input_channels(x, -1, inputs)
@@ -105,14 +115,37 @@ class PackedConv(PackedLayer):
         """Return the padding as torch's pad takes it, the last dimension first."""
         return [p for pair in reversed(self.geometry.padding) for p in pair]
 
-    @untraced
     def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution, in the dtype of ``x``."""
+        self._check(x)
+        return self.called(x)
+
+    def _check(self, x: Tensor) -> None:
+        dims = len(self.geometry.kernel)
+        if x.dim() not in (dims + 1, dims + 2):
+            require(False, "input", tuple(x.shape), f"use {dims + 2} dimensions")
+        _input_channels(x, x.dim() - dims - 1, self.shape[1] * self.groups)
+
+    def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return an empty tensor of the result's shape and type."""
+        self._check(x)
+        g = self.geometry
+        sizes = [
+            (n + sum(p) - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(
+                x.shape[-len(g.kernel) :], g.padding, g.dilation, g.kernel, g.stride, strict=True
+            )
+        ]
+        for size in sizes:
+            torch._check(size > 0, lambda: f"input of shape {tuple(x.shape)} is too small.")
+        return x.new_empty([*x.shape[: x.dim() - len(sizes) - 1], self.shape[0], *sizes])
+
+    def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return the convolution, in the dtype of ``x``; its channels are stored last."""
         dims = len(self.geometry.kernel)
         if x.dim() == dims + 1:
-            return self.forward(x.unsqueeze(0)).squeeze(0)
-        require(x.dim() == dims + 2, "input", tuple(x.shape), f"use {dims + 2} dimensions")
-        _input_channels(x, 1, self.shape[1] * self.groups)
+            return self.computed(x.unsqueeze(0)).squeeze(0)
+        self._check(x)
         if not self._by_kernel(x) or isinstance(self.input, TokenInput):
             return computed(self, x)
         geometry = self.geometry

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ste_lightning import kernels
 from ste_lightning.deploy.layers.bit_planes import packed_size, to_codes
@@ -19,6 +20,7 @@ from ste_lightning.deploy.layers.input_quantizers import (
     LevelsInput,
     TokenInput,
 )
+from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.kernels import Codes, Prepared
 
@@ -27,7 +29,7 @@ __all__ = ["PackedLayer"]
 _lock = threading.Lock()
 
 
-class PackedLayer(nn.Module):
+class PackedLayer(Opaque):
     """What packed linear layers and convolutions share.
 
     The integer product of the input's levels with the weights' levels is exact; it is multiplied
@@ -131,6 +133,17 @@ class PackedLayer(nn.Module):
         """Lay the weights out anew at the next call; needed after changing a buffer."""
         self._derived: dict[str, Any] = {}
         self.state = object()  # another one after every change
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights in float32, in the layout of the torch layer, decoded anew at each use."""
+        return self.float_weight()
+
+    def twin(self) -> Any:
+        """Return a copy that shares all tensors and whose quantizer may be replaced."""
+        other = copy.copy(self)
+        other._buffers, other._modules = dict(self._buffers), dict(self._modules)
+        return other
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self.forget()

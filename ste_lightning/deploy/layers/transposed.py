@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ from ste_lightning.deploy.layers.input_quantizers import Input
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PackedConvTranspose", "outputs_first"]
@@ -69,7 +69,6 @@ class PackedConvTranspose(PackedLayer):
         """Return the axis of the input channels."""
         return x.dim() - len(self.geometry.kernel) - 1
 
-    @untraced
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return the transposed convolution, in the dtype of ``x``.
 
@@ -77,6 +76,30 @@ class PackedConvTranspose(PackedLayer):
             x: (*, channels, *size).
             output_size: the wanted size, among those that the stride leaves open.
         """
+        self._check(x)
+        return self.called(x, self._growth(x, output_size))
+
+    def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return an empty tensor of the result's shape and type."""
+        self._check(x)
+        g = self.geometry
+        dims = len(g.kernel)
+        sizes = [
+            (n - 1) * s - 2 * p[0] + d * (k - 1) + 1 + more
+            for n, s, p, d, k, more in zip(
+                x.shape[-dims:],
+                *(g.stride, g.padding, g.dilation, g.kernel, growth or self.output_padding),
+                strict=True,
+            )
+        ]
+        return x.new_empty([*x.shape[: x.dim() - dims - 1], self.shape[0], *sizes])
+
+    def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
+        """Return the transposed convolution, in the dtype of ``x``."""
+        self._check(x)
+        return computed(self, x, output_padding=tuple(growth or self.output_padding))
+
+    def _check(self, x: Tensor) -> None:
         dims = len(self.geometry.kernel)
         require(x.dim() in (dims + 1, dims + 2), "input", tuple(x.shape), f"use {dims + 2} axes")
         axis, channels = self.channel_axis(x), self.shape[1] * self.groups
@@ -85,7 +108,6 @@ class PackedConvTranspose(PackedLayer):
                 f"input of shape {tuple(x.shape)} cannot be used: axis {axis} must have "
                 f"{channels} channels."
             )
-        return computed(self, x, output_padding=self._growth(x, output_size))
 
     def _growth(self, x: Tensor, wanted: list[int] | None) -> tuple[int, ...]:
         if wanted is None:
@@ -107,6 +129,11 @@ class PackedConvTranspose(PackedLayer):
             "the stride does not leave it open",
         )
         return growth
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights in float32, in the layout of the torch layer."""
+        return outputs_first(self.float_weight(), self.groups)
 
     def product(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any

@@ -1,0 +1,209 @@
+"""A packed network beside the trained model, layer by layer, each given equal inputs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.deploy.graph.network import PackedNetwork, largest
+from ste_lightning.deploy.graph.steps import Ref
+from ste_lightning.deploy.graph.trees import dissected
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.layers import QuantizedLayer
+
+__all__ = ["Difference", "compared", "require_equal"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a layer's results differ.
+
+    Attributes:
+        name: the layer's; ``""`` for the network's output.
+        kind: its class.
+        before: largest difference of its inputs, relative to the largest of them, given equal
+            results of all quantized layers before it: what float steps add by rounding.
+        result: largest difference of its results, relative to the largest of them, given the
+            trained layer's inputs.
+        tolerance: what rounding explains, for both.
+    """
+
+    name: str
+    kind: str
+    before: float
+    result: float
+    tolerance: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether rounding explains both."""
+        return self.before <= self.tolerance and self.result <= self.tolerance
+
+
+_TOLERANCES = {torch.bfloat16: 5e-2, torch.float16: 5e-3}
+
+
+@torch.no_grad()
+def compared(
+    model: nn.Module, network: PackedNetwork, *args: Any, **kwargs: Any
+) -> list[Difference]:
+    """Return how a packed network differs from the trained model, for each packed layer in order.
+
+    Every packed layer gets the input that the trained one got, and the steps after it go on with
+    the trained one's result; so no difference hides another, and a tie that rounding turns does
+    not spread. The last row is the network's output.
+
+    Args:
+        model: the trained model.
+        network: packed from it, here or from a file.
+        args, kwargs: a call's.
+    """
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    tolerance = _TOLERANCES.get(dtype, 1e-4)
+    trained, names = _recorded(model, network, args, kwargs, dtype)
+    given: defaultdict[str, list[Any]] = defaultdict(list)
+    for name, x, y in trained[:-1]:
+        given[name].append((x, y))
+    found: list[Difference] = []
+    calls: defaultdict[str, int] = defaultdict(int)
+    with _replacing(network, names, given, found, calls, tolerance):
+        output = network(*args, **kwargs)
+    before = _farthest(output, trained[-1][2])
+    kind = type(model).__name__
+    return [*found, Difference("", kind, before, 0.0, tolerance)]
+
+
+def require_equal(model: nn.Module, network: PackedNetwork, *args: Any, **kwargs: Any) -> None:
+    """Check that a packed network computes what the trained model computes.
+
+    Raises:
+        ConfigurationError: naming the first layer that differs by more than rounding.
+    """
+    for row in compared(model, network, *args, **kwargs):
+        if not row.equal:
+            where = f"layer {row.name!r}" if row.name else "the output"
+            what = "results differ" if row.result > row.tolerance else "inputs differ"
+            what = what if row.name else "it differs"
+            raise ConfigurationError(
+                f"the packed copy of {type(model).__name__} is not equal to it: {where} "
+                f"({row.kind}): {what} by {max(row.before, row.result):.2g} of the largest; "
+                "what lies before it is computed otherwise when packed."
+            )
+
+
+def _recorded(
+    model: nn.Module, network: PackedNetwork, args: Any, kwargs: Any, dtype: torch.dtype
+) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    """Return the calls of the trained layers that have a packed twin of their name, in order."""
+    twins = dict(network.module.named_modules())
+    modes = {module: module.training for module in model.modules()}
+    calls: list[tuple[str, Any, Any]] = []
+    handles, names = [], []
+    for name, module in model.named_modules():
+        plain = name.replace("_orig_mod.", "").removesuffix("._orig_mod")
+        if isinstance(module, QuantizedLayer) and plain in twins:
+
+            def record(m: nn.Module, given: Any, result: Any, name: str = plain) -> None:
+                calls.append((name, given, result))
+
+            names.append(plain)
+            handles.append(module.register_forward_hook(record))
+    cast = lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x  # noqa: E731
+    try:
+        model.eval()
+        with torch.compiler.set_stance("force_eager"):
+            output = model(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()})
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return [*calls, ("", None, output)], names
+
+
+@contextmanager
+def _replacing(
+    network: PackedNetwork,
+    names: list[str],
+    given: dict[str, list[Any]],
+    found: list[Difference],
+    calls: dict[str, int],
+    tolerance: float,
+) -> Iterator[None]:
+    """Inside, packed layers return what the trained ones returned."""
+    busy = False
+
+    def replace(module: nn.Module, args: Any, result: Any, name: str) -> Any:
+        nonlocal busy
+        if busy:
+            return None
+        place = calls[name]
+        calls[name] += 1
+        if place >= len(given[name]):
+            return None
+        inputs, wanted = given[name][place]
+        busy = True
+        try:
+            ours = module(*_floats(inputs)) if len(args) == len(inputs) else result
+        finally:
+            busy = False
+        found.append(
+            Difference(name, type(module).__name__, _farthest(args, inputs),
+                       _farthest(ours, wanted), tolerance)
+        )  # fmt: skip
+        return _floats(wanted)
+
+    handles = []
+    for name in names:
+        module = network.module.get_submodule(name)
+
+        def hook(m: nn.Module, args: Any, result: Any, name: str = name) -> Any:
+            return replace(m, args, result, name)
+
+        handles.append(module.register_forward_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _floats(value: Any) -> Any:
+    """Return what a packed layer takes and gives: float32 in the place of other floats."""
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_floats(item) for item in value)
+    return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def leaf(tensor: Any) -> Ref:
+        found.append(torch.as_tensor(tensor))
+        return Ref("")
+
+    dissected(value, leaf)
+    return found
+
+
+def _farthest(one: Any, other: Any) -> float:
+    """Return the largest difference of two results, relative to the largest number in them."""
+    ours, theirs = _tensors(one), _tensors(other)
+    worst = 0.0 if len(ours) == len(theirs) else float("inf")
+    for a, b in zip(ours, theirs, strict=False):
+        if a.shape != b.shape:
+            return float("inf")
+        x, y = a.double(), b.double()
+        same = (x == y) | (x.isnan() & y.isnan())
+        difference = torch.where(same, 0.0, (x - y).abs())
+        if difference.numel():
+            worst = max(worst, float(difference.max()) / largest(y))
+    return worst

@@ -1,0 +1,168 @@
+"""A graph proven to fit its layers and constants, before anything is computed with it.
+
+Every step is run on tensors without memory, at the sizes with which the network was captured:
+torch's own schemas and shape rules then judge types and sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ste_lightning.deploy.graph.operators import SIZES, resolved
+from ste_lightning.deploy.graph.recurrent import NAMES, result_shapes
+from ste_lightning.deploy.graph.steps import CONSTANT, Graph, Record, Ref, Step, filled, references
+from ste_lightning.deploy.layers.operator import Opaque
+from ste_lightning.errors import ConfigurationError, require
+
+__all__ = ["checked"]
+
+_FAILURES = (
+    *(RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError),
+    *(NotImplementedError, OverflowError, ArithmeticError, AssertionError),
+)
+_MOST_ELEMENTS = 1 << 31
+_MOST_PARTS = 1 << 12
+
+
+@torch.no_grad()
+def checked(
+    graph: Graph, layers: Mapping[str, nn.Module], constants: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return every result as a tensor without memory, or as the number that it is.
+
+    Args:
+        graph: whose sizes of examples are used.
+        layers: name -> packed module.
+        constants: name -> tensor.
+
+    Raises:
+        ConfigurationError: for a step that cannot be computed, with its name and the reason.
+    """
+    values: dict[str, Any] = {}
+    for given in graph.inputs:
+        require(
+            math.prod(max(n, 1) for n in given.example) <= _MOST_ELEMENTS,
+            "input",
+            given.example,
+            "its sizes are not plausible",
+        )
+        values[given.name] = torch.empty(given.example, dtype=given.dtype, device="meta")
+    for name in graph.constants():
+        if name not in constants:
+            raise ConfigurationError(f"the constant {name!r} is missing.")
+        values[CONSTANT + name] = constants[name].to("meta")
+    inputs = set(references(graph.arguments))
+    require(
+        inputs == {given.name for given in graph.inputs}, "arguments", inputs, "name all inputs"
+    )
+    for step in graph.steps:
+        for name in references((step.args, step.kwargs)):
+            if name not in values:
+                raise ConfigurationError(f"step {step.result!r} uses {name!r} before it is made.")
+        if step.result in values or step.result.startswith(CONSTANT):
+            raise ConfigurationError(f"the result {step.result!r} is made twice.")
+        try:
+            values[step.result] = _result(step, layers, values)
+        except ConfigurationError:
+            raise
+        except _FAILURES as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigurationError(
+                f"step {step.result!r} ({step.target}) cannot be computed: {reason}"
+            ) from error
+        _plausible(step, values[step.result])
+    missing = [name for name in references(graph.output) if name not in values]
+    require(not missing, "output", missing, "name known results")
+    return values
+
+
+def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, Any]) -> Any:
+    def of(ref: Ref) -> Any:
+        return values[ref.name]
+
+    def record(found: Record) -> Any:
+        raise ConfigurationError(f"step {step.result!r} has the argument {found.name}.")
+
+    args, kwargs = filled(step.args, of, record), filled(step.kwargs, of, record)
+    if step.op == "layer":
+        layer = layers.get(step.target)
+        if layer is None:
+            raise ConfigurationError(f"there is no layer {step.target!r}.")
+        require(
+            not kwargs and 1 <= len(args) <= 2 and isinstance(args[0], Tensor),
+            "arguments",
+            len(args),
+            "a layer takes a tensor",
+        )
+        if not isinstance(layer, Opaque):
+            return layer.to("meta")(args[0])
+        growth = args[1] if len(args) > 1 else ()
+        require(
+            all(type(n) is int and 0 <= n < 1 << 10 for n in growth), "growth", growth, "use sizes"
+        )
+        return layer.result_like(args[0], growth)
+    if step.op != "function":
+        raise ConfigurationError(f"step {step.result!r} is a {step.op!r}, which is not known.")
+    function = resolved(step.target)
+    if step.target in NAMES.values():
+        return _recurrent(step, *args, **kwargs)
+    if step.target not in SIZES:
+        _few_parts(step.target.partition(".")[0], args)
+    return function(*args, **kwargs)
+
+
+def _recurrent(
+    step: Step, x: Tensor, hx: Any, params: Any, biases: bool, layers: int, dropout: float,
+    train: bool, bidirectional: bool, batch_first: bool,
+) -> Any:  # fmt: skip
+    """Return the results of a recurrent layer, whose weights must fit."""
+    states = list(hx) if isinstance(hx, (list, tuple)) else [hx]
+    name = step.target.partition(".")[0]
+    gates = {"lstm": 4, "gru": 3}.get(name, 1)
+    ways = 2 if bidirectional else 1
+    width, hidden = x.shape[-1], states[0].shape[-1]
+    cell = states[-1].shape[-1]
+    each = (4 if biases else 2) + (hidden != cell)
+    fits = len(states) == (2 if name == "lstm" else 1) and len(params) == layers * ways * each
+    fits = fits and x.dim() == 3 and not train and all(s.dim() == 3 for s in states)
+    batch = x.shape[0 if batch_first else 1] if fits else 0
+    fits = fits and all(list(s.shape[:2]) == [layers * ways, batch] for s in states)
+    for index in range(layers * ways if fits else 0):
+        inner = width if index < ways else hidden * ways
+        wanted = [(gates * cell, inner), (gates * cell, hidden)]
+        wanted += [(gates * cell,)] * 2 if biases else []
+        wanted += [(hidden, cell)] if hidden != cell else []
+        found = [tuple(p.shape) for p in params[index * each : (index + 1) * each]]
+        fits = fits and found == wanted
+    require(fits, "recurrent layer", step.result, "its weights do not fit")
+    shapes = result_shapes(x.shape, [state.shape for state in states], bidirectional)
+    return tuple(x.new_empty(shape) for shape in shapes)
+
+
+def _few_parts(name: str, args: tuple[Any, ...]) -> None:
+    """Refuse to split a tensor into a great many."""
+    parts = 0
+    if name in ("split", "chunk", "unbind", "tensor_split", "split_with_sizes"):
+        x, *rest = args
+        axis = rest[-1] if rest and name != "unbind" and len(rest) > 1 else 0
+        axis = rest[0] if name == "unbind" and rest else axis
+        size = x.shape[axis] if x.dim() else 0
+        number = rest[0] if rest and type(rest[0]) is int and name != "unbind" else 1
+        parts = size // max(number, 1) if name in ("split", "unbind") else number
+    if name in ("meshgrid", "cartesian_prod", "combinations", "block_diag", "einsum"):
+        parts = max([1, *[len(a) for a in args if isinstance(a, (list, tuple))]]) * 16
+    require(parts <= _MOST_PARTS, "parts", parts, f"use at most {_MOST_PARTS}")
+
+
+def _plausible(step: Step, value: Any) -> None:
+    found = value if isinstance(value, (list, tuple)) else [value]
+    for item in found:
+        if isinstance(item, Tensor) and item.numel() > _MOST_ELEMENTS:
+            raise ConfigurationError(
+                f"step {step.result!r} makes {item.numel():.3g} numbers, which is not plausible."
+            )
