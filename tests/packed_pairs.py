@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ste_lightning.deploy.file.save import captured
 from ste_lightning.deploy.fusion.bit_chain import Chain
-from ste_lightning.deploy.fusion.code_layers import CodedLayer
+from ste_lightning.deploy.fusion.code_layers import CodedLayer, CodeFlatten, CodePool, Encoder
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear, RPReLU
 from ste_lightning.quantizers import LSQ
+
+FUSED = (Chain, CodedLayer, CodeFlatten, CodePool, Encoder)
 
 __all__ = ["both", "calls", "coded", "exact", "noisy", "quantizers"]
 
@@ -37,8 +40,10 @@ def both(network: nn.Module, x: Tensor, packed: nn.Module) -> tuple[Tensor, Tens
 
 
 def calls(packed: nn.Module) -> list[Any]:
-    """What a packed network calls, in its order."""
-    return [action.call for action in packed._planned().actions]
+    """What a packed network calls, in its order; it is captured first."""
+    captured(packed)
+    found = [action.call for action in packed._execution(True).actions]
+    return [call if isinstance(call, FUSED) else getattr(call, "__self__", call) for call in found]
 
 
 def coded(packed: nn.Module) -> int:

@@ -114,7 +114,10 @@ def _recorded(
 
             names.append(plain)
             handles.append(module.register_forward_hook(record))
-    cast = lambda x: x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x  # noqa: E731
+
+    def cast(x: Any) -> Any:
+        return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
     try:
         model.eval()
         with torch.compiler.set_stance("force_eager"):

@@ -74,7 +74,7 @@ def between(channels, pool, norm, activation, late):
     images=st.integers(0, 3),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_random_chains(
     fmt, layers, bits, weights, signed, pools, late, norm, activation, groups, width, bias, images,
     seed,
@@ -130,11 +130,11 @@ def test_every_layer_of_a_chain_passes_codes(weight, bits):
         0,
     )
     packed = deploy.pack(network)
-    assert sum(isinstance(packed.layer(n), nn.BatchNorm2d) for n in packed.layer_names()) == 0
     for rows in (1, 2, 40):
         x = torch.randn(rows, 3, 16, 16)
         expected, found = both(network, x, packed)
         assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert not any(getattr(call, "__name__", "") == "batch_norm" for call in calls(packed))
     if bits == 1 and weight <= 4:
         return  # those are bits
     assert coded(packed) == 3
@@ -250,16 +250,16 @@ def test_batch_norms_of_floats_before_linear_layers(bits, signed):
         0,
     )
     packed = deploy.pack(network)
-    assert packed.layer_names() == ["0", "1", "4"]
     with torch.no_grad():
         x = torch.randn(4000, 3, 4)
         assert torch.equal(packed(x), network(x))
+    assert len(calls(packed)) == 3  # flattening, the float layer, the packed one
     alone = nn.Sequential(*network[2:])  # of rows, or of sequences
     packed = deploy.pack(alone)
-    assert "0" in packed.layer_names()
     x = torch.randn(3, 21, 21)
     expected, found = both(alone, x, packed)
     assert torch.equal(found, expected)
+    assert len(calls(packed)) == 3
 
 
 @pytest.mark.parametrize("count", [1, 3, 15, 31])

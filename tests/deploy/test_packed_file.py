@@ -53,7 +53,9 @@ def test_other_readers_of_safetensors(path, packed):
     tensors = safetensors.load_file(path)
     tensors, _ = unbundled(tensors, {})
     state = packed.state_dict()
-    assert all(torch.equal(tensors[name].to(state[name]), state[name]) for name in tensors)
+    for name, tensor in tensors.items():
+        value = state["module." + name.removeprefix("@")]
+        assert torch.equal(tensor.to(value), value)
 
 
 def test_truncated_and_flipped_files_are_refused(path, tmp_path):
@@ -115,7 +117,7 @@ def add_tensor(spec, tensors, metadata):
 
 
 def not_finite(spec, tensors, metadata):
-    tensors["layers.0.weight"][0] = float("nan")
+    tensors["@0.weight"][0] = float("nan")
 
 
 def newer(spec, tensors, metadata):
@@ -123,11 +125,11 @@ def newer(spec, tensors, metadata):
 
 
 def first_step(target):
-    return edit("steps", 0, value=["a", "function", target, {"tuple": []}, {"dict": {}}])
+    return edit("steps", 0, value=["a", target, []])
 
 
 def first_argument(value):
-    return edit("steps", 0, 3, value={"tuple": [value]})
+    return edit("steps", 0, 2, 0, value=value)
 
 
 HUGE_PAD = edit("layers", "2", "settings", "geometry", "padding", value=[[1 << 20, 0], [0, 0]])
@@ -145,17 +147,29 @@ HOSTILE = {
     "strange argument": (first_argument({"code": "x"}), "not known"),
     "steps are a number": (edit("steps", value=3), "steps"),
     "no output": (edit("output", value=None), "output"),
-    "unknown layer": (edit("layers", "0", value={"type": "Exec", "settings": {}}), "Exec"),
-    "wrong setting": (edit("layers", "6", "settings", value={"num_features": "x"}), "layer '6'"),
-    "unknown setting": (edit("layers", "6", "settings", value={"evil": 1}), "layer '6'"),
+    "unknown layer": (edit("layers", "2", value={"type": "Exec", "settings": {}}), "Exec"),
+    "wrong setting": (edit("layers", "2", "settings", "groups", value="x"), "layer '2'"),
+    "unknown setting": (edit("layers", "5", "settings", "evil", value=1), "layer '5'"),
     "bits of 99": (edit("layers", "5", "settings", "weight", value=[99, 1, 0]), "bits"),
     "thresholds": (MANY_THRESHOLDS, "count"),
     "scale that is no number": (
         edit("layers", "5", "settings", "input", "scale", value=float("nan")),
         "number nan",
     ),
-    "endless scale": (edit("layers", "6", "settings", "eps", value=float("inf")), "number inf"),
+    "endless scale": (
+        edit("layers", "5", "settings", "input", "scale", value=float("inf")),
+        "number inf",
+    ),
     "unknown input": (edit("layers", "5", "settings", "input", "kind", value="x"), "input"),
+    "huge result": (edit("steps", 0, value=["conv2d", "arange", [1 << 40]]), "plausible"),
+    "argument of another type": (first_argument("x"), "cannot be computed"),
+    "another size": (edit("inputs", 0, 3, value=[2, 5, 8, 8]), "sizes|computed"),
+    "size that is fixed otherwise": (edit("inputs", 0, 2, value=[2, 5, 8, 8]), "sizes"),
+    "result made twice": (edit("steps", 1, 0, value="conv2d"), "twice"),
+    "another layer": (edit("steps", 2, 1, value="layer 5"), "computed|differ|channels"),
+    "no such layer": (edit("steps", 2, 1, value="layer x"), "no layer"),
+    "unknown type": (edit("inputs", 0, 1, value="float99"), "float99"),
+    "tensor of another name": (edit("same", value={"@x": "@y"}), "equal to none"),
     "missing tensor": (drop_tensor, "missing"),
     "extra tensor": (add_tensor, "no tensor"),
     "not a number": (not_finite, "not finite"),

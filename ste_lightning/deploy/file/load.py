@@ -111,13 +111,15 @@ def _built(spec: dict[str, Any], tensors: dict[str, Tensor]) -> PackedNetwork:
         if name:
             _put(root, name, layer)
     constants = {key[1:]: value for key, value in tensors.items() if key.startswith("@")}
-    unused = sorted(set(constants) - set(graph.constants()))
-    if unused or set(graph.layers()) != set(layers):
-        name = unused[0] if unused else sorted(set(graph.layers()) ^ set(layers))[0]
-        raise ConfigurationError(f"the graph and what there is differ in {name!r}.")
     for name, value in constants.items():
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise ConfigurationError(f"{name!r} holds a number that is not finite: NaN.")
         _put(root, name, value)
-    return PackedNetwork(root.eval(), graph, info=info)
+    network = PackedNetwork(root.eval(), graph, info=info)
+    unused = sorted({*constants, *layers} - {*graph.constants(), *graph.layers()})
+    if unused:
+        raise ConfigurationError(f"the architecture has no tensor or layer {unused[0]!r}.")
+    return network
 
 
 def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:

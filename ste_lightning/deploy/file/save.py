@@ -96,7 +96,11 @@ def contents(network: PackedNetwork) -> tuple[dict[str, Any], dict[str, Tensor]]
         for name, layer in layers.items()
         for key, value in layer.state_dict().items()
     }
-    return spec, {**tensors, **{f"@{name}": v for name, v in network.constants().items()}}
+    for name, value in network.constants().items():
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise ConfigurationError(f"{name!r} holds a number that is not finite: NaN.")
+        tensors[f"@{name}"] = value
+    return spec, tensors
 
 
 def write_spec(

@@ -64,12 +64,13 @@ def head_part(step: Step, flow: Flow, dims: int) -> HeadPart | None:
     if name == "relu6":
         return HeadPart("bound", (0.0, 6.0))
     if name == "hardtanh":
-        low, high = (*rest, *(-1.0, 1.0)[len(rest) :])
-        return HeadPart("bound", (float(low), float(high)))
+        bounds = [*map(float, rest), *[-1.0, 1.0][len(rest) :]]
+        return HeadPart("bound", (bounds[0], bounds[1]))
     if name == f"adaptive_avg_pool{dims}d" and all(n == 1 for n in rest[0]):
         return HeadPart("mean")
     if name == "linear":
-        weight, bias = (_constant(value, flow) for value in (rest[0], (*rest, None)[1]))
+        weight = _constant(rest[0], flow)
+        bias = _constant(rest[1], flow) if len(rest) > 1 else None
         known = weight is not None and (bias is not None or len(rest) < 2 or rest[1] is None)
         return HeadPart("linear", (weight, bias)) if known else None
     return None

@@ -67,7 +67,9 @@ def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, 
 class _Seen:
     """What a call returned; exporters reset attributes of modules."""
 
-    output: Any = None
+    def __init__(self) -> None:
+        self.output: Any = None
+        self.classes: dict[str, type] = {}
 
 
 class _Call(nn.Module):
@@ -94,7 +96,7 @@ class _Call(nn.Module):
             found.append(tensor)
             return Ref(str(len(found) - 1))
 
-        self.seen.output = dissected(y, leaf, self.classes)
+        self.seen.output = dissected(y, leaf, self.seen.classes)
         return found
 
 
@@ -191,10 +193,33 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _length(value: Any) -> Any:
+    """Return ``len(value)``, of tensors as a symbol: Python's own would make it a number."""
+    return value.shape[0] if isinstance(value, Tensor) and value.dim() else len(value)
+
+
+@contextmanager
+def _symbolic_lengths(module: nn.Module) -> Iterator[None]:
+    """Let ``len`` in the files that define a model's forward methods return symbols."""
+    torchs = os.path.dirname(torch.__file__)
+    spaces = []
+    for part in module.modules():
+        space = getattr(type(part).forward, "__globals__", None)
+        file = str(space.get("__file__", "")) if space else torchs
+        if space is not None and "len" not in space and not file.startswith(torchs):
+            space["len"] = _length
+            spaces.append(space)
+    try:
+        yield
+    finally:
+        for space in spaces:
+            del space["len"]
+
+
 def _captured(call: _Call, leaves: list[Tensor], all_axes: bool) -> Captured:
     auto = torch.export.Dim.AUTO
     axes = [dict.fromkeys(range(x.dim() if all_axes else min(x.dim(), 1)), auto) for x in leaves]
-    with _quiet():
+    with _quiet(), _symbolic_lengths(call.module):
         program = torch.export.export(
             call, tuple(leaves), dynamic_shapes=(tuple(axes),), strict=False
         )
@@ -246,7 +271,7 @@ class _Reader:
                 shape_env = shape_env or getattr(value.fake_mode, "shape_env", None)
                 sizes: list[int | None] = []
                 for axis, size in enumerate(value.shape):
-                    free = isinstance(size, torch.SymInt)
+                    free = isinstance(size, torch.SymInt) and not size.node.expr.is_number
                     sizes.append(None if free else int(size))
                     if free and size.node.expr.is_Symbol and size.node.expr not in symbols:
                         symbols[size.node.expr] = (name, axis)
@@ -271,7 +296,7 @@ class _Reader:
         graph = Graph(self.call.arguments, tuple(inputs), tuple(steps), output)
         used = set(graph.constants())
         constants = {name: value for name, value in self.constants.items() if name in used}
-        return Captured(graph, constants, self.call.classes)
+        return Captured(graph, constants, {**self.call.classes, **self.call.seen.classes})
 
     def _output(self, results: list[Any]) -> Any:
         of = self.call.seen.output
@@ -317,7 +342,10 @@ class _Reader:
             for key, value in node.kwargs.items()
             if key not in ("device", "pin_memory", "layout")
         }
-        return Step(node.name, "function", name, tuple(self._plain(a) for a in node.args), kwargs)
+        args = node.args
+        if name == "to.device":  # results stay where the network is
+            name, args = "to.dtype", (args[0], *args[2:3])
+        return Step(node.name, "function", name, tuple(self._plain(a) for a in args), kwargs)
 
     def _is_kept(self, value: Any) -> bool:
         """Return whether a result may share memory with a parameter, buffer or input."""

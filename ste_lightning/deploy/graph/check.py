@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ste_lightning.deploy.graph.operators import SIZES, resolved
+from ste_lightning.deploy.graph.operators import FACTORIES, SIZES, resolved
 from ste_lightning.deploy.graph.recurrent import NAMES, result_shapes
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, Record, Ref, Step, filled, references
 from ste_lightning.deploy.layers.operator import Opaque
@@ -76,8 +76,9 @@ def checked(
                 f"step {step.result!r} ({step.target}) cannot be computed: {reason}"
             ) from error
         _plausible(step, values[step.result])
-    missing = [name for name in references(graph.output) if name not in values]
-    require(not missing, "output", missing, "name known results")
+    named = references(graph.output)
+    known = bool(named) and all(name in values for name in named)
+    require(known, "output", named, "name known results")
     return values
 
 
@@ -111,6 +112,8 @@ def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, An
     function = resolved(step.target)
     if step.target in NAMES.values():
         return _recurrent(step, *args, **kwargs)
+    if step.target in FACTORIES:
+        kwargs["device"] = "meta"
     if step.target not in SIZES:
         _few_parts(step.target.partition(".")[0], args)
     return function(*args, **kwargs)
@@ -134,7 +137,7 @@ def _recurrent(
     fits = fits and all(list(s.shape[:2]) == [layers * ways, batch] for s in states)
     for index in range(layers * ways if fits else 0):
         inner = width if index < ways else hidden * ways
-        wanted = [(gates * cell, inner), (gates * cell, hidden)]
+        wanted: list[tuple[Any, ...]] = [(gates * cell, inner), (gates * cell, hidden)]
         wanted += [(gates * cell,)] * 2 if biases else []
         wanted += [(hidden, cell)] if hidden != cell else []
         found = [tuple(p.shape) for p in params[index * each : (index + 1) * each]]

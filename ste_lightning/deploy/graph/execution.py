@@ -62,7 +62,7 @@ class Execution:
         calls: dict[str, Any] = {}
         for name, layer in layers.items():
             plain = watched or mutates or not isinstance(layer, Opaque)
-            calls[name] = layer if plain else layer.computed  # type: ignore[union-attr]
+            calls[name] = layer if plain else layer.computed
         if not mutates:
             steps, values = planned(steps, values)
         if fuse and not mutates and first.dtype == torch.float32 and device.type == "cpu":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +33,28 @@ def largest(values: Tensor) -> float:
     finite = values.double().abs()
     finite = finite[torch.isfinite(finite)]
     return max(float(finite.max()) if finite.numel() else 0.0, 1e-30)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def leaf(tensor: Any) -> Ref:
+        found.append(torch.as_tensor(tensor))
+        return Ref("")
+
+    dissected(value, leaf)
+    return found
+
+
+def _close(wanted: list[Tensor], found: list[Tensor]) -> bool:
+    """Return whether results are equal but for rounding."""
+    return len(wanted) == len(found) and all(
+        a.shape == b.shape
+        and torch.allclose(
+            b.double(), a.double(), rtol=1e-4, atol=1e-4 * largest(a), equal_nan=True
+        )
+        for a, b in zip(wanted, found, strict=True)
+    )
 
 
 class PackedNetwork(nn.Module):
@@ -80,7 +102,7 @@ class PackedNetwork(nn.Module):
         self.others, self.classes = nn.Module(), dict(classes or {})
         self._made: Execution | None = None
         self._whole = type(module) is not nn.Module  # its class is there, and can be called
-        self.kept_hooks: set[tuple[str, str]] = set()  # those that were captured
+        self.kept_hooks = {key for key, found in hooks_of(module).items() if found}
         self.values: dict[str, Any] = {}
         self.eval()
         if graph is not None:
@@ -142,7 +164,7 @@ class PackedNetwork(nn.Module):
                 kept = others._buffers.get(_key(name))
                 value = getattr(self.module.get_submodule(owner), key) if kept is None else kept
             except AttributeError:
-                raise ConfigurationError(f"there is no constant {name!r}.") from None
+                raise ConfigurationError(f"the constant {name!r} is missing.") from None
             found[name] = value
         return found
 
@@ -170,7 +192,6 @@ class PackedNetwork(nn.Module):
         with torch.no_grad():
             captured = capture(self.module, given)
             self.classes |= captured.classes
-            self.kept_hooks = {key for key, found in hooks_of(self.module).items() if found}
             self.follow(captured.graph, captured.constants)
             try:
                 for tensors in self._samples(args, kwargs):
@@ -205,35 +226,43 @@ class PackedNetwork(nn.Module):
     def _prove(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compare the graph's results with the module's.
 
+        Where rounding turns a tie, whole sums differ; so where results differ, the graph is run
+        again with the results of the module's own layers.
+
         Raises:
             ConfigurationError: where they differ by more than rounding.
         """
-        wanted: list[Tensor] = []
-        found: list[Tensor] = []
-        execution = self._execution(self.fuses)
-        inputs = execution.inputs(args, kwargs)
-        for result, leaves in (
-            (self.module(*args, **kwargs), wanted),
-            (None if inputs is None else execution.result(inputs), found),
-        ):
+        inputs = self.inputs(args, kwargs)
+        calls: dict[str, list[Tensor]] = {name: [] for name in self.layers()}
 
-            def leaf(tensor: Any, leaves: list[Tensor] = leaves) -> Ref:
-                leaves.append(torch.as_tensor(tensor))
-                return Ref("")
+        def record(name: str, result: Tensor) -> None:
+            calls[name].append(result)
 
-            dissected(result, leaf)
-        for a, b in zip(wanted, found, strict=False):
-            if a.shape != b.shape or not torch.allclose(
-                a.double(), b.double(), rtol=1e-4, atol=1e-4 * largest(a), equal_nan=True
-            ):
-                break
-        else:
-            if len(wanted) == len(found):
-                return
-        raise ConfigurationError(
-            f"what was captured differs from the module on inputs of {len(wanted)} results: its "
-            "forward depends on more than its input."
-        )
+        wanted = _tensors(self._hooked(record, lambda: self.module(*args, **kwargs)))
+        if _close(wanted, _tensors(self._execution(self.fuses).result(inputs))):
+            return
+
+        def replay(name: str, result: Tensor) -> Tensor:
+            return calls[name].pop(0) if calls[name] else result
+
+        plain = self._execution(False, watched=True)
+        if not _close(wanted, _tensors(self._hooked(replay, lambda: plain.result(inputs)))):
+            raise ConfigurationError(
+                "what was captured differs from the module: its forward depends on more than its "
+                "arguments."
+            )
+
+    def _hooked(self, act: Callable[[str, Tensor], Any], call: Callable[[], Any]) -> Any:
+        """Call something with a hook on every packed layer, which may replace its result."""
+        handles = [
+            layer.register_forward_hook(lambda m, given, y, name=name: act(name, y))
+            for name, layer in self.layers().items()
+        ]
+        try:
+            return call()
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the network's output.
@@ -261,10 +290,16 @@ class PackedNetwork(nn.Module):
         made = self._made
         if made is None or not made.current():
             if self.graph is None:
-                y = self.module(*args, **kwargs)  # which also checks the arguments
-                if not self.reason:
-                    self._try_to_capture(args, kwargs)
-                return y
+                hooks = hooks_of(self.module).items()
+                if any(found for key, found in hooks if key not in self.kept_hooks):
+                    return self.module(*args, **kwargs)  # somebody watches modules
+                with _lock:  # exporting changes the module for a while
+                    if self.graph is None and not self.reason:
+                        y = self.module(*args, **kwargs)  # which also checks the arguments
+                        self._try_to_capture(args, kwargs)
+                        return y
+                if self.graph is None:
+                    return self.module(*args, **kwargs)
             made = self._made = self._execution(self.fuses)
         if any(made.hooks):  # somebody watches modules
             if self._whole:
@@ -279,18 +314,15 @@ class PackedNetwork(nn.Module):
         raise unfit(self.graph, args, kwargs)
 
     def _try_to_capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        with _lock:
-            if self.graph is not None:
-                return
-            try:
-                self.capture(*args, **kwargs)
-            except ConfigurationError as error:
-                self.reason = str(error)
-                warnings.warn(
-                    f"{type(self.module).__name__} cannot be captured: {error} The packed copy "
-                    "runs in this process, but cannot be saved.",
-                    stacklevel=6,
-                )
+        try:
+            self.capture(*args, **kwargs)
+        except ConfigurationError as error:
+            self.reason = str(error)
+            warnings.warn(
+                f"{type(self.module).__name__} cannot be captured: {error} The packed copy runs "
+                "in this process, but cannot be saved.",
+                stacklevel=6,
+            )
 
     def _execution(self, fuse: bool, watched: bool = False) -> Execution:
         graph = self.graph

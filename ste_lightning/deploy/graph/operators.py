@@ -20,14 +20,14 @@ from ste_lightning.errors import ConfigurationError, unknown
 
 __all__ = ["FACTORIES", "SIZES", "is_known", "operator_name", "resolved"]
 
-_BINARY = "add sub mul div floor_divide remainder fmod"  # .Tensor and .Scalar
+_BINARY = "add sub mul div remainder fmod"  # .Tensor and .Scalar
 _COMPARED = "eq ne lt le gt ge bitwise_and bitwise_or bitwise_xor"
 _UNARY = """
 abs neg sign exp expm1 exp2 log log1p log2 log10 sqrt rsqrt square sin cos tan asin acos atan sinh
 cosh tanh asinh acosh atanh ceil floor trunc frac round reciprocal erf erfc erfinv sigmoid relu
 relu6 selu celu elu silu gelu mish hardsigmoid hardswish hardtanh leaky_relu log_sigmoid softplus
 logical_not bitwise_not isnan isinf isfinite sgn sinc logit nan_to_num square deg2rad positive
-clamp clamp_min clamp_max threshold hardshrink softshrink tanhshrink
+clamp clamp_min clamp_max threshold hardshrink softshrink
 """
 _SHAPES = """
 view view.dtype reshape flatten.using_ints unflatten.int permute transpose.int t numpy_T mT mH
@@ -50,7 +50,7 @@ norm.Scalar norm.ScalarOpt_dim linalg_vector_norm logsumexp
 cumsum cumprod cummax cummin any any.dim all all.dim
 median median.dim aminmax softmax.int log_softmax.int _softmax _log_softmax count_nonzero
 count_nonzero.dim_IntList argsort sort topk kthvalue cosine_similarity pairwise_distance cdist diff
-trace renorm nansum nanmean normalize
+trace renorm nansum nanmean
 """
 _PRODUCTS = """
 matmul mm bmm addmm baddbmm addbmm addmv mv dot inner outer linear bilinear einsum tensordot
@@ -61,7 +61,7 @@ rnn_tanh_cell rnn_relu_cell _native_multi_head_attention linalg_matrix_norm addc
 """
 _LAYERS = """
 batch_norm layer_norm group_norm instance_norm rms_norm native_layer_norm native_group_norm
-native_batch_norm _native_batch_norm_legit_no_training local_response_norm max_pool1d max_pool2d
+native_batch_norm _native_batch_norm_legit_no_training max_pool1d max_pool2d
 max_pool3d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
 adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d upsample_nearest2d
@@ -70,19 +70,19 @@ upsample_linear1d upsample_linear1d.vec upsample_bilinear2d upsample_bilinear2d.
 upsample_bicubic2d upsample_bicubic2d.vec upsample_trilinear3d upsample_trilinear3d.vec
 _upsample_nearest_exact1d.vec _upsample_nearest_exact2d.vec _upsample_bilinear2d_aa.vec
 _upsample_bicubic2d_aa.vec grid_sampler grid_sampler_2d affine_grid_generator im2col col2im
-embedding embedding_bag glu prelu one_hot dropout alpha_dropout feature_dropout lp_pool2d
+embedding embedding_bag glu prelu one_hot dropout alpha_dropout feature_dropout
 """
 _CHOSEN = """
 where.self where.ScalarSelf where.ScalarOther where.Scalar masked_fill.Scalar masked_fill.Tensor
 index.Tensor index_select gather take_along_dim scatter.src scatter.value scatter_add index_put
-index_add index_fill.int_Scalar index_copy maximum minimum fmax fmin bucketize.Tensor
-searchsorted.Tensor
+index_add index_fill.int_Scalar index_copy maximum minimum max.other min.other fmax fmin
+bucketize.Tensor searchsorted.Tensor
 isin.Tensor_Tensor logical_and logical_or logical_xor pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar
 rsub.Scalar rsub.Tensor div.Tensor_mode div.Scalar_mode true_divide.Tensor atan2 hypot
 copysign.Tensor
 clamp.Tensor clamp_min.Tensor clamp_max.Tensor lerp.Scalar lerp.Tensor bitwise_left_shift.Tensor
 bitwise_right_shift.Tensor floor_divide floor_divide.Scalar fill.Scalar fill.Tensor round.decimals
-heaviside __and__.Tensor __or__.Tensor __xor__.Tensor allclose equal
+heaviside __and__.Tensor __or__.Tensor __xor__.Tensor
 """
 _MADE = """
 zeros ones full empty.memory_format arange arange.start arange.start_step linspace eye scalar_tensor
@@ -91,6 +91,8 @@ _LIKE = """
 zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty
 """
 _IN_PLACE = """
+sign_ sgn_ pow_.Tensor reciprocal_ log_ log1p_ expm1_ square_ erf_ trunc_ sin_ cos_
+nan_to_num_ eq_.Scalar logical_and_ logical_or_ cumsum_ tril_ triu_
 add_.Tensor add_.Scalar sub_.Tensor sub_.Scalar mul_.Tensor mul_.Scalar div_.Tensor div_.Scalar
 relu_ relu6_ hardtanh_ leaky_relu_ elu_ silu_ gelu_ mish_ hardswish_ hardsigmoid_ sigmoid_ tanh_
 clamp_ clamp_min_ clamp_max_ neg_ exp_ sqrt_ abs_ copy_ fill_.Scalar fill_.Tensor zero_ selu_ celu_

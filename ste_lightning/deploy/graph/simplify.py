@@ -18,7 +18,7 @@ __all__ = ["is_in_place", "rewired", "simplified", "without_unused"]
 _FRESH = (
     *("conv", "linear", "batch_norm", "add", "mul", "sub", "div", "mm", "bmm", "matmul", "cat"),
     *("layer_norm", "group_norm", "max_pool", "avg_pool", "relu", "hardtanh", "silu", "gelu"),
-    *("sigmoid", "tanh", "elu", "leaky_relu", "mish", "hardswish", "clamp"),
+    *("sign", "sigmoid", "tanh", "elu", "leaky_relu", "mish", "hardswish", "clamp"),
 )
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout")
 _SAME = ("alias", "detach", "lift_fresh_copy", "clone", "contiguous", "resolve_conj", "resolve_neg")

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
+import ste_lightning
 from ste_lightning.deploy.graph.steps import Ref, Step
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["SizeRules"]
 
-_INNER = tuple(
-    os.path.join(os.path.dirname(torch.__file__), part)
-    for part in ("_", "fx", "utils", "library", "export", "autograd", "functional", "nn/functional")
+_PARTS = ("_", "fx", "utils", "library", "export", "autograd", "functional", "nn/functional")
+_INNER = (
+    *(os.path.join(os.path.dirname(torch.__file__), part) for part in _PARTS),
+    os.path.dirname(ste_lightning.__file__),
 )
 
 
@@ -38,7 +40,7 @@ class SizeRules:
             if where is None or os.path.abspath(where.filename).startswith(_INNER):
                 continue
             line = f"{os.path.basename(where.filename)}:{where.lineno}"
-            holds = self.value(guard.expr)
+            holds = self.value(shape_env.replace(guard.expr))
             if holds is not True:
                 self._step("sizes.check", (holds, line))
 

@@ -18,7 +18,7 @@ __all__ = ["Elementwise", "Flow", "Part"]
 Part = tuple[Step, Any]
 
 _ORDERED = """
-relu relu6 hardtanh clamp clamp_min clamp_max add.Tensor sub.Tensor mul.Tensor div.Tensor
+relu relu6 hardtanh sign clamp clamp_min clamp_max add.Tensor sub.Tensor mul.Tensor div.Tensor
 """
 _KEEPS_ORDER = frozenset(_ORDERED.split())
 _OTHERS = """
@@ -82,8 +82,9 @@ class Flow:
     def rank(self, name: str) -> int:
         """Return the number of a result's axes, -1 for what is no float32 tensor."""
         value = self.values.get(name)
-        known = isinstance(value, Tensor) and value.dtype == torch.float32
-        return value.dim() if known else -1
+        if isinstance(value, Tensor) and value.dtype == torch.float32:
+            return value.dim()
+        return -1
 
     def layer(self, step: Step) -> PackedLayer | None:
         """Return the packed layer that a step calls with floats of the rank it is made for."""
@@ -112,7 +113,8 @@ class Flow:
             sizes = [_sizes(value, axes) for value in given]
             if self.rank(step.args[0].name) != axes + 2 or step.kwargs:
                 return None
-            return kind(*sizes, ceil_mode=bool(ceil))
+            k, stride, padding, dilation = sizes
+            return kind(k, stride, padding, dilation, ceil_mode=bool(ceil))
         if name == "flatten.using_ints" and tuple(rest) in ((1, -1), (1,)):
             return nn.Flatten()
         return self._elementwise(step)

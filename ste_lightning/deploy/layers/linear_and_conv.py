@@ -137,7 +137,7 @@ class PackedConv(PackedLayer):
             )
         ]
         for size in sizes:
-            torch._check(size > 0, lambda: f"input of shape {tuple(x.shape)} is too small.")
+            torch._check(size > 0, lambda: "the input is smaller than the kernel")  # type: ignore[no-untyped-call]
         return x.new_empty([*x.shape[: x.dim() - len(sizes) - 1], self.shape[0], *sizes])
 
     def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:

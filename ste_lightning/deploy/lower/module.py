@@ -92,11 +92,11 @@ def _plain(copied: nn.Module) -> nn.Module:
     """Return a module in eval mode, in float32, on the CPU, with plain weights."""
     for module in copied.modules():
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[union-attr, arg-type]
+            for name in list(vars(module)["_modules"]["parametrizations"]):
                 parametrize.remove_parametrizations(module, name)
         for key, hook in list(module._forward_pre_hooks.items()):
             if _is_norm(hook):
-                hook(module, None)  # type: ignore[operator]
+                hook(module, None)
                 del module._forward_pre_hooks[key]
                 _as_parameter(module, hook)
         for cls, flag, closed in _FAST_PATHS:
