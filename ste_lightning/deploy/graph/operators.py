@@ -172,10 +172,11 @@ def resolved(name: str) -> Callable[..., Any]:
     """
     if name in SIZES:
         return SIZES[name]
-    packet, _, overload = name.partition(".")
-    found = getattr(torch.ops.aten, packet, None) if name in _ATEN else None
-    function = getattr(found, overload or "default", None)
-    if function is None:
+    if name not in _ATEN:
         raise unknown("operator", name, [*SIZES, *_ATEN])
+    packet, _, overload = name.partition(".")
+    function = getattr(getattr(torch.ops.aten, packet, None), overload or "default", None)
+    if function is None:
+        raise ConfigurationError(f"torch {torch.__version__} has no operator {name!r}.")
     called: Callable[..., Any] = function
     return called

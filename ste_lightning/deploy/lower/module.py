@@ -90,10 +90,9 @@ def _hooked(packed: nn.Module, layer: nn.Module) -> nn.Module:
 
 def _plain(copied: nn.Module) -> nn.Module:
     """Return a module in eval mode, in float32, on the CPU, with plain weights."""
-    for module in copied.modules():
+    for module in list(copied.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(vars(module)["_modules"]["parametrizations"]):
-                parametrize.remove_parametrizations(module, name)
+            _unparametrized(module)
         for key, hook in list(module._forward_pre_hooks.items()):
             if _is_norm(hook):
                 hook(module, None)
@@ -106,6 +105,17 @@ def _plain(copied: nn.Module) -> nn.Module:
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
     return copied
+
+
+def _unparametrized(module: nn.Module) -> None:
+    """Make computed weights plain; torch's own way would change the class, which is the model's."""
+    parts = module._modules["parametrizations"]
+    assert parts is not None
+    values = {name: getattr(module, name).detach().clone() for name in parts._modules}
+    module.__class__ = type(module).__bases__[0]
+    del module._modules["parametrizations"]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 def _is_norm(hook: Any) -> bool:
