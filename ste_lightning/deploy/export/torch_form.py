@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ste_lightning.deploy.file.save import captured
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.operators import resolved
 from ste_lightning.deploy.graph.steps import CONSTANT, Ref, filled, references
@@ -259,6 +260,7 @@ class PlainNetwork(nn.Module):
 
     def __init__(self, network: PackedNetwork, qonnx: bool = False) -> None:
         super().__init__()
+        captured(network)
         graph = network.graph
         assert graph is not None
         self._graph, self.output = graph, graph.output

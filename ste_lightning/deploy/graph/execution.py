@@ -88,6 +88,11 @@ class Execution:
         self.actions = self._plan.actions
         packed = [layer for layer in layers.values() if isinstance(layer, PackedLayer)]
         self._states = [(layer, layer.state) for layer in packed]
+        self._places = []
+        for name, layer in layers.items():
+            if name:
+                owner, _, key = name.rpartition(".")
+                self._places.append((network.module.get_submodule(owner)._modules, key, layer))
         self.hooks = [
             found
             for key, found in hooks_of(network.module).items()
@@ -98,6 +103,9 @@ class Execution:
         """Return whether the layers are what they were."""
         for layer, state in self._states:  # noqa: SIM110 - a generator costs more than the loop
             if layer.state is not state:
+                return False
+        for modules, key, module in self._places:  # noqa: SIM110
+            if modules.get(key) is not module:
                 return False
         return True
 

@@ -297,7 +297,8 @@ class PackedNetwork(nn.Module):
                     if self.graph is None and not self.reason:
                         y = self.module(*args, **kwargs)  # which also checks the arguments
                         self._try_to_capture(args, kwargs)
-                        return y
+                        if self.graph is None:
+                            return y
                 if self.graph is None:
                     return self.module(*args, **kwargs)
             made = self._made = self._execution(self.fuses)
