@@ -101,7 +101,7 @@ class Execution:
 
     def current(self) -> bool:
         """Return whether the layers are what they were."""
-        for layer, state in self._states:  # noqa: SIM110 - a generator costs more than the loop
+        for layer, state in self._states:
             if layer.state is not state:
                 return False
         for modules, key, module in self._places:  # noqa: SIM110
