@@ -63,6 +63,17 @@ def test_an_edited_callee_takes_effect(copied, room):
     assert run(copied, room, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="") == "4.0 0"
 
 
+def test_says_that_it_compiles_only_where_no_code_is_kept(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    with caplog.at_level("INFO", logger="ste_lightning"):
+        folder = code_cache._folder.__wrapped__(code_cache._KERNELS)
+        assert caplog.text.count("compiling machine code") == 1
+        (folder / "code").write_text("")
+        code_cache._folder.__wrapped__(code_cache._KERNELS)
+    assert caplog.text.count("compiling machine code") == 1
+    assert str(folder) in caplog.text
+
+
 def test_only_the_last_versions_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     (tmp_path / "mine").mkdir()

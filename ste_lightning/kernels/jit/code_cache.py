@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.misc.appdirs import AppDirs
 
 __all__ = ["kept_between_processes"]
+
+_logger = logging.getLogger("ste_lightning")
 
 _KERNELS = next(p for p in Path(__file__).resolve().parents if p.name == "kernels")
 _KEPT_VERSIONS = 3  # of the sources, per machine and place: branches are switched back and forth
@@ -77,6 +80,12 @@ def _folder(room: Path) -> Path | None:
         except OSError:
             continue
         _remove_old(versions)
+        if not any(folder.iterdir()):
+            _logger.warning(  # the level that commands show
+                "compiling machine code for this processor while it is called: seconds, once; "
+                "it is kept in %s",
+                folder,
+            )
         return folder
     return None
 
