@@ -88,7 +88,9 @@ def _new_data(layer: QuantLinear) -> None:
 
 
 def _loaded(layer: QuantLinear) -> None:
-    layer.load_state_dict({k: -v for k, v in layer.state_dict().items() if k == "weight"}, False)
+    state = layer.state_dict()
+    state["weight"] = -state["weight"]
+    layer.load_state_dict(state)
 
 
 def _optimizer(layer: QuantLinear) -> None:
