@@ -37,7 +37,15 @@ import time
 import torch
 import torch.nn.functional as F
 from counting_peak import peak
-from packed_layers import between_rows, bit_rows, conv_rows, depthwise_rows, linear_rows
+from packed_layers import (
+    between_rows,
+    bit_rows,
+    conv_rows,
+    depthwise_rows,
+    linear_rows,
+    token_rows,
+    weight_only_rows,
+)
 from packed_networks import code_rows, network_rows
 from packed_timing import FLOAT, OURS, Call, Table
 
@@ -88,6 +96,8 @@ SECTIONS = {
     "between": between_rows,
     "bits": bit_rows,
     "depthwise": depthwise_rows,
+    "tokens": token_rows,
+    "weights": weight_only_rows,
     "network": network_rows,
     "codes": code_rows,
     "scaling": scaling,

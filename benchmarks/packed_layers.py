@@ -105,6 +105,47 @@ def bit_rows(table: Table) -> None:
         table.row(name, 2 * rows * size**2, calls)
 
 
+def token_rows(table: Table) -> None:
+    """Weights of few bits times 8-bit codes, as language models have them."""
+    size, inputs = 2048, Codes(8, 1, -128)
+    layer = nn.Linear(size, size, bias=False)
+    for name, weights in (("ternary", Codes(2, 1, -1)), ("4 bits", Codes(4, 1, -8))):
+        codes = torch.randint(0, 3, (size, 1, size), dtype=torch.uint8)
+        w = kernels.prepare(codes, inputs, weights, format=kernels.best_format(inputs, weights))
+        for rows in (1, 32, 128):
+            title = f"{name} x 8 bits, linear {size}, batch {rows}"
+            if not table.wants(title):
+                continue
+            x = torch.randint(0, 256, (rows, size), dtype=torch.uint8)
+            floats = torch.randn(rows, size)
+            calls: dict[str, Call] = {
+                OURS: lambda x=x, w=w: kernels.linear(x, w),
+                f"{FLOAT} torch": lambda x=floats, layer=layer: F.linear(x, layer.weight),
+            }
+            table.row(title, 2 * rows * size**2, calls)
+
+
+def weight_only_rows(table: Table) -> None:
+    """Float inputs, weights decoded in the kernel."""
+    from ste_lightning.kernels.gemm.float_rows import multiply_floats, prepare_for_floats
+
+    size = 4096
+    layer, ones = nn.Linear(size, size, bias=False), torch.ones(size)
+    for name, weights in (("ternary", Codes(2, 1, -1)), ("4 bits", Codes(4, 1, -8))):
+        codes = torch.randint(0, 3, (size, size), dtype=torch.uint8)
+        w = prepare_for_floats(codes, weights, ones, torch.zeros(size))
+        for rows in (1, 16):
+            title = f"weight-only {name}, linear {size}, batch {rows}"
+            if not table.wants(title):
+                continue
+            x = torch.randn(rows, size)
+            calls: dict[str, Call] = {
+                OURS: lambda x=x, w=w: multiply_floats(x, w),
+                f"{FLOAT} torch": lambda x=x, layer=layer: F.linear(x, layer.weight),
+            }
+            table.row(title, 2 * rows * size**2, calls)
+
+
 def depthwise_rows(table: Table) -> None:
     for pixels, channels in ((56, 128), (14, 512)):
         layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, groups=channels)
