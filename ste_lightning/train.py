@@ -23,7 +23,17 @@ from ste_lightning.running.sweep import Combine
 
 __all__ = ["main"]
 
-GROUPS = ("model", "data", "quantizer", "optimizer", "trainer", "callbacks", "logger", "recipe")
+GROUPS = (
+    "model",
+    "data",
+    "quantizer",
+    "optimizer",
+    "trainer",
+    "callbacks",
+    "logger",
+    "launcher",
+    "recipe",
+)
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")

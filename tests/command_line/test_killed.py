@@ -15,7 +15,7 @@ import torch
 
 from ste_lightning.train import main
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.filterwarnings("ignore:.*trials are dead")]
 
 DIGITS = ["trainer.max_epochs=3", "data.batch_size=256"]
 MLP = [*DIGITS, "model.network.hidden=[16,16]"]
@@ -24,7 +24,10 @@ RECIPES = {
     "digits_mlp": MLP,
     "digits_float": MLP,
     "digits_cnn": [*DIGITS, "model.network.channels=[4,4]", "data.shift=1"],
-    "rules_compare": [*MLP, "hydra.mode=RUN", "quantizer.weight={map: lsq, bits: 4}"],
+    "rules_compare": [
+        *(*MLP, "hydra.mode=RUN", "quantizer.weight.map=lsq"),
+        *("quantizer.weight.rule=identity", "+quantizer.weight.bits=4"),
+    ],
     "teacher_student": TWO_LAYER,
     "non_gaussian": TWO_LAYER,
     "non_gaussian_normalized": [*TWO_LAYER, "model.optimizer=adam", "model.lr=0.01"],

@@ -134,7 +134,9 @@ def test_without_pyarrow_the_remedy_is_named(monkeypatch, tmp_path):
 def test_ray_gets_one_task_per_cell(tmp_path, monkeypatch):
     tasks = []
 
-    def remote(num_cpus):
+    def remote(num_cpus, max_retries):
+        assert max_retries == -1
+
         def wrap(function):
             def submit(settings):
                 tasks.append(settings["samples"])
@@ -148,6 +150,7 @@ def test_ray_gets_one_task_per_cell(tmp_path, monkeypatch):
     fake = types.SimpleNamespace(
         init=lambda ignore_reinit_error: None,
         remote=remote,
+        cluster_resources=lambda: {"CPU": 2.0},
         wait=lambda refs, num_returns: (refs[:1], refs[1:]),
         get=lambda ref: ref[1](by_samples[ref[2]].settings),
         exceptions=types.SimpleNamespace(RayTaskError=RuntimeError),

@@ -59,8 +59,8 @@ def run(
     Args:
         cells: the grid.
         folder: where ``cells/KEY.parquet`` and ``results.parquet``, all cells in one table, are.
-        workers: cells in work at once; default the cores this process may use, or with Ray as
-            many as the cluster has cores.
+        workers: cells in work at once; default the cores this process may use, or with Ray four
+            for each core of the cluster.
         launcher: ``local`` (threads of this process; the kernel needs no GIL) or ``ray``.
         show: whether to show progress and the time left.
 
@@ -128,13 +128,16 @@ def _ray(cells: Sequence[Cell], workers: int | None) -> Iterator[Measured]:
             "launcher='ray' needs Ray, which is not installed: pip install 'ste-lightning[ray]'."
         ) from error
     ray.init(ignore_reinit_error=True)
-    task = ray.remote(num_cpus=1)(measure)
+    # A cell whose worker or machine dies is run again, as often as it takes: it has no effect
+    # but its result, which is stored here, once.
+    task = ray.remote(num_cpus=1, max_retries=-1)(measure)
     queue = iter(cells)
     waiting: dict[Any, Cell] = {}
+    # Enough to keep the cluster busy: looking through all that wait takes time for each of them.
+    most = workers or 4 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     failure: BaseException | None = None
     while True:
-        room = (workers or len(cells)) - len(waiting)
-        for cell in itertools.islice(queue, 0 if failure else room):
+        for cell in itertools.islice(queue, 0 if failure else most - len(waiting)):
             waiting[task.remote(cell.settings)] = cell
         if not waiting:
             break
