@@ -12,7 +12,7 @@ OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models me
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow compatibility test-oldest test-newest studies-small lint types build release lock clean
+.PHONY: demo test test-slow compatibility test-oldest test-newest fuzz studies-small lint types build release lock clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -42,6 +42,10 @@ test-newest:
 	$(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto -W default
+
+# 100,000 damaged files for each reader; the figures go to benchmarks/results/fuzz_readers.json
+fuzz: .venv-test/ready
+	$(TEST) benchmarks/fuzz_readers.py
 
 studies-small: .venv-test/ready
 	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.io.checkpoint import read_checkpoint
 
 __all__ = ["Distillation"]
 
@@ -122,7 +123,7 @@ class Distillation(L.Callback):
         from ste_lightning.callbacks.loading import load_quantized
 
         made = type(pl_module)
-        content = torch.load(self.teacher, map_location="cpu", weights_only=True)
+        content = read_checkpoint(self.teacher)
         quantized = any("Quantization" in key for key in content.get("callbacks", {}))
         try:
             if quantized:

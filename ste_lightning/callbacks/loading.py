@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning as L
-import torch
 
 from ste_lightning.callbacks.recorded_layers import recorded_layers, refuse_another_checkpoint
 from ste_lightning.callbacks.swap_at_setup import convert_module
 from ste_lightning.convert import Policy
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.checkpoint import read_checkpoint
 
 __all__ = ["load_quantized"]
 
@@ -44,9 +44,7 @@ def load_quantized(
     Raises:
         ConfigurationError: if no policy is known, or it does not make what was trained.
     """
-    checkpoint = torch.load(
-        checkpoint_path, map_location=kwargs.get("map_location"), weights_only=True
-    )
+    checkpoint = read_checkpoint(checkpoint_path, kwargs.get("map_location"))
     if policy is None:
         policy = _recorded(checkpoint, checkpoint_path)
     with warnings.catch_warnings():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.checkpoint import read_checkpoint
 from ste_lightning.running import files
 from ste_lightning.running.metrics_file import Row, rows_until
 
@@ -45,21 +44,14 @@ def rows_before(ckpt_path: str | None) -> list[Row]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(
-            f"ckpt_path={path!r} cannot be used: not a readable checkpoint "
-            f"({str(error).splitlines()[0]})."
-        ) from error
+    content = read_checkpoint(path)
     require(
-        isinstance(content, dict) and "state_dict" in content,
+        "state_dict" in content,
         "ckpt_path",
         path,
         "it is not a Lightning checkpoint",
     )
-    checked: dict[str, Any] = content
-    return checked
+    return content
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.checkpoint import read_checkpoint
 from ste_lightning.running.build import build, build_model
 from ste_lightning.running.checkpoints import explained, loadable
 from ste_lightning.running.imports import import_own
@@ -43,7 +44,7 @@ def restored(ckpt_path: str, config: str | None) -> tuple[L.LightningModule, Any
     import_own(run.get("imports") or [])
     data = build("data", run["data"])
     model: L.LightningModule = build_model("model", run["model"], L.LightningModule)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(checkpoint)["state_dict"]
     with explained(str(checkpoint), model):
         model.load_state_dict(state)
     return model.eval(), data

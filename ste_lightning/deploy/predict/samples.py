@@ -131,9 +131,16 @@ def _from_path(
     if suffix in (".npy", ".npz", ".csv"):
         try:
             array = _array(source, suffix)
+        except (ConfigurationError, PermissionError):
+            raise
+        except Exception as error:  # of numpy, zip, zlib and a tokenizer, for damaged files
+            # numpy proposes here to unpickle them, which runs what they contain
+            holds = "it holds Python objects, not numbers" if "pickle" in str(error) else error
+            raise ConfigurationError(f"input={path!r} cannot be read: {holds}.") from error
+        try:
             return _from_array(array, preprocessing, normalize, limits)
-        except (ValueError, OSError, EOFError) as error:
-            raise ConfigurationError(f"input={path!r} cannot be read: {error}") from error
+        except (ValueError, OverflowError) as error:
+            raise ConfigurationError(f"input={path!r} cannot be used: {error}") from error
     raise ConfigurationError(
         f"input={path!r} cannot be used: give images, a folder of images, npy, npz or csv."
     )
@@ -146,13 +153,17 @@ def _array(source: Path, suffix: str) -> NDArray[Any]:
         text = np.genfromtxt(source, delimiter=",", dtype=np.float64, ndmin=2)
         # A line of column names is read as one of no numbers.
         return text[1:] if len(text) and bool(np.isnan(text[0]).all()) else text
-    loaded = np.load(source, allow_pickle=False, mmap_mode="r" if suffix == ".npy" else None)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    require(len(loaded.files) >= 1, "input", str(source), "the archive is empty")
-    name = next((n for n in ("x", "inputs", "images", "data") if n in loaded), loaded.files[0])
-    found: NDArray[Any] = loaded[name]
-    return found
+    if suffix == ".npy":
+        mapped: NDArray[Any] = np.load(source, allow_pickle=False, mmap_mode="r")
+        return mapped
+    with source.open("rb") as file:  # closed too where the archive turns out to be damaged
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        require(len(loaded.files) >= 1, "input", str(source), "the archive is empty")
+        name = next((n for n in ("x", "inputs", "images", "data") if n in loaded), loaded.files[0])
+        found: NDArray[Any] = loaded[name]
+        return found
 
 
 def _from_array(

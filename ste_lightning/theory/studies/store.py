@@ -47,15 +47,18 @@ def read(path: Path) -> tuple[Columns, dict[str, Any]]:
     Raises:
         ConfigurationError: if the file is not one of ours.
     """
-    arrow = _arrow("pyarrow")
+    parquet = _arrow("pyarrow.parquet")
     try:
-        table = _arrow("pyarrow.parquet").read_table(path)
+        table = parquet.read_table(path)
         provenance = json.loads(table.schema.metadata[b"provenance"])
-    except (arrow.ArrowInvalid, KeyError, TypeError) as error:
+        columns: Columns = table.to_pydict()
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # Arrow's readers raise a dozen classes for damaged files
         raise ConfigurationError(
             f"{path} is not a readable result of a study: delete it, and it is made again."
         ) from error
-    return table.to_pydict(), provenance
+    return columns, provenance
 
 
 def join(results: Sequence[tuple[Mapping[str, Any], Columns]]) -> Columns:
