@@ -109,11 +109,13 @@ def _recorded(
         plain = name.replace("_orig_mod.", "").removesuffix("._orig_mod")
         if isinstance(module, QuantizedLayer) and plain in twins:
 
-            def record(m: nn.Module, given: Any, result: Any, name: str = plain) -> None:
-                calls.append((name, given, result))
+            def record(
+                m: nn.Module, given: Any, named: Any, result: Any, name: str = plain
+            ) -> None:
+                calls.append((name, (_kept(given), _kept(named)), _kept(result)))
 
             names.append(plain)
-            handles.append(module.register_forward_hook(record))
+            handles.append(module.register_forward_hook(record, with_kwargs=True))
 
     def cast(x: Any) -> Any:
         return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
@@ -142,7 +144,7 @@ def _replacing(
     """Inside, packed layers return what the trained ones returned."""
     busy = False
 
-    def replace(module: nn.Module, args: Any, result: Any, name: str) -> Any:
+    def replace(module: nn.Module, args: Any, kwargs: Any, result: Any, name: str) -> Any:
         nonlocal busy
         if busy:
             return None
@@ -150,10 +152,12 @@ def _replacing(
         calls[name] += 1
         if place >= len(given[name]):
             return None
-        inputs, wanted = given[name][place]
+        (inputs, named), wanted = given[name][place]
         busy = True
         try:
-            ours = module(*_floats(inputs)) if len(args) == len(inputs) else result
+            ours = result
+            if len(args) == len(inputs) and kwargs.keys() == named.keys():
+                ours = module(*_floats(inputs), **_floats(named))
         finally:
             busy = False
         found.append(
@@ -166,10 +170,10 @@ def _replacing(
     for name in names:
         module = network.module.get_submodule(name)
 
-        def hook(m: nn.Module, args: Any, result: Any, name: str = name) -> Any:
-            return replace(m, args, result, name)
+        def hook(m: nn.Module, args: Any, kwargs: Any, result: Any, name: str = name) -> Any:
+            return replace(m, args, kwargs, result, name)
 
-        handles.append(module.register_forward_hook(hook))
+        handles.append(module.register_forward_hook(hook, with_kwargs=True))
     try:
         yield
     finally:
@@ -181,8 +185,21 @@ def _floats(value: Any) -> Any:
     """Return what a packed layer takes and gives: float32 in the place of other floats."""
     if isinstance(value, Tensor):
         return value.float() if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_floats(item) for item in value)
+    return value
+
+
+def _kept(value: Any) -> Any:
+    """Return copies of tensors, which the model may change in place afterwards."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _kept(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(map(_kept, value))
     return value
 
 

@@ -102,13 +102,15 @@ class _Call(nn.Module):
 
 def _called(module: nn.Module, named: dict[str, Any]) -> Any:
     """Call a module with its arguments by name; those that only have places, by place."""
-    parameters = inspect.signature(module.forward).parameters
-    places = [
-        named.pop(name)
-        for name, parameter in parameters.items()
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY and name in named
-    ]
+    places: list[Any] = []
+    for name, parameter in inspect.signature(module.forward).parameters.items():
+        if parameter.kind not in _PLACES or name not in named:
+            break  # what has a place is given by place, as hooks expect it
+        places.append(named.pop(name))
     return module(*places, **named)
+
+
+_PLACES = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def capture(module: nn.Module, arguments: dict[str, Any]) -> Captured:
@@ -223,7 +225,23 @@ def _captured(call: _Call, leaves: list[Tensor], all_axes: bool) -> Captured:
         program = torch.export.export(
             call, tuple(leaves), dynamic_shapes=(tuple(axes),), strict=False
         )
+        program = _decomposed(program)
     return _Reader(program, call, leaves).read()
+
+
+def _decomposed(program: Any) -> Any:
+    """Return a program with what graphs do not name in smaller operators, where torch has them."""
+    strange = {
+        node.target
+        for node in program.graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload)
+        and node.target.namespace == "aten"
+        and not is_known(operator_name(node.target))
+    }
+    if not strange:
+        return program
+    known = torch.export.default_decompositions()
+    return program.run_decompositions({op: known[op] for op in strange if op in known})
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ste_lightning.deploy.graph.check import checked
 from ste_lightning.deploy.graph.execution import Execution, hooks_of, unfit
@@ -278,7 +279,7 @@ class PackedNetwork(nn.Module):
     def _computed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if torch.compiler.is_compiling():
             if self._whole:
-                return self.module(*args, **kwargs)
+                return self._called(args, kwargs)
             return self._untraced(args, kwargs)
         return self._executed(args, kwargs)
 
@@ -292,27 +293,44 @@ class PackedNetwork(nn.Module):
             if self.graph is None:
                 hooks = hooks_of(self.module).items()
                 if any(found for key, found in hooks if key not in self.kept_hooks):
-                    return self.module(*args, **kwargs)  # somebody watches modules
+                    return self._called(args, kwargs)  # somebody watches modules
                 with _lock:  # exporting changes the module for a while
                     if self.graph is None and not self.reason:
+                        args, kwargs = self._cast((args, kwargs))
                         y = self.module(*args, **kwargs)  # which also checks the arguments
                         self._try_to_capture(args, kwargs)
                         if self.graph is None:
                             return y
                 if self.graph is None:
-                    return self.module(*args, **kwargs)
+                    return self._called(args, kwargs)
             made = self._made = self._execution(self.fuses)
         if any(made.hooks):  # somebody watches modules
             if self._whole:
-                return self.module(*args, **kwargs)
+                return self._called(args, kwargs)
             made = self._execution(False, watched=True)
         inputs = made.inputs(args, kwargs)
         if inputs is not None:
             return made.result(inputs)
         if self._whole:
-            return self.module(*args, **kwargs)
+            return self._called(args, kwargs)
         assert self.graph is not None
         raise unfit(self.graph, args, kwargs)
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the module as it is."""
+        args, kwargs = self._cast((args, kwargs))
+        return self.module(*args, **kwargs)
+
+    def _cast(self, arguments: Any) -> Any:
+        """Return arguments with the floats that the packed module has, whatever was trained."""
+        floats = (t for t in self.module.parameters() if t.is_floating_point())
+        dtype = next(floats, torch.zeros(())).dtype
+
+        def cast(value: Any) -> Any:
+            floating = isinstance(value, Tensor) and value.is_floating_point()
+            return value.to(dtype) if floating else value
+
+        return tree_map(cast, arguments)
 
     def _try_to_capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:

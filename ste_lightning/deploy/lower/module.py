@@ -58,13 +58,15 @@ def packed_copy(model: nn.Module, floats: str) -> nn.Module:
             memo[id(module)] = _plain(copy.deepcopy(module).to_float())
             continue
         quantized += 1
+        for hook in filter(_is_norm, module._forward_pre_hooks.values()):
+            hook(module, None)  # the weights as of now
         memo[id(module)] = _hooked(packed_layer(module, name or "the model"), module)
     if not quantized:
         raise ConfigurationError(
             f"{type(model).__name__} has no quantized layer: nothing can be packed."
         )
     for module in reversed(list(model.modules())):
-        inner = vars(module).get("_modules", {}).get("_orig_mod")
+        inner = dict(module.named_children()).get("_orig_mod")
         if inner is not None:
             memo[id(module)] = copy.deepcopy(inner, memo)
     try:
@@ -79,12 +81,15 @@ def _hooked(packed: nn.Module, layer: nn.Module) -> nn.Module:
     for name in _ATTRIBUTES:
         if hasattr(layer, name) and not hasattr(packed, name):
             setattr(packed, name, getattr(layer, name))
-    if not (layer._forward_hooks or layer._forward_pre_hooks):
+    pruned = [key for key, hook in layer._forward_pre_hooks.items() if _is_norm(hook)]
+    if not layer._forward_hooks and len(layer._forward_pre_hooks) == len(pruned):
         return packed
     outer = nn.Sequential(packed)
     for kind in ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs",
                  "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called"):  # fmt: skip
         setattr(outer, kind, copy.copy(getattr(layer, kind)))
+    for key in pruned:
+        del outer._forward_pre_hooks[key]
     return outer.eval()
 
 

@@ -1,0 +1,184 @@
+"""Networks that nobody here had in mind: packed, saved and loaded they compute the same."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+
+from ste_lightning import deploy
+from ste_lightning.convert import quantize_
+
+INNER = [{"match": "b", "weight": "sign", "input": "sign"}]
+
+
+class Body(nn.Module):
+    """Three linear layers, the middle one quantized, and a function behind it."""
+
+    def __init__(self, function=lambda y, x: y) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.function = function
+
+    def forward(self, x):
+        return self.c(self.function(self.b(self.a(x)), x))
+
+
+def numbers(result):
+    if isinstance(result, torch.Tensor):
+        return [result.double()]
+    return [n for part in result if part is not None for n in numbers(part)]
+
+
+def same(net, x, *others, tolerance=1e-4, tmp_path):
+    """Compare the packed and the loaded network with the trained one on all inputs."""
+    net.eval()
+    x = x if isinstance(x, tuple) else (x,)
+    packed = deploy.pack(net, tuple(copy.deepcopy(t.detach()) for t in x))
+    assert not packed.reason
+    deploy.save(packed, tmp_path / "net.safetensors")
+    loaded = deploy.load(tmp_path / "net.safetensors")
+    with torch.no_grad():
+        for given in (x, *(o if isinstance(o, tuple) else (o,) for o in others)):
+            wanted = numbers(net(*(t.clone() for t in given)))
+            for network in (packed, loaded):
+                found = numbers(network(*(t.clone() for t in given)))
+                for one, other in zip(found, wanted, strict=True):
+                    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+FUNCTIONS = {
+    "adjoint, real": lambda y, x: y @ (y.mH @ x.real) + y.T.H,
+    "sizes as numbers": lambda y, x: y * y.ndim + y.shape[0] * y.size(-1) / (len(x) + 1),
+    "in place on a result": lambda y, x: y.add_(1).mul_(2).clamp_(min=-1) + x,
+    "assignment to a slice": lambda y, x: y.index_fill_(1, torch.tensor([0, 2]), 0.5),
+    "masks": lambda y, x: torch.where(y > 0, y, x).masked_fill(x > 1, -1.0),
+    "gather and scatter": lambda y, x: y.scatter(1, y.argsort(1), x).gather(1, x.argsort(1)),
+    "sorted": lambda y, x: torch.cat([y.topk(4, 1).values, x.sort(1).values[:, :4]], 1),
+    "einsum": lambda y, x: torch.einsum("bi,bj,ij->bj", y, x, torch.eye(8)),
+    "norms": lambda y, x: F.normalize(y, dim=1) + torch.linalg.norm(x, dim=1, keepdim=True),
+    "pieces": lambda y, x: torch.stack([*y.chunk(2, 1), *x.split(4, 1)], 1).sum(2).repeat(1, 2),
+    "casts": lambda y, x: y.half().float() + (x * 3).round().long() + y.double().float(),
+    "arithmetic": lambda y, x: 2**y + y**2 + (1 - y) // 2 + y % 3,
+    "one hot": lambda y, x: y + F.one_hot(x.argmax(1), 8),
+}
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_functions(kind, tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Body(FUNCTIONS[kind])
+    quantize_(net, INNER)
+    same(net, torch.randn(5, 8), torch.randn(1, 8), torch.randn(7, 8), tmp_path=tmp_path)
+
+
+class Symmetric(nn.Module):
+    def forward(self, w):
+        return w.triu() + w.triu(1).mT
+
+
+def hooked(layer, kind):
+    hooks = {
+        "pre": lambda: layer.register_forward_pre_hook(lambda m, x: (x[0] * 2,)),
+        "keywords": lambda: layer.register_forward_pre_hook(
+            lambda m, x, k: ((x[0] * 2,), k), with_kwargs=True
+        ),
+        "result": lambda: layer.register_forward_hook(lambda m, x, y: y + 1),
+    }
+    hooks[kind]()
+    return layer
+
+
+CHANGES = {
+    "spectral norm": lambda net: parametrizations.spectral_norm(net.a),
+    "weight norm": lambda net: parametrizations.weight_norm(net.a),
+    "weight norm of a quantized layer": lambda net: parametrizations.weight_norm(net.b),
+    "own parametrization": lambda net: parametrize.register_parametrization(
+        net.b, "weight", Symmetric()
+    ),
+    "pruned": lambda net: prune.l1_unstructured(net.a, "weight", 0.5),
+    "pruned quantized layer": lambda net: prune.l1_unstructured(net.b, "weight", 0.5),
+    "tied": lambda net: setattr(net.b, "weight", net.a.weight),
+    "compiled inside": lambda net: setattr(net, "a", torch.compile(net.a, backend="eager")),
+    **{
+        f"{kind} hook of {name or 'the network'}": (
+            lambda net, kind=kind, name=name: hooked(net.get_submodule(name), kind)
+        )
+        for kind, name in [("pre", "a"), ("pre", "b"), ("pre", ""), ("keywords", ""),
+                           ("result", "b"), ("result", "")]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_changed_modules(kind, tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Body()
+    CHANGES[kind](net)
+    quantize_(net, INNER)
+    x = torch.randn(5, 8)
+    net(x)
+    same(net, x, torch.randn(7, 8), tmp_path=tmp_path)
+    net(x)  # the trained network still is one
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_floats(dtype, tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Body().to(dtype)
+    quantize_(net, INNER)
+    x = torch.randn(5, 8).to(dtype)
+    tolerance = 1e-5 if dtype == torch.float64 else 5e-2
+    same(net, x, torch.randn(7, 8).to(dtype), tolerance=tolerance, tmp_path=tmp_path)
+
+
+class Attends(nn.Module):
+    """Attention with a causal mask and one of padding, by keywords; two results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b = nn.Linear(8, 8)
+        self.m = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x, padding=None):
+        x, n = self.b(x), x.shape[1]
+        mask = torch.triu(torch.ones(n, n, dtype=torch.bool), 1)
+        return self.m(x, x, x, attn_mask=mask, key_padding_mask=padding)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_with_masks(padded, tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Attends()
+    grid = {"map": "lsq", "bits": 8}
+    quantize_(net, [{"match": "m", "weight": grid, "input": grid}])
+    x, padding = torch.randn(3, 6, 8), torch.zeros(3, 6, dtype=torch.bool)
+    padding[:, 4:] = True
+    given = (x, padding) if padded else (x,)
+    net(*given)
+    others = (x[:1], padding[:1]) if padded else (torch.randn(4, 9, 8),)
+    same(net, given, others, tolerance=5e-2, tmp_path=tmp_path)
+
+
+class Grows(nn.Module):
+    """A transposed convolution whose size another result gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.up, self.c = nn.ConvTranspose2d(8, 8, 3, 2, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        y = self.a(x)
+        return self.c(self.up(self.b(y), output_size=y.shape[-2:]))
+
+
+def test_a_size_that_a_keyword_gives(tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Grows()
+    quantize_(net, [{"match": "up", "weight": "sign", "input": "sign"}])
+    same(net, torch.randn(2, 3, 8, 8), torch.randn(1, 3, 10, 12), tmp_path=tmp_path)
