@@ -217,3 +217,32 @@ def test_the_export_command_writes_or_says_why_not(checkpoint, tmp_path, capsys,
     assert "0 of 20 predictions differ" in capsys.readouterr().out
     assert export.main([f"ckpt_path={checkpoint}", "format=onyx", *quick]) == 1
     assert "Did you mean 'onnx'" in capsys.readouterr().err
+
+
+def test_diff_compares_layer_by_layer_and_names_the_first_that_differs(
+    checkpoint, packed, tmp_path, capsys
+):
+    from ste_lightning import deploy, diff
+
+    given = [f"ckpt_path={checkpoint}", f"model={packed}"]
+    assert diff.main([*given, "samples=8"]) == 0
+    said = capsys.readouterr().out
+    assert "network.2" in said
+    assert "0 of 8 predictions differ" in said
+    other = deploy.load(packed)
+    other.layer("network.5").weight_bits.bitwise_not_()
+    deploy.save(other, tmp_path / "other.safetensors")
+    np.save(tmp_path / "x.npy", 16 * RNG.random((4, 8, 8)))
+    wrong = [given[0], f"model={tmp_path / 'other.safetensors'}", f"input={tmp_path / 'x.npy'}"]
+    assert diff.main(wrong) == 1
+    said = capsys.readouterr().out
+    assert "differs by more than rounding: layer 'network.5'" in said
+    assert diff.main([]) == 1
+    assert "ckpt_path=FILE" in capsys.readouterr().out
+    assert diff.main([given[0]]) == 1
+    assert "model is missing" in capsys.readouterr().err
+    assert diff.main([*given, "samples=0"]) == 1
+    assert "positive integer" in capsys.readouterr().err
+    np.save(tmp_path / "n.npy", np.full((1, 8, 8), np.nan))
+    assert diff.main([*given, f"input={tmp_path / 'n.npy'}"]) == 1
+    assert "no sample" in capsys.readouterr().err
