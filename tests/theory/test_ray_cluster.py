@@ -15,9 +15,9 @@ CELLS = 10_000
 
 
 def kill_workers(stop: threading.Event, killed: list[int]) -> None:
-    """Kill a worker that is measuring a cell, now and then."""
+    """Kill a worker that is measuring a cell, now and then; a new one takes seconds to start."""
     psutil = pytest.importorskip("psutil")
-    while not stop.wait(random.uniform(0.2, 1.0)):
+    while not stop.wait(random.uniform(5, 15)):
         at_work = [
             process
             for process in psutil.Process().children(recursive=True)
