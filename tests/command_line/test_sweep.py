@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+import signal
 
 import pytest
 
@@ -134,6 +135,7 @@ def test_a_sweep_that_is_stopped_still_has_its_table(cli, small, tmp_path, monke
         "        if trainer.datamodule.seed == 1 and trainer.global_step == 1:\n"
         "            signal.raise_signal(signal.SIGINT)\n"
     )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     monkeypatch.syspath_prepend(tmp_path)
     status, _, err = cli(
         "--multirun",
