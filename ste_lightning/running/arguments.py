@@ -20,6 +20,7 @@ _SCALARS = {
     type(None): "null",
 }
 _LISTS = (list, tuple, set, collections.abc.Sequence, collections.abc.Iterable)
+_HYDRAS = ("_args_", "_convert_", "_partial_", "_recursive_", "_target_")
 _MAPPINGS = (dict, collections.abc.Mapping)
 
 
@@ -47,6 +48,9 @@ def check_arguments(
         return
     parameters = signature.parameters
     keys = [key for key in node if not key.startswith("_")]
+    for key in node:
+        if key.startswith("_") and key not in _HYDRAS:
+            raise unknown(f"key of {where}", key, _HYDRAS)
     if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
         for key in keys:
             if key not in parameters:

@@ -81,6 +81,7 @@ def own(tmp_path):
         ([RUN, "figures.curves._target_=ste_lightning.reports.two_layer.convergence"], "two_layer"),
         ([RUN, "+summary.s._target_=ste_lightning.reports.two_layer.trials_summary"], "summary.s"),
         ([RUN, "sweep.figures.accuracy._target_=ste_lightning.figures.comparsion"], "'comparison'"),
+        ([RUN, "+trainer._target_x=1"], "unknown key of trainer '_target_x'"),
         ([RUN, "+sweep.figure.x=1"], "unknown key of sweep 'figure'. Did you mean 'figures'"),
         ([RUN, "callbacks.best.save_top_k=-5"], "save_top_k"),
         ([RUN, "callbacks.clipping._target_=torch.nn.ReLU"], "ReLU is no Callback"),
