@@ -82,7 +82,10 @@ def test_a_checkpoint_of_another_architecture(cli, small, tmp_path):
 def test_files_that_are_no_checkpoints(cli, tmp_path):
     torch.save({"weights": 1}, tmp_path / "other.pt")
     (tmp_path / "text.ckpt").write_text("hello")
-    for name, message in (("other.pt", "not a Lightning checkpoint"), ("text.ckpt", "readable")):
+    for name, message in (
+        ("other.pt", "not a Lightning checkpoint"),
+        ("text.ckpt", "cannot be used as a checkpoint"),
+    ):
         status, _, err = cli(RUN, f"ckpt_path={tmp_path / name}")
         assert status == 1
         assert message in err
