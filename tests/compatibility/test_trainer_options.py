@@ -38,13 +38,7 @@ def test_manual_optimization() -> None:
         assert torch.equal(two.state_dict()[key], value), key
 
 
-NOT_YET = pytest.mark.xfail(reason="packing knows float32 only")
-
-
-@pytest.mark.parametrize(
-    "precision",
-    ["bf16-mixed", *(pytest.param(p, marks=NOT_YET) for p in ("bf16-true", "64-true"))],
-)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_precision(precision: Any) -> None:
     """`precision="bf16-mixed"`, `"bf16-true"` and `"64-true"`: trains, and packs"""
     dtype = {"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32)
