@@ -182,6 +182,10 @@ def test_image_folders_of_pictures_of_every_size(tmp_path):
     assert data.class_names == ("dark", "light")
     means = data.test_part.images.float().mean((1, 2, 3))
     assert torch.equal(means.long(), torch.where(data.test_part.labels == 0, 10, 240))
+    deep = Image.fromarray(np.full((20, 20), 0xABCD, np.uint16))
+    deep.save(tmp_path / "test" / "dark" / "0.png")  # 16 bits
+    data = ImageFolder(tmp_path, [16, 16])
+    assert data.read()[1].images[0].unique().tolist() == [0xAB]
     (tmp_path / "test" / "light" / "0.png").write_bytes(b"broken")
     with pytest.raises(ConfigurationError, match=r"0\.png cannot be read"):
         ImageFolder(tmp_path, [16, 16]).setup()

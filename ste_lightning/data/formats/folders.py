@@ -56,6 +56,10 @@ def read_folder(
             try:
                 with Image.open(path) as found:
                     image = ImageOps.exif_transpose(found)
+                    if image.mode == "F":
+                        raise ValueError("its pixels are floats of an unknown range")
+                    if image.mode.startswith("I"):  # 16 bits, which Pillow itself would clip
+                        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                     if image.has_transparency_data:
                         image = image.convert("RGBA")
                         white = Image.new("RGBA", image.size, "white")
