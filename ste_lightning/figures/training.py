@@ -61,8 +61,10 @@ def comparison(
         title: heading of the figure.
 
     Raises:
-        ConfigurationError: if no row has the metric.
+        ConfigurationError: if no row has the metric, and for anything but the rows of a table.
     """
+    table = isinstance(rows, Sequence)
+    require(table, "rows", type(rows).__name__, "comparison draws sweeps: use sweep.figures")
     keys = [by] if isinstance(by, str) else list(by)
     groups: dict[str, list[float]] = {}
     for row in rows:

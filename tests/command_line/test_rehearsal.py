@@ -76,7 +76,7 @@ def own(tmp_path):
             [RUN, "figures.curves._target_=ste_lightning.figures.learning_curvs"],
             "'learning_curves'",
         ),
-        ([RUN, "figures.curves._target_=ste_lightning.figures.comparison"], "'by'"),
+        ([RUN, "figures.curves._target_=ste_lightning.figures.comparison"], "sweep.figures"),
         ([RUN, "+figures.curves.dpi=3"], "unknown key of figures.curves 'dpi'"),
         ([RUN, "figures.curves._target_=ste_lightning.reports.two_layer.convergence"], "two_layer"),
         ([RUN, "+summary.s._target_=ste_lightning.reports.two_layer.trials_summary"], "summary.s"),
@@ -196,4 +196,4 @@ def test_an_error_after_training_has_begun_removes_nothing(cli, small, tmp_path,
     assert "No space left" in err
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert last.is_file()
-    assert f"ckpt_path={last}" in err
+    assert f"resume={tmp_path / 'run'}" in err

@@ -41,6 +41,7 @@ class Digits(L.LightningDataModule):
         return digits(4)
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`LightningCLI` with the callback in a YAML file; the run's own config runs again"""
     pytest.importorskip("jsonargparse")

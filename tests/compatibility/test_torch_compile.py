@@ -43,10 +43,8 @@ class Every(nn.Module):
 def packed(spec):
     torch.manual_seed(0)
     net = Every()
-    quantize_(
-        net, [{"match": name, "weight": spec, "input": spec} for name in ("down", "up", "head")]
-    )
-    quantize_(net, [{"match": "table", "weight": spec}])
+    both = [{"match": name, "weight": spec, "input": spec} for name in ("down", "up", "head")]
+    quantize_(net, [*both, {"match": "table", "weight": spec}])
     tokens = torch.randint(0, 12, (6, 10))
     net(tokens)
     assert isinstance(net.table, QuantEmbedding)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ste_lightning.deploy.graph.check import checked
 from ste_lightning.deploy.graph.execution import Execution, hooks_of, unfit
@@ -277,16 +277,11 @@ class PackedNetwork(nn.Module):
         return self._computed(args, kwargs)
 
     def _computed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if torch.compiler.is_compiling():
-            if self._whole:
-                return self._called(args, kwargs)
-            return self._untraced(args, kwargs)
+        if self._whole and torch.compiler.is_compiling():
+            return self._called(args, kwargs)
         return self._executed(args, kwargs)
 
     @untraced
-    def _untraced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._executed(args, kwargs)
-
     def _executed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         made = self._made
         if made is None or not made.current():
@@ -294,6 +289,8 @@ class PackedNetwork(nn.Module):
                 hooks = hooks_of(self.module).items()
                 if any(found for key, found in hooks if key not in self.kept_hooks):
                     return self._called(args, kwargs)  # somebody watches modules
+                if any(isinstance(t, Tensor) and t.is_meta for t in tree_leaves((args, kwargs))):
+                    return self._called(args, kwargs)  # without values nothing can be proved
                 with _lock:  # exporting changes the module for a while
                     if self.graph is None and not self.reason:
                         args, kwargs = self._cast((args, kwargs))
