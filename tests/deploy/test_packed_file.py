@@ -21,17 +21,17 @@ from ste_lightning.layers import QuantConv2d, QuantLinear
 @pytest.fixture(scope="module")
 def packed():
     torch.manual_seed(0)
-    return deploy.pack(
-        nn.Sequential(
-            nn.Conv2d(1, 8, 3, bias=False),
-            nn.BatchNorm2d(8),
-            QuantConv2d(8, 16, 3, padding=1, bias=False),
-            nn.BatchNorm2d(16),
-            nn.Flatten(),
-            QuantLinear(16 * 36, 10, input_quantizer={"map": "lsq", "bits": 2}),
-            nn.BatchNorm1d(10),
-        ).eval()
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        QuantConv2d(8, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.Flatten(),
+        QuantLinear(16 * 36, 10, input_quantizer={"map": "lsq", "bits": 2}),
+        nn.BatchNorm1d(10),
     )
+    network(torch.randn(4, 1, 8, 8))  # the last quantizer has to see its range
+    return deploy.pack(network.eval())
 
 
 @pytest.fixture(scope="module")
