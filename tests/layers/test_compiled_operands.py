@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.layers import QuantConv2d, QuantLinear
+from ste_lightning.layers.compiled_operands import compiled_operand_product
 
 LSQ: dict[str, Any] = {"map": "lsq", "bits": 4}
 UNIFORM: dict[str, Any] = {"map": "uniform", "bits": 4}
@@ -79,3 +80,35 @@ def test_what_is_no_number_spreads() -> None:
     torch.testing.assert_close(y, net(x), equal_nan=True, rtol=1e-5, atol=1e-5)
     assert y[3].isnan().all()
     assert not y[4].isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("weights", "inputs"),
+    [(LSQ, LSQ), (LSQ, None), (UNIFORM, UNIFORM), ("bitnet", "token"), (UNIFORM, None)],
+)
+@pytest.mark.parametrize("convolution", [False, True])
+def test_the_operators_alone_equal_the_layer(weights: Any, inputs: Any, convolution: bool) -> None:
+    """What the compiler traces, run as it stands."""
+    torch.manual_seed(0)
+    options = {"weight_quantizer": weights, "input_quantizer": inputs}
+    layer: Any = (
+        QuantConv2d(32, 32, 3, **options) if convolution else QuantLinear(64, 128, **options)
+    )
+    x = torch.randn((4, 32, 6, 6) if convolution else (24, 64), requires_grad=True)
+    layer(x)
+    layer.eval()
+    geometry = layer._geometry(x) if convolution else None
+    y = compiled_operand_product(
+        x, layer.weight, layer.bias, layer.weight_quantizer, layer.input_quantizer, geometry
+    )
+    if convolution and inputs == "token":
+        assert y is None
+        return
+    assert y is not None
+    expected = layer(x)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    ours, other = (
+        torch.autograd.grad(one.square().mean(), [x, *layer.parameters()]) for one in (y, expected)
+    )
+    for a, b in zip(ours, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
