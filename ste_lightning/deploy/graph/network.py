@@ -277,6 +277,9 @@ class PackedNetwork(nn.Module):
         return self._computed(args, kwargs)
 
     def _computed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():
+            with _lock:  # while another thread captures torch says so to all of them: wait for it
+                pass
         if self._whole and torch.compiler.is_compiling():
             return self._called(args, kwargs)
         return self._executed(args, kwargs)
