@@ -30,6 +30,7 @@ class Schema:
             settings are those it began with, unless they are given anew.
         seed: seed of every random number of the run.
         imports: modules to import first: they register rules and quantizers of your own.
+        teacher: checkpoint of the float twin that teaches, for ``callbacks=distilled``.
         rehearse: play the run through with one batch before it begins; what is wrong in the
             configuration is then found at once. Data and model are built twice.
         threads: CPU threads of torch; small networks are fastest on one. None: torch's default.
@@ -57,6 +58,7 @@ class Schema:
     resume: str | None = None
     seed: int = 0
     imports: list[str] = field(default_factory=list)
+    teacher: str | None = None
     rehearse: bool = True
     threads: int | None = 1
     folder: str | None = None

@@ -65,7 +65,9 @@ def combine(folder: Path, config: DictConfig) -> bool:
         settings: Mapping[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
             config.sweep, resolve=True
         )
-        _tables(folder, str(config.name), sweep, list(config.report), settings)
+        # a sweep over recipes has no report of its own, but its runs have
+        wanted = list(config.report) or sweep.report
+        _tables(folder, str(config.name), sweep, wanted, settings)
         _figures(folder, sweep, settings.get("figures") or {})
     for path, error in sweep.failed.items():
         said = error.splitlines()[0] if error else "it was stopped"

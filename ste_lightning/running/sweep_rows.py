@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from ste_lightning.running import files
 from ste_lightning.running.resuming import without_resume
 
@@ -25,11 +27,13 @@ class Sweep:
         varied: names of the settings that differ between runs.
         failed: folder -> what stopped the run; empty words for one that was killed or has not
             begun.
+        report: the metrics that the runs' own recipes report, in their order.
     """
 
     rows: list[Row]
     varied: list[str]
     failed: dict[Path, str]
+    report: list[str]
 
 
 def _value(text: str) -> Any:
@@ -60,7 +64,16 @@ def collect(folder: Path) -> Sweep:
         | {"seconds": result.get("training_seconds") or result["seconds"]}
         for setting, result in zip(settings, results, strict=True)
     ]
-    return Sweep(rows, varied, {path: _error(path) for path in runs if path not in done})
+    failed = {path: _error(path) for path in runs if path not in done}
+    return Sweep(rows, varied, failed, _reported(done))
+
+
+def _reported(runs: list[Path]) -> list[str]:
+    reports: list[str] = []
+    for file in (run / files.CONFIG for run in runs):
+        config = OmegaConf.load(file) if file.is_file() else None
+        reports += config.get("report") or () if isinstance(config, DictConfig) else ()
+    return list(dict.fromkeys(reports))
 
 
 def _error(folder: Path) -> str:

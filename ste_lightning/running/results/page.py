@@ -1,0 +1,135 @@
+"""The page of all results tables, generated from plans and tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from ste_lightning.figures.training import comparison
+from ste_lightning.io.whole_file import write_text, written_whole
+from ste_lightning.running.results.compared import (
+    SIGNIFICANT,
+    Line,
+    Verdict,
+    holm,
+    judged,
+    lines_of,
+    paired,
+)
+from ste_lightning.running.results.plan import Plan, read_plan
+from ste_lightning.running.results.rows import read_rows
+
+__all__ = ["page", "write_page"]
+
+_HEAD = """# Results
+
+Made from the tables in [`results/`](../results) by `python -m ste_lightning.results page`; do not
+edit. `python -m ste_lightning.results train` trains what the tables miss: a plan (`NAME.yaml`)
+says which settings, its table (`NAME.csv`) has a row for each run, with the command that repeats
+it. Means stand with 95 % intervals of Student's t over seeds. "Against twin" is the mean
+difference to the float network of equal seeds and epochs, with the interval and the p value of
+the paired t test. Bytes are those of the packed file, ms one sample through the packed network on
+one thread, medians over runs.
+"""
+
+
+def page(folder: Path, images: Path | None = None) -> str:
+    """Return the page in Markdown, and draw its figures.
+
+    Args:
+        folder: with plans and tables.
+        images: where the figures go; None: none are drawn.
+    """
+    plans = [read_plan(path) for path in sorted(folder.glob("*.yaml"))]
+    return "\n".join([_HEAD, *(_section(plan, images) for plan in plans)])
+
+
+def write_page(folder: Path, out: Path) -> None:
+    """Write the page to ``out`` and its figures into ``images`` beside it."""
+    write_text(out, page(folder, out.parent / "images"))
+
+
+def _section(plan: Plan, images: Path | None) -> str:
+    rows = read_rows(plan.table)
+    lines = lines_of(plan, rows)
+    text = [f"## {plan.title}\n"]
+    if plan.text:
+        text.append(f"{plan.text}\n")
+    done = sum(line.value.runs for line in lines)
+    text.append(f"{done} of {len(plan.jobs)} runs. {_processors(lines)}\n")
+    text += [f"- {one}" for one in judged(plan, lines)]
+    if plan.goals:
+        text.append("")
+    if not lines:
+        return "\n".join(text)
+    text.append(_table(lines))
+    winner = _winner(lines)
+    if winner:
+        text.append(f"{winner}\n")
+    if images is not None:
+        name = f"results_{plan.path.stem}.png"
+        figure = comparison(
+            [{"setting": r["setting"], plan.metric: float(r["value"])} for r in rows],
+            metric=plan.metric,
+            title=plan.title,
+        )
+        with written_whole(images / name) as part:
+            figure.savefig(part, dpi=120, format="png")
+        text.append(f"![{plan.title}: {plan.metric} by setting](images/{name})\n")
+    return "\n".join(text)
+
+
+def _processors(lines: Sequence[Line]) -> str:
+    names = sorted({str(row["processor"]) for line in lines for row in line.rows})
+    return f"Processor: {', '.join(names)}." if names else ""
+
+
+def _table(lines: Sequence[Line]) -> str:
+    head = ("setting", "runs", "mean", "against twin", "p", "bytes", "ms", "training, s")
+    body = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for line in lines:
+        twin = line.twin
+        cells = (
+            line.setting,
+            str(line.value.runs),
+            str(line.value),
+            str(twin.difference) if twin else "",
+            _p(twin),
+            *(_middle(line, column) for column in ("bytes", "ms", "training_seconds")),
+        )
+        body.append("| " + " | ".join(cells) + " |")
+    return "\n".join(body) + "\n"
+
+
+def _middle(line: Line, column: str) -> str:
+    numbers = [float(row[column]) for row in line.rows if row.get(column)]
+    if not numbers:
+        return ""
+    middle = median(numbers)
+    return f"{middle:,.0f}" if column == "bytes" else f"{middle:.3g}"
+
+
+def _p(verdict: Verdict | None) -> str:
+    return "" if verdict is None or verdict.p is None else f"{verdict.p:.2g}"
+
+
+def _winner(lines: Sequence[Line]) -> str:
+    """Say which quantized setting is best, and against which others that is significant."""
+    others = [line for line in lines if line.twin is not None and line.value.runs > 1]
+    if len(others) < 3:
+        return ""
+    best = max(others, key=lambda line: line.value.mean)
+    verdicts = {line.setting: paired(best.rows, line.rows) for line in others if line is not best}
+    values = {name: v.p for name, v in verdicts.items() if v is not None and v.p is not None}
+    below = [name for name, p in holm(values).items() if p < SIGNIFICANT]
+    if not below:
+        said = "the paired test finds it significantly better than none of the others"
+    elif len(below) == len(values):
+        said = "significantly better than all others"
+    else:
+        said = f"significantly better than {', '.join(below)}, not than the others"
+    return (
+        f"Highest mean of the quantized settings: **{best.setting}**; {said} (paired t tests over "
+        f"equal seeds, Holm's correction, level {SIGNIFICANT})."
+    )
