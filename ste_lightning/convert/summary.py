@@ -141,6 +141,7 @@ def _deployed(part: nn.Module, tensor: Tensor, bits: int | None) -> int:
     integer_levels = getattr(quantizer, "integer_levels", None)
     if integer_levels is not None:
         scale = integer_levels(tensor)[1]
-        scales = 0 if bool((scale == 1).all()) else scale.numel() * 4
+        alike = getattr(quantizer, "group_size", None) or 1  # a scale for each element is returned
+        scales = 0 if bool((scale == 1).all()) else scale.numel() // alike * 4
     learned = sum(p.numel() * p.element_size() for p in quantizer.parameters()) if quantizer else 0
     return math.ceil(tensor.numel() * bits / 8) + max(scales - learned, 0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
-from ste_lightning.deploy.layers.input_quantizers import FloatInput, TokenInput
+from ste_lightning.deploy.layers.input_quantizers import TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 
@@ -98,10 +98,12 @@ def _row(name: str, layer: nn.Module, outputs: int) -> LayerRow:
     products = 0 if isinstance(layer, PackedEmbedding) else outputs * terms
     bits = layer.weight_codes.bits
     kind = type(layer).__name__
-    if isinstance(layer.input, FloatInput):
+    if layer.input.codes is None:
         return LayerRow(name, kind, f"{bits}xfloat", before, stored, 0, products, 0)
-    assert layer.input.codes is not None
     input_bits = layer.input.codes.bits
+    if not layer.sums_integers:
+        label = f"{bits}x{input_bits} in groups"
+        return LayerRow(name, kind, label, before, stored, 0, products, 0)
     pairs = products * bits * input_bits
     mark = " per token" if isinstance(layer.input, TokenInput) else ""
     return LayerRow(name, kind, f"{bits}x{input_bits}{mark}", before, stored, pairs, 0, 0)

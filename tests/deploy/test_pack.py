@@ -226,9 +226,6 @@ def test_refusals_name_the_layer_and_the_reason():
     )
     with pytest.raises(ConfigurationError, match=r"^0 cannot be packed.*depends on the input"):
         deploy.pack(dynamic)
-    groups = {"map": "uniform", "bits": 4, "granularity": "group", "group_size": 2}
-    with pytest.raises(ConfigurationError, match="more than one scale per output"):
-        deploy.pack(nn.Sequential(QuantLinear(4, 4, weight_quantizer=groups)))
     with pytest.raises(ConfigurationError, match="weights are float"):
         deploy.pack(nn.Sequential(QuantLinear(4, 4, weight_quantizer=None)))
     with pytest.raises(ConfigurationError, match="floats"):

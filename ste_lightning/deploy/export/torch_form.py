@@ -20,7 +20,7 @@ from ste_lightning.deploy.graph.steps import CONSTANT, Ref, filled, references
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput, TokenInput
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, scaled_weight
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 
 __all__ = ["plain_network"]
@@ -146,10 +146,13 @@ class PlainLayer(nn.Module):
         levels, token_scale = self.input.levels(x, x.dim() - 1 - dims)
         if token_scale is not None and dims:  # a convolution mixes tokens
             levels, token_scale = levels * token_scale, None
-        y = self.product(levels, self._weight())
+        weight, scale = self._weight(), self.scale
+        if scale is not None and scale.dim() > 1:  # before the sum
+            weight, scale = scaled_weight(weight, scale), None
+        y = self.product(levels, weight)
         shape = [-1, *[1] * dims]
-        if self.scale is not None:
-            y = y * (self.scale * self.input_scale).view(shape)
+        if scale is not None:
+            y = y * (scale * self.input_scale).view(shape)
         elif self.input_scale != 1.0:
             y = y * self.input_scale
         if token_scale is not None:
@@ -215,8 +218,11 @@ class PlainEmbedding(PlainLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the rows at the indices ``x``."""
-        rows = F.embedding(x, self._weight())
-        return rows if self.scale is None else rows * F.embedding(x, self.scale.unsqueeze(-1))
+        weight, scale = self._weight(), self.scale
+        if scale is not None and scale.dim() > 1:
+            weight, scale = scaled_weight(weight, scale), None
+        rows = F.embedding(x, weight)
+        return rows if scale is None else rows * F.embedding(x, scale.unsqueeze(-1))
 
 
 def plain_layer(layer: nn.Module, qonnx: bool) -> nn.Module:

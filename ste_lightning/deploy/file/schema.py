@@ -59,7 +59,7 @@ def describe(layer: nn.Module) -> dict[str, Any]:
         "weight": [codes.bits, codes.step, codes.offset],
         "shape": list(layer.shape),
         "groups": layer.groups,
-        "scaled": layer.scale is not None,
+        "scaled": layer.scales if layer.scales > 1 else layer.scale is not None,
         "bias": layer.bias is not None,
         "integers": layer.integers,
     }
@@ -117,11 +117,14 @@ def build_packed(kind: str, settings: dict[str, Any]) -> PackedLayer:
     dims = len(raw_shape) if isinstance(raw_shape, list) else 0
     shape = integers(raw_shape, dims, 1)
     groups = integers([settings.pop("groups")], 1, 1)[0]
-    flags = {key: settings.pop(key) is True for key in ("scaled", "bias", "integers")}
+    flags = {key: settings.pop(key) is True for key in ("bias", "integers")}
+    scaled = settings.pop("scaled")
+    scaled = integers([scaled], 1, 2)[0] if type(scaled) is int else scaled is True
     common: dict[str, Any] = {
         "input": build_input(settings.pop("input")),
         "weight": Codes(bits, step, offset),
         "shape": shape,
+        "scaled": scaled,
         **flags,
     }
     if kind == "PackedLinear":
@@ -129,7 +132,7 @@ def build_packed(kind: str, settings: dict[str, Any]) -> PackedLayer:
             raise ConfigurationError("a linear layer has a shape of two dimensions, and no groups.")
         return PackedLinear(**common)
     if kind == "PackedEmbedding":
-        return PackedEmbedding(common["weight"], shape, flags["scaled"])
+        return PackedEmbedding(common["weight"], shape, scaled)
     geometry = typed(settings, "geometry", dict)
     pads = geometry["padding"]
     if not isinstance(pads, list) or len(pads) != dims - 2:

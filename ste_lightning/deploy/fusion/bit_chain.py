@@ -42,7 +42,7 @@ def accepts_bits(module: nn.Module) -> bool:
     assert isinstance(module, PackedLayer)
     padded = getattr(module, "padding_mode", "zeros") == "zeros"
     whole = float(module.pad_level() or 0.0).is_integer()
-    binary = isinstance(module.input, BinaryInput)
+    binary = isinstance(module.input, BinaryInput) and module.sums_integers
     return binary and padded and whole and module.best_format() in _BIT_FORMATS
 
 

@@ -27,7 +27,7 @@ _LARGEST_SUM = 1 << 23  # floats hold half-integers up to there
 
 def _largest_integer(layer: PackedLayer) -> int | None:
     """Return a bound on the layer's sums, or None where they are no integers or too large."""
-    if layer.input.codes is None or layer.input.kind == "token":
+    if not layer.sums_integers or layer.input.kind == "token":
         return None
     if not float(layer.pad_level() or 0.0).is_integer():
         return None

@@ -23,12 +23,12 @@ class PackedEmbedding(PackedLayer):
     Args:
         weight: what the codes stand for.
         shape: (rows, width).
-        scaled: whether there is a scale per row (otherwise 1).
+        scaled: how many scales a row has, as in :class:`PackedLayer`.
     """
 
     has_rows: ClassVar[bool] = False
 
-    def __init__(self, weight: Codes, shape: tuple[int, ...], scaled: bool = False) -> None:
+    def __init__(self, weight: Codes, shape: tuple[int, ...], scaled: int = False) -> None:
         super().__init__(FloatInput(), weight, shape, scaled=scaled)
         require(len(shape) == 2, "shape", tuple(shape), "a table has rows and a width")
 
@@ -66,7 +66,11 @@ class PackedEmbedding(PackedLayer):
         y = (codes.float() * self.weight_codes.step + self.weight_codes.offset).view(
             *index.shape, width
         )
-        return y if self.scale is None else y * self.scale[index.long()].unsqueeze(-1)
+        if self.scale is None:
+            return y
+        groups = y.unflatten(-1, (self.scale[0].numel(), -1))
+        scale = self.scale[index.long()].view(*index.shape, -1, 1)
+        return (groups * scale).view(y.shape)
 
     def _codes(self, first: Tensor) -> Tensor:
         """Return the codes of the rows that begin at the places ``first`` of a bit plane."""

@@ -86,7 +86,7 @@ class PackedConv(PackedLayer):
         shape: tuple[int, ...],
         geometry: Geometry,
         groups: int = 1,
-        scaled: bool = False,
+        scaled: int = False,
         bias: bool = False,
         integers: bool = False,
         pad_value: float = 0.0,

@@ -15,36 +15,46 @@ from ste_lightning import kernels
 from ste_lightning.deploy.layers.bit_planes import packed_size, to_codes
 from ste_lightning.deploy.layers.input_quantizers import (
     BinaryInput,
-    FloatInput,
     Input,
     LevelsInput,
     TokenInput,
 )
+from ste_lightning.deploy.layers.latent_weight import LatentWeight
 from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.kernels import Codes, Prepared
 
-__all__ = ["PackedLayer"]
+__all__ = ["PackedLayer", "scaled_weight"]
 
 _lock = threading.Lock()
+
+
+def scaled_weight(levels: Tensor, scale: Tensor) -> Tensor:
+    """Return float levels, outputs first, times their scales: (outputs,) or (outputs, groups)."""
+    groups = levels.reshape(len(levels), scale[0].numel(), -1)
+    return (groups * scale.view(len(levels), -1, 1)).view(levels.shape)
 
 
 class PackedLayer(Opaque):
     """What packed linear layers and convolutions share.
 
     The integer product of the input's levels with the weights' levels is exact; it is multiplied
-    with ``scale`` (the weights' scale times the input's) and ``bias`` is added, per output.
+    with ``scale`` (the weights' scale times the input's) and ``bias`` is added, per output. Weights
+    with several scales per output are multiplied as floats, as in training.
 
     Args:
         input: how the input is quantized.
         weight: what the weight codes stand for.
         shape: the weight's shape, outputs first.
         groups: number of groups.
-        scaled: whether there is a scale per output (otherwise 1).
+        scaled: how many scales an output has: none (its weights are integers), one, or one for
+            each of so many equal, contiguous groups of its weights.
         bias: whether there is a bias.
         integers: whether to return the integer sums, whatever an input level is worth.
     """
 
+    name: str = ""  # in the trained model
+    sums_integers: bool  # times one scale per output
     has_rows: ClassVar[bool] = True  # an output is a row of the input times one of the weights
     weight_bits: Tensor
     scale: Tensor | None
@@ -56,7 +66,7 @@ class PackedLayer(Opaque):
         weight: Codes,
         shape: tuple[int, ...],
         groups: int = 1,
-        scaled: bool = False,
+        scaled: int = False,
         bias: bool = False,
         integers: bool = False,
     ) -> None:
@@ -79,9 +89,19 @@ class PackedLayer(Opaque):
             allowed = {channels} if isinstance(input, BinaryInput) else {1, channels}
             require(factor.numel() in allowed, "channels", factor.numel(), f"there are {channels}")
         count = torch.Size(self.shape).numel()
+        inputs = count // self.shape[0]
+        require(
+            scaled <= 1 or inputs % scaled == 0,
+            "scaled",
+            scaled,
+            f"it must divide the {inputs} weights of an output",
+        )
+        self.scales = int(scaled)
+        self.sums_integers = input.codes is not None and scaled <= 1
         packed = torch.zeros(packed_size(count, weight.bits), dtype=torch.uint8)
         self.register_buffer("weight_bits", packed)
-        self.register_buffer("scale", torch.ones(self.shape[0]) if scaled else None)
+        scales = (self.shape[0], scaled) if scaled > 1 else (self.shape[0],)
+        self.register_buffer("scale", torch.ones(scales) if scaled else None)
         self.register_buffer("bias", torch.zeros(self.shape[0]) if bias else None)
         self.forget()
         self.eval()
@@ -119,7 +139,7 @@ class PackedLayer(Opaque):
         weight = self.integer_weight().float()
         if self.scale is None:
             return weight
-        return weight * self.scale.view(-1, *[1] * (weight.dim() - 1))
+        return scaled_weight(weight, self.scale)
 
     def quantized_input(self, x: Tensor) -> Tensor:
         """Return the quantized input in floats, as the trained layer sees it."""
@@ -135,9 +155,13 @@ class PackedLayer(Opaque):
         self.state = object()  # another one after every change
 
     @property
-    def weight(self) -> Tensor:
-        """The weights in float32, in the layout of the torch layer, decoded anew at each use."""
-        return self.float_weight()
+    def weight(self) -> LatentWeight:
+        """Shape and type of the torch layer's weights, without values."""
+        return LatentWeight(self.name, self.torch_shape(), self.weight_bits.device)
+
+    def torch_shape(self) -> tuple[int, ...]:
+        """Return the shape of the torch layer's weights."""
+        return self.shape
 
     def twin(self) -> Any:
         """Return a copy that shares all tensors and whose quantizer may be replaced."""
@@ -241,7 +265,7 @@ class PackedLayer(Opaque):
                 f"input on {x.device} cannot be used: the layer is on {self.weight_bits.device}; "
                 "move one of them with .to(device)."
             )
-        return x.device.type == "cpu" and not isinstance(self.input, FloatInput)
+        return x.device.type == "cpu" and self.sums_integers
 
     def _operand(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return what the kernels take: floats with thresholds, or codes."""

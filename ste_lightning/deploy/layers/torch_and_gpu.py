@@ -18,7 +18,6 @@ from torch import Tensor
 from ste_lightning.deploy.layers.bit_planes import to_codes
 from ste_lightning.deploy.layers.input_quantizers import (
     BinaryInput,
-    FloatInput,
     LevelsInput,
     TokenInput,
 )
@@ -79,7 +78,7 @@ def _place(layer: PackedLayer) -> Placed:
         factor = torch.ones(outputs) if scale is None else scale
         added = torch.zeros(outputs) if shift is None else shift
         packed = prepare_for_floats(codes, layer.weight_codes, factor, added)
-    elif device.type == "cpu" and isinstance(layer.input, FloatInput):
+    elif device.type == "cpu" and not layer.sums_integers:
         values = layer.float_weight()
     return Placed(
         words,
@@ -92,15 +91,15 @@ def _place(layer: PackedLayer) -> Placed:
 
 def _decodes(layer: PackedLayer) -> bool:
     """Return whether compiled code multiplies floats with the packed weights as they are."""
-    linear = layer.has_rows and len(layer.shape) == 2 and isinstance(layer.input, FloatInput)
-    return linear and default_format() != "torch"
+    linear = layer.has_rows and len(layer.shape) == 2 and layer.input.codes is None
+    return linear and layer.scales <= 1 and default_format() != "torch"
 
 
 def _is_matrix_product(layer: PackedLayer) -> bool:
     """Return whether the layer multiplies rows of integers, or of floats, with one matrix."""
-    if layer.groups > 1 or not layer.has_rows:
+    if layer.groups > 1 or not layer.has_rows or layer.scales > 1:
         return False
-    return len(layer.shape) == 2 or not isinstance(layer.input, FloatInput)
+    return len(layer.shape) == 2 or layer.sums_integers
 
 
 def computed(layer: PackedLayer, x: Tensor, **options: Any) -> Tensor:
@@ -112,6 +111,8 @@ def computed(layer: PackedLayer, x: Tensor, **options: Any) -> Tensor:
         options: for the layer's ``product``.
     """
     quantizer = layer.input
+    if not layer.sums_integers:
+        return _floats(layer, layer.quantized_input(x), options)
     if isinstance(quantizer, TokenInput) and layer.channel_axis(x) == x.dim() - 1:
         codes, token = quantizer.encode_tokens(x.float())
         y = _scaled(layer, codes, bias=False) * token

@@ -50,7 +50,7 @@ class PackedConvTranspose(PackedLayer):
         geometry: Geometry,
         output_padding: tuple[int, ...],
         groups: int = 1,
-        scaled: bool = False,
+        scaled: int = False,
         bias: bool = False,
         integers: bool = False,
     ) -> None:
@@ -130,10 +130,10 @@ class PackedConvTranspose(PackedLayer):
         )
         return growth
 
-    @property
-    def weight(self) -> Tensor:
-        """The weights in float32, in the layout of the torch layer."""
-        return outputs_first(self.float_weight(), self.groups)
+    def torch_shape(self) -> tuple[int, ...]:
+        """Return (inputs, outputs / groups, *kernel)."""
+        outputs, inputs, *kernel = self.shape
+        return (inputs * self.groups, outputs // self.groups, *kernel)
 
     def product(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any

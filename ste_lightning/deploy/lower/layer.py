@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from ste_lightning.deploy.layers.bit_planes import codes_of, to_bits
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, FloatInput, Input, TokenInput
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, scaled_weight
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
 from ste_lightning.deploy.lower.input_thresholds import is_static, staircase_input
 from ste_lightning.errors import ConfigurationError
@@ -51,9 +52,13 @@ def packed_layer(layer: QuantizedLayer, name: str) -> nn.Module:
             data, or whose weights or scales are not finite, with the reason.
     """
     try:
-        return _packed(layer)
+        packed = _packed(layer)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name} cannot be packed: {error}") from error
+    for part in packed.modules():
+        if isinstance(part, PackedLayer):
+            part.name = name
+    return packed
 
 
 @torch.no_grad()
@@ -67,7 +72,7 @@ def _packed(layer: Any) -> nn.Module:
     common: dict[str, Any] = {
         "weight": weights.kind,
         "shape": tuple(weights.codes.shape),
-        "scaled": weights.scale is not None,
+        "scaled": weights.scales,
         "bias": layer.bias is not None,
     }
     channels = weights.codes.shape[1] * getattr(layer, "groups", 1)
@@ -88,11 +93,19 @@ def _packed(layer: Any) -> nn.Module:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Codes of weights, outputs first; what they stand for; the scale per output, None for 1."""
+    """Codes of weights, outputs first; what they stand for; their scales, ``None`` for 1.
+
+    Scales are (outputs,), or (outputs, groups of the weights of an output).
+    """
 
     codes: Tensor
     kind: Codes
     scale: Tensor | None
+
+    @property
+    def scales(self) -> int:
+        """How many scales an output has."""
+        return 0 if self.scale is None else self.scale[0].numel()
 
 
 def _filled(packed: PackedLayer, weights: _Weights, bias: Tensor | None) -> PackedLayer:
@@ -110,11 +123,12 @@ def _embedding(layer: QuantEmbedding, weights: _Weights) -> PackedEmbedding:
     if layer.max_norm is not None:  # torch shrinks the rows that it looks up
         rows = weights.codes.float() * weights.kind.step + weights.kind.offset
         factor = torch.ones(len(rows)) if scale is None else scale
-        norm = rows.norm(layer.norm_type, dim=1) * factor
-        scale = factor * torch.where(norm > layer.max_norm, layer.max_norm / (norm + 1e-7), 1.0)
-    shape = tuple(weights.codes.shape)
-    packed = PackedEmbedding(weights.kind, shape, scale is not None)
-    _filled(packed, _Weights(weights.codes, weights.kind, scale), None)
+        norm = scaled_weight(rows, factor).norm(layer.norm_type, dim=1)
+        shrunk = torch.where(norm > layer.max_norm, layer.max_norm / (norm + 1e-7), 1.0)
+        scale = (factor.T * shrunk).T
+    weights = _Weights(weights.codes, weights.kind, scale)
+    packed = PackedEmbedding(weights.kind, tuple(weights.codes.shape), weights.scales)
+    _filled(packed, weights, None)
     return packed
 
 
@@ -129,7 +143,7 @@ def _attention(layer: QuantMultiheadAttention) -> PackedAttention:
         bias = None if layer.in_proj_bias is None else layer.in_proj_bias[rows]
         part = PackedLinear(
             _input(quantizer, width), whole.kind, (width, width),
-            scaled=scale is not None, bias=bias is not None,
+            scaled=whole.scales, bias=bias is not None,
         )  # fmt: skip
         _filled(part, _Weights(whole.codes[rows], whole.kind, scale), bias)
         parts.append(part)
@@ -158,13 +172,29 @@ def _weights(layer: QuantizedLayer) -> _Weights:
     if isinstance(layer, QuantRowLinear):
         levels, scale = levels.t(), scale.expand(latent.shape).t()
     full = scale.expand(levels.shape).flatten(1) if scale.numel() > 1 else scale.reshape(1, 1)
-    if not bool((full == full[:, :1]).all()):
-        raise ConfigurationError(
-            "its weights have more than one scale per output; use one per tensor or channel"
-        )
+    scale = full[:, :: _run_length(full)].float().squeeze(1)
+    scale = scale.expand(len(levels), *scale.shape[1:]).clone()
     codes, kind = codes_of(levels, float(quantizer.bits))
-    per_output = full[:, 0].float().expand(len(levels)).clone()
-    return _Weights(codes, kind, None if bool((per_output == 1).all()) else per_output)
+    return _Weights(codes, kind, None if bool((scale == 1).all()) else scale)
+
+
+def _run_length(scales: Tensor) -> int:
+    """Return how many weights of an output share a scale, one after another.
+
+    Args:
+        scales: (outputs, weights of one).
+
+    Raises:
+        ConfigurationError: where each weight has its own.
+    """
+    count = scales.shape[1]
+    changes = (scales[:, 1:] != scales[:, :-1]).any(0).nonzero().flatten() + 1
+    length = math.gcd(count, *changes.tolist())
+    if length == 1 < count:
+        raise ConfigurationError(
+            "its weights have scales of their own; let groups of at least 2 share one"
+        )
+    return length
 
 
 def _frozen(quantizer: nn.Module) -> Any:

@@ -12,7 +12,14 @@ from torch.autograd import forward_ad
 
 from ste_lightning.errors import ConfigurationError
 
-__all__ = ["autocast_dtype", "is_backward", "is_eager", "is_plain_eager", "untraced"]
+__all__ = [
+    "autocast_dtype",
+    "is_backward",
+    "is_eager",
+    "is_plain_eager",
+    "no_view",
+    "untraced",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -88,3 +95,12 @@ def untraced(function: _Function) -> _Function:
 def is_backward() -> bool:
     """Return whether a backward pass is at work, in which activations are computed again."""
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def no_view(y: Tensor) -> Tensor:
+    """Return ``y`` with the same memory as a tensor of its own.
+
+    Autograd forbids changing a custom function's result in place where that is a view, as torch's
+    product of a linear layer with more than one axis of rows is.
+    """
+    return y.data if y._is_view() else y

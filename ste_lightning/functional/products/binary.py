@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ste_lightning.functional.estimator.eager import untraced
+from ste_lightning.functional.estimator.eager import no_view, untraced
 from ste_lightning.functional.products.popcount_forward import counted_product, counts
 from ste_lightning.functional.products.small_linear import is_small, small_linear
 from ste_lightning.functional.products.specification import OneBitProduct
@@ -58,7 +58,7 @@ class _OneBit(torch.autograd.Function):
             scale = None if scale is None else scale.to(dtype).to(weight.dtype)
         y = counted_product(x.to(weight.dtype), weight, scale, bias, spec)
         if y is not None:
-            return y.to(dtype)
+            return no_view(y.to(dtype))
         if bits is None:
             values = spec.quantized(x)
         elif values is None:
@@ -72,7 +72,7 @@ class _OneBit(torch.autograd.Function):
                 ctx.loan = loan
         quantized, ctx.inside = packed.weight_signs(weight, scale, spec.weight_rule, room)
         bias = None if bias is None else bias.to(dtype)
-        return spec.multiply(values.to(dtype), quantized.to(dtype), bias)
+        return no_view(spec.multiply(values.to(dtype), quantized.to(dtype), bias))
 
     @staticmethod
     @untraced  # compiled autograd looks into backward passes

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ste_lightning.functional.estimator.eager import untraced
+from ste_lightning.functional.estimator.eager import no_view, untraced
 from ste_lightning.functional.products.integer_forward import level_product, levels_pay
 from ste_lightning.functional.products.operand import (
     Encoded,
@@ -48,7 +48,8 @@ class _Quantized(torch.autograd.Function):
         ctx.product, ctx.operands = product, (inputs, weights)
         ctx.shape, ctx.dtypes = x.shape, (x.dtype, dtype)
         ctx.save_for_backward(weight, *encoded.kept)
-        return multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
+        y = multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
+        return no_view(y)
 
     @staticmethod
     @untraced  # compiled autograd looks into backward passes

@@ -1,0 +1,134 @@
+"""Weights whose groups have scales of their own are packed as they were trained."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from ste_lightning import deploy
+from ste_lightning.convert import summary
+from ste_lightning.deploy.export import export, integer_state_dict
+from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.file.schema import build, describe
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.report import layer_rows
+from ste_lightning.errors import ConfigurationError
+from ste_lightning.layers import (
+    QuantConv1d,
+    QuantConv2d,
+    QuantConvTranspose2d,
+    QuantEmbedding,
+    QuantLinear,
+    QuantMultiheadAttention,
+)
+from ste_lightning.quantizers import Quantizer
+
+LSQ = {"map": "lsq", "bits": 4, "group_size": 4}
+MAPS = {
+    "uniform": ({"map": "uniform", "bits": 4}, "token"),
+    "affine": ({"map": "uniform", "bits": 3, "symmetric": False}, {"map": "uniform", "bits": 8}),
+    "lsq": (LSQ, {"map": "lsq", "bits": 4}),
+    "bitnet": ({"map": "bitnet"}, "token"),
+    "ternary": ({"map": "ternary"}, "sign"),
+    "twn": ({"map": "twn"}, None),
+}
+
+
+class Attend(nn.Module):
+    def __init__(self, **quantizers):
+        super().__init__()
+        self.inner = QuantMultiheadAttention(8, 2, batch_first=True, **quantizers)
+
+    def forward(self, x):
+        return self.inner(x, x, x)[0]
+
+
+LAYERS = {
+    "conv1d": (lambda **q: QuantConv1d(8, 6, 3, padding=1, padding_mode="reflect", **q), (2, 8, 9)),
+    "conv2d": (lambda **q: QuantConv2d(8, 6, 3, padding=1, groups=2, **q), (2, 8, 6, 5)),
+    "transposed": (lambda **q: QuantConvTranspose2d(8, 6, 2, 2, groups=2, **q), (2, 8, 3, 4)),
+    "attention": (Attend, (2, 5, 8)),
+    "embedding": (lambda weight_quantizer, input_quantizer: QuantEmbedding(
+        11, 12, weight_quantizer=weight_quantizer, max_norm=2.0), None),
+}  # fmt: skip
+
+
+def packed_alike(net, x, folder):
+    """Check trained = packed = loaded = exported form; return the packed network."""
+    with torch.no_grad():
+        net.train()(x)
+        wanted = net.eval()(x)
+    packed = deploy.pack(net, x)
+    y = packed(x)
+    assert (y - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+    size = deploy.save(packed, folder / "net.safetensors")
+    assert size <= 1.05 * summary(net).deployed_bytes + 8192
+    assert torch.equal(deploy.load(folder / "net.safetensors")(x), y)
+    assert (plain_network(packed)(x) - y).abs().max() <= 1e-5 * wanted.abs().max()
+    return packed
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_every_map_inside_a_network(name, tmp_path):
+    weight, inputs = MAPS[name]
+    torch.manual_seed(0)
+    grouped = {"weight_quantizer": {**weight, "group_size": 4}, "input_quantizer": inputs}
+    net = nn.Sequential(
+        QuantLinear(12, 64, weight_quantizer="bitnet", input_quantizer=LSQ | {"group_size": None}),
+        *(nn.BatchNorm1d(64), nn.ReLU(), QuantLinear(64, 96, **grouped)),
+        *(nn.BatchNorm1d(96), nn.ReLU(), QuantLinear(96, 8), nn.ReLU(), QuantLinear(8, 8)),
+    )
+    x = torch.randn(20, 12)
+    packed = packed_alike(net, x, tmp_path)
+    layer = packed.module[3]
+    assert layer.scale.shape == (96, 16)
+    assert torch.equal(layer.float_weight(), net[3].quantized_weight())
+    row = next(row for row in layer_rows(packed, x) if row.name == "3")
+    assert ("in groups" in row.bits or inputs is None) and row.integer == 64 * 96
+    assert integer_state_dict(packed)["3.scale"].shape == (96, 16)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_kind_of_layer(name, tmp_path):
+    make, shape = LAYERS[name]
+    torch.manual_seed(0)
+    inputs = {"map": "lsq", "bits": 4}
+    net = nn.Sequential(make(weight_quantizer=LSQ, input_quantizer=inputs), nn.ReLU())
+    x = torch.randint(0, 11, (4, 3)) if shape is None else torch.randn(shape)
+    packed_alike(net, x, tmp_path)
+
+
+def test_onnx_files_hold_integers_and_a_scale_per_group(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 64), QuantLinear(64, 32, weight_quantizer=LSQ))
+    x = torch.randn(3, 8)
+    packed = packed_alike(net, x, tmp_path)
+    run = runtime(export(packed, tmp_path / "net.onnx", "onnx", x), "onnx")
+    assert torch.allclose(torch.as_tensor(run(x)), packed(x), atol=1e-5)
+
+
+class OneEach(Quantizer):
+    """A scale for each weight."""
+
+    bits = 2
+
+    def quantize(self, x):
+        return x
+
+    def integer_levels(self, x):
+        return x.sign().int(), x.abs()
+
+
+def test_scales_that_are_no_groups_are_refused_and_so_are_files_of_them():
+    with pytest.raises(ConfigurationError, match="scales of their own"):
+        deploy.pack(nn.Sequential(QuantLinear(4, 4, weight_quantizer=OneEach())))
+    layer = deploy.pack(nn.Sequential(QuantLinear(8, 4, weight_quantizer=LSQ))).module[0]
+    spec = json.loads(json.dumps(describe(layer)))
+    built = build("0", spec)
+    assert isinstance(built, PackedLayer) and built.scale.shape == (4, 2)
+    for wrong in (3, -2, 1 << 30):
+        spec["settings"]["scaled"] = wrong
+        with pytest.raises(ConfigurationError, match="weights of an output|whole numbers"):
+            build("0", spec)
