@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ste_lightning.convert.structure import tensors
+from ste_lightning.layers.linear import QuantRowLinear
 
 __all__ = ["Costs", "measure"]
 
@@ -162,7 +163,13 @@ def _samples(sample: Any) -> int:
     return 1 if first is None or first.dim() < 2 else max(len(first), 1)
 
 
-_COUNTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention)
+_COUNTED = (
+    nn.Linear,
+    QuantRowLinear,
+    nn.modules.conv._ConvNd,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+)
 
 
 def _macs(module: nn.Module, inputs: Any, output: Any) -> tuple[int, int]:
@@ -173,6 +180,8 @@ def _macs(module: nn.Module, inputs: Any, output: Any) -> tuple[int, int]:
         return 0, 0
     if isinstance(module, nn.Linear):
         return result.numel() * module.in_features, 0
+    if isinstance(module, QuantRowLinear):
+        return result.numel() * len(module.weight), 0
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         per_output = module.in_channels // module.groups * math.prod(module.kernel_size)
         return result.numel() * per_output, 0

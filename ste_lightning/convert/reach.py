@@ -38,8 +38,9 @@ class Reach:
             without = {**self.apart, **frozen}
             with_frozen, self.apart = self.apart, without
             self.edges = self._edges()
-            # where nothing else is reached, the frozen layers are what the policy means
-            if not any(self._quantizes(name) for name in layers):
+            # where nothing else is there or reached, the frozen layers are what the policy means
+            alone = without.keys() | self.tied.keys() >= layers.keys()
+            if alone or not any(self._quantizes(name) for name in layers):
                 self.apart = with_frozen
                 self.edges = self._edges()
         self.apart = {**self.tied, **self.apart}

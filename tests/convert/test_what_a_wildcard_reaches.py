@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.convert import dequantize_, quantize_
+from ste_lightning.convert import dequantize_, quantize_, summary
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConv2d, QuantizedLayer, QuantLinear
 from ste_lightning.layers.linear import QuantRowLinear
@@ -170,6 +170,14 @@ def test_where_all_is_frozen_the_frozen_are_meant() -> None:
     assert not any(p.requires_grad for p in model[1].parameters())
 
 
+def test_a_frozen_network_is_quantized_without_its_trained_adapters() -> None:
+    model = Language().requires_grad_(False)
+    model.query["lora_A"].requires_grad_(True)
+    report = quantize_(model, BINARY, torch.zeros(1, 5, dtype=torch.long))
+    assert {"query.base_layer", "mix"} <= set(report.quantized)
+    assert not {"query.lora_A", "wpe", "tokens"} & set(report.quantized)
+
+
 def conv1d() -> Any:
     """A stand-in for the class of the transformers library, known by its name."""
     body = {"__module__": "transformers.pytorch_utils", "forward": _forward, "__init__": _init}
@@ -201,6 +209,8 @@ def test_linear_layers_with_their_inputs_first_are_quantized() -> None:
     scale = layer.weight.abs().mean(0)  # one for each output
     wanted = model[0](x) @ (layer.weight.sign() * scale) + layer.bias
     torch.testing.assert_close(layer(model[0](x)), wanted)
+    rows = summary(model, x).layers
+    assert [(row.macs, row.score_macs) for row in rows] == [(108, 0), (72, 0), (24, 0)]
     packed = deploy.pack(model.eval())
     torch.testing.assert_close(packed(x), model(x))
     dequantize_(model)

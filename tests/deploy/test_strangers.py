@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from ste_lightning import deploy
 from ste_lightning.convert import quantize_
+from ste_lightning.errors import ConfigurationError
 
 INNER = [{"match": "b", "weight": "sign", "input": "sign"}]
 WITH_ZERO = [{"match": "b", "weight": "ternary", "input": "sign"}]  # for pruned weights
@@ -183,3 +184,48 @@ def test_a_size_that_a_keyword_gives(tmp_path) -> None:
     net = Grows()
     quantize_(net, [{"match": "up", "weight": "sign", "input": "sign"}])
     same(net, torch.randn(2, 3, 8, 8), torch.randn(1, 3, 10, 12), tmp_path=tmp_path)
+
+
+READS = {
+    "product": lambda net, y: F.linear(y, net.b.weight),
+    "operator": lambda net, y: y @ net.b.weight,
+    "sum": lambda net, y: torch.cat([y, net.b.weight]).sum(),
+    "method": lambda net, y: y * net.b.weight.norm(),
+    "slice": lambda net, y: y + net.b.weight[0],
+}
+
+
+class Reads(Body):
+    """Reads the weights of its quantized layer outside of that layer's call."""
+
+    def __init__(self, read) -> None:
+        super().__init__()
+        self.read = read
+
+    def forward(self, x):
+        return self.read(self, self.b(self.a(x)))
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_latent_weights_read_outside_of_their_layer_are_refused_by_name(kind) -> None:
+    net = Reads(READS[kind])
+    quantize_(net, INNER)
+    x = torch.randn(3, 8)
+    net.eval()(x)
+    with pytest.raises(ConfigurationError, match=r"latent weights of 'b'.*in float"):
+        deploy.pack(net, x)
+    packed = deploy.pack(net)
+    with pytest.raises(ConfigurationError, match=r"latent weights of 'b'"):
+        packed(x)
+
+
+def test_shape_and_type_of_packed_weights_can_be_asked_for(tmp_path) -> None:
+    def read(net, y):
+        w = net.b.weight
+        assert w.is_floating_point()
+        assert len(w) == w.size()[0] == w.shape[0]
+        return (y * w.shape[0] + w.numel() * w.dim() + w.size(1)).to(w.device, w.dtype)
+
+    net = Reads(read)
+    quantize_(net, INNER)
+    same(net, torch.randn(3, 8), tmp_path=tmp_path)

@@ -86,7 +86,8 @@ def test_every_map_inside_a_network(name, tmp_path):
     assert layer.scale.shape == (96, 16)
     assert torch.equal(layer.float_weight(), net[3].quantized_weight())
     row = next(row for row in layer_rows(packed, x) if row.name == "3")
-    assert ("in groups" in row.bits or inputs is None) and row.integer == 64 * 96
+    assert "in groups" in row.bits or inputs is None
+    assert row.integer == 64 * 96
     assert integer_state_dict(packed)["3.scale"].shape == (96, 16)
 
 
@@ -127,8 +128,9 @@ def test_scales_that_are_no_groups_are_refused_and_so_are_files_of_them():
     layer = deploy.pack(nn.Sequential(QuantLinear(8, 4, weight_quantizer=LSQ))).module[0]
     spec = json.loads(json.dumps(describe(layer)))
     built = build("0", spec)
-    assert isinstance(built, PackedLayer) and built.scale.shape == (4, 2)
+    assert isinstance(built, PackedLayer)
+    assert built.scale.shape == (4, 2)
     for wrong in (3, -2, 1 << 30):
         spec["settings"]["scaled"] = wrong
-        with pytest.raises(ConfigurationError, match="weights of an output|whole numbers"):
+        with pytest.raises(ConfigurationError, match=r"weights of an output|whole numbers"):
             build("0", spec)

@@ -138,3 +138,31 @@ def test_build_accepts_every_form() -> None:
 def test_wrong_specifications(spec: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         QuantLinear(2, 2, weight_quantizer=spec)
+
+
+@pytest.mark.parametrize(
+    ("weight", "inputs"),
+    [
+        ("sign", "sign"),
+        ({"map": "sign", "scale": "channel_mean"}, "step"),
+        ({"map": "lsq", "bits": 4}, {"map": "lsq", "bits": 4}),
+        ("bitnet", "token"),
+        ({"map": "uniform", "bits": 4}, {"map": "uniform", "bits": 8}),
+        ("twn", None),
+    ],
+)
+@each_layer
+def test_results_may_be_changed_in_place(
+    quant: Any, plain: Any, args: Any, kwargs: Any, shape: Any, weight: Any, inputs: Any
+) -> None:
+    torch.manual_seed(0)
+    layer = quant(*args, weight_quantizer=weight, input_quantizer=inputs, **kwargs)
+    x = torch.randn(shape, requires_grad=True)
+    y = layer(x)
+    wanted = torch.where(y > 0, 0.5, y * 2).detach()
+    y[y > 0] = 0.25
+    y.mul_(2)
+    assert torch.equal(y, wanted)
+    y.sum().backward()  # as torch's own layers allow, whichever product computed it
+    assert x.grad is not None
+    assert bool(x.grad.isfinite().all())

@@ -54,7 +54,11 @@ def reads_codes(module: nn.Module) -> bool:
     known = isinstance(module.input, (BinaryInput, LevelsInput))
     padded = getattr(module, "padding_mode", "zeros") == "zeros"
     return (
-        known and padded and module.sums_integers and module.weight_bits.device.type == "cpu" and _format(module) != "torch"
+        known
+        and padded
+        and module.sums_integers
+        and module.weight_bits.device.type == "cpu"
+        and _format(module) != "torch"
     )
 
 

@@ -52,9 +52,10 @@ class LatentWeight:
         return self.shape[0]
 
     def _refuse(self, *args: Any) -> NoReturn:
+        layer = repr(self._layer) if self._layer else "a layer"
         raise ConfigurationError(
-            f"the model reads the latent weights of {self._layer or 'a layer'!r} outside of that layer's own "
-            "call; a packed network has none. Leave that layer in float (null in the policy)."
+            f"the model reads the latent weights of {layer} outside of that layer's own call; a "
+            "packed network has none. Leave that layer in float (null in the policy)."
         )
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
