@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning import deploy
-from ste_lightning.convert import quantize_
+from ste_lightning.convert import quantize_, summary
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 T = pytest.importorskip("transformers")
@@ -32,6 +32,11 @@ T5 = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "v
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "vocab_size": 50}
 SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2],
         "window_size": 4}  # fmt: skip
+WHISPER = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+           "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64,
+           "vocab_size": 60, "num_mel_bins": 8, "max_source_positions": 50,
+           "max_target_positions": 20, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1,
+           "decoder_start_token_id": 1}  # fmt: skip
 SEGFORMER = {**STAGES, "num_attention_heads": [1, 2, 3, 4], "decoder_hidden_size": 16}
 
 
@@ -57,6 +62,13 @@ def sound():
     return {"input_values": torch.randn(2, 800)}
 
 
+def spectrum():
+    return {
+        "input_features": torch.randn(2, 8, 100),
+        "decoder_input_ids": torch.randint(2, 50, (2, 5)),
+    }
+
+
 ZOO = {
     "BertModel": (WORDS, tokens),
     "RobertaModel": ({**WORDS, "pad_token_id": 1}, tokens),
@@ -79,6 +91,7 @@ ZOO = {
     "MobileNetV2Model": ({"depth_multiplier": 0.25}, large_picture),
     "SegformerModel": (SEGFORMER, large_picture),
     "Wav2Vec2Model": (SPEECH, sound),
+    "WhisperModel": (WHISPER, spectrum),
 }
 LSQ = {"map": "lsq", "bits": 4}
 POLICIES = {
@@ -114,7 +127,9 @@ def test_packed_and_loaded_give_the_same(family, policy, tmp_path):
     sum(y.float().pow(2).mean() for y in flat(model(**sample()))).backward()
     model.eval()
     packed = deploy.pack(model, sample())
-    deploy.save(packed, tmp_path / "net.safetensors")
+    size = deploy.save(packed, tmp_path / "net.safetensors")
+    promised = summary(model).deployed_bytes
+    assert size <= 1.05 * promised + 8192 + 64 * len(packed.graph.steps)
     loaded = deploy.load(tmp_path / "net.safetensors")
     for rows in (2, 1, 4):
         given = {key: torch.cat([x, x])[:rows] for key, x in sample().items()}
@@ -127,9 +142,12 @@ def test_packed_and_loaded_give_the_same(family, policy, tmp_path):
             assert float((a - c).norm()) <= 1e-3 * float(c.norm()) + 1e-6
 
 
-def test_text_is_generated_by_the_packed_copy():
+@pytest.mark.parametrize(
+    ("family", "options"), [("LlamaForCausalLM", GROUPED), ("GPT2LMHeadModel", GPT2)]
+)
+def test_text_is_generated_by_the_packed_copy(family, options):
     torch.manual_seed(0)
-    model = made("LlamaForCausalLM", GROUPED)
+    model = made(family, options)
     quantize_(model, [{"match": "*", **POLICIES["W1.58A8"]}])
     packed = deploy.pack(model.eval())
     ids = torch.randint(1, 50, (1, 4))
