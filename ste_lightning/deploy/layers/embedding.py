@@ -68,9 +68,9 @@ class PackedEmbedding(PackedLayer):
         )
         if self.scale is None:
             return y
-        groups = y.unflatten(-1, (self.scale[0].numel(), -1))
-        scale = self.scale[index.long()].view(*index.shape, -1, 1)
-        return (groups * scale).view(y.shape)
+        groups = y.view(*index.shape, self.scale[0].numel(), -1)
+        scaled: Tensor = groups * self.scale[index.long()].view(*index.shape, -1, 1)
+        return scaled.view(y.shape)
 
     def _codes(self, first: Tensor) -> Tensor:
         """Return the codes of the rows that begin at the places ``first`` of a bit plane."""
