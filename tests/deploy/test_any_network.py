@@ -139,6 +139,34 @@ def test_torchs_transformer_layers(tmp_path):
     exact(network, x, others=[(torch.randn(2, 9, 8),)], tmp_path=tmp_path)
 
 
+class Windows(nn.Module):
+    """Cuts an image, padded to whole windows, into moved windows, and again."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        for mix in self.mix:
+            x = F.pad(mix(x), (0, (4 - x.shape[3] % 4) % 4, 0, (4 - x.shape[2] % 4) % 4))
+            n, c, h, w = x.roll((-1, -1), (2, 3)).shape
+            y = x.view(n, c, h // 4, 4, w // 4, 4).transpose(3, 4).reshape(n, -1, 4, 4)
+            x = y.softmax(1).view(n, c, h // 4, w // 4, 4, 4).transpose(3, 4).reshape(n, c, h, w)
+            x = x[:, :, : (h + 1) // 2 + 1, : (w + 1) // 2 + 1]
+        return x.mean((2, 3))
+
+
+@pytest.mark.slow
+def test_sizes_that_become_long_formulas_are_fixed():
+    torch.manual_seed(0)
+    network = Windows()
+    quantize_(network, SIGN)
+    packed = deploy.pack(network.eval(), torch.randn(2, 4, 18, 21))
+    assert packed.graph.inputs[0].sizes == (None, 4, 18, 21)
+    x = torch.randn(5, 4, 18, 21)
+    torch.testing.assert_close(packed(x), network(x), rtol=1e-5, atol=1e-6)
+
+
 def test_a_branch_on_sizes_is_kept_or_refused(tmp_path):
     class Branch(nn.Module):
         def __init__(self):

@@ -157,6 +157,19 @@ class Keywords(nn.Module):
         return self.head(torch.tanh(self.hidden(h[-1])))
 
 
+class Sentences(nn.Module):
+    """Two directions of an LSTM over a table of tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.cell = nn.Embedding(40, 12), nn.LSTM(12, 8, 2, bidirectional=True)
+        self.hidden, self.head = nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, ids):
+        x, (h, _) = self.cell(self.table(ids).transpose(0, 1))
+        return self.head(F.relu(self.hidden(x.mean(0))) + h[-2:].transpose(0, 1).flatten(1))
+
+
 def pictures(size=16):
     return lambda n, more=0: torch.randn(n, 3, size + more, size + 2 * more)
 
@@ -169,6 +182,7 @@ FAMILIES = {
     "convnext": (lambda: images(Next()), pictures(), 3),
     "vit": (ViT, pictures(), 0),
     "gpt": (GPT, lambda n, more=0: torch.randint(0, 40, (n, 7 + more)), 3),
+    "sentences": (Sentences, lambda n, more=0: torch.randint(0, 40, (n, 7 + more)), 3),
     "keywords": (Keywords, lambda n, more=0: torch.randn(n, 10, 20 + more), 6),
 }
 LSQ = [
@@ -187,8 +201,8 @@ CASES = [
     pytest.param(f, p, marks=[] if p == ("W4A4", "W1A1")[i % 2] else [pytest.mark.slow])
     for i, f in enumerate(FAMILIES)
     for p in POLICIES
-    if not (f in ("gpt", "keywords") and p == "W1A1")
-] + [pytest.param("keywords", "W4A4"), pytest.param("gpt", "W1.58A8")]
+    if not (f in ("gpt", "sentences", "keywords") and p == "W1A1")
+] + [pytest.param("sentences", "W4A4"), pytest.param("gpt", "W1.58A8")]
 
 
 @pytest.mark.parametrize(("family", "policy"), CASES)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ste_lightning import deploy
 from ste_lightning.convert import quantize_, summary
+from ste_lightning.deploy.compare import compared
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 T = pytest.importorskip("transformers")
@@ -139,7 +140,9 @@ def test_packed_and_loaded_give_the_same(family, policy, tmp_path):
         assert len(ours) == len(theirs) > 0
         for a, b, c in zip(ours, theirs, wanted, strict=False):
             assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
-            assert float((a - c).norm()) <= 1e-3 * float(c.norm()) + 1e-6
+            assert float((a - c).norm()) <= 1e-2 * float(c.norm()) + 1e-6
+        # sums within rounding of a threshold may fall on its other side; all else is equal
+        assert all(row.equal for row in compared(model, packed, **given))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ste_lightning.deploy.graph.operators import is_known, operator_name
 from ste_lightning.deploy.graph.recurrent import NAMES, WholeRecurrentLayers
+from ste_lightning.deploy.graph.simple_sizes import IntricateSizesError, SimpleSizes
 from ste_lightning.deploy.graph.simplify import simplified
 from ste_lightning.deploy.graph.size_rules import SizeRules
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, GraphInput, Ref, Step, filled
@@ -85,7 +86,7 @@ class _Call(nn.Module):
         given = assembled(self.arguments, lambda ref: leaves[int(ref.name[5:])], self.classes)
         named = {key: value for key, value in given.items() if not key.startswith("*")}
         rest = [value for key, value in given.items() if key.startswith("*")]
-        with WholeRecurrentLayers():
+        with WholeRecurrentLayers(), SimpleSizes():
             if rest:
                 y = self.module(*[named.pop(key) for key in list(named) if rest], *rest)
             else:
@@ -142,7 +143,8 @@ def capture(module: nn.Module, arguments: dict[str, Any]) -> Captured:
         try:
             return _captured(_Call(module, tree, classes), given, all_axes)
         except Exception as error:  # whatever a user's forward raises on symbols
-            failure = failure or error
+            if failure is None or isinstance(failure, IntricateSizesError):
+                failure = error
             if isinstance(error, ConfigurationError):
                 break
     assert failure is not None

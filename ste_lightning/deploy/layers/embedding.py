@@ -68,8 +68,9 @@ class PackedEmbedding(PackedLayer):
         )
         if self.scale is None:
             return y
-        groups = y.view(*index.shape, self.scale[0].numel(), -1)
-        scaled: Tensor = groups * self.scale[index.long()].view(*index.shape, -1, 1)
+        count = self.scale[0].numel()
+        groups = y.view(*index.shape, count, width // count)
+        scaled: Tensor = groups * self.scale[index.long()].view(*index.shape, count, 1)
         return scaled.view(y.shape)
 
     def _codes(self, first: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def _embedding(layer: QuantEmbedding, weights: _Weights) -> PackedEmbedding:
         factor = torch.ones(len(rows)) if scale is None else scale
         norm = scaled_weight(rows, factor).norm(layer.norm_type, dim=1)
         shrunk = torch.where(norm > layer.max_norm, layer.max_norm / (norm + 1e-7), 1.0)
-        scale = (factor.T * shrunk).T
+        scale = (factor.view(len(rows), -1) * shrunk.view(-1, 1)).view(factor.shape)
     weights = _Weights(weights.codes, weights.kind, scale)
     packed = PackedEmbedding(weights.kind, tuple(weights.codes.shape), weights.scales)
     _filled(packed, weights, None)
