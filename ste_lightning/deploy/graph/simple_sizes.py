@@ -36,5 +36,6 @@ class SimpleSizes(TorchFunctionMode):
 
 def _operations(tensor: Tensor) -> int:
     """Return how many operations lead from free sizes to those of a tensor."""
-    symbols = (size for size in tensor.shape if isinstance(size, torch.SymInt))
+    sizes: list[Any] = list(tensor.shape)
+    symbols = [size for size in sizes if isinstance(size, torch.SymInt)]
     return sum(int(size.node.expr.count_ops()) for size in symbols)
