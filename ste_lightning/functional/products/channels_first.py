@@ -12,7 +12,7 @@ from ste_lightning.kernels.jit.threads import share
 
 __all__ = ["convolve_planar"]
 
-_PART = 1 << 20  # elements of a convolution that are computed before they are moved
+_NESTED = 1 << 20  # elements of a convolution that are computed before they are moved
 
 
 def convolve_planar(
@@ -32,7 +32,7 @@ def convolve_planar(
     outputs, pixels = weights.groups * weights.outputs, math.prod(size)
     y = torch.empty(len(x), outputs, *size, dtype=dtype)
     image = outputs * pixels
-    several = max(_PART // max(image, 1), 1)
+    several = max(_NESTED // max(image, 1), 1)
     room = y if dtype == torch.float32 else torch.empty(min(several, len(x)), outputs, *size)
     for first in range(0, len(x), several):
         part = convolve(x[first : first + several], weights, geometry)

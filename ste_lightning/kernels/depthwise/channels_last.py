@@ -20,7 +20,7 @@ from ste_lightning.kernels.epilogue.write import finish_sums
 from ste_lightning.kernels.gemm.rows import next_row
 from ste_lightning.kernels.jit.compiling import compiled, emitted
 from ste_lightning.kernels.jit.llvm import load
-from ste_lightning.kernels.jit.simd import compare, compare_affine, store_64
+from ste_lightning.kernels.jit.simd import compare, compare_affine, copy, store_64
 from ste_lightning.kernels.layout.weight_tiles import DEPTHWISE_LANES as LANES
 from ste_lightning.kernels.pack.input_bits import octets_of
 from ste_lightning.kernels.ukernels.int8 import multiply_words
@@ -272,14 +272,14 @@ def spread_codes(codes, channels, groups, outputs, out, lanes, plane, first, las
     ``codes`` has ``groups`` x ``channels`` bytes per pixel, ``out`` ``lanes`` per pixel and plane.
     """
     if channels == 1 and outputs == 1 and groups == lanes:
-        out[first * lanes : last * lanes] = codes[first * lanes : last * lanes]
+        copy(codes, first * lanes, out, first * lanes, (last - first) * lanes)
         return
     for pixel in range(first, last):
         source = pixel * groups * channels
         for j in range(channels):
             at = j * plane + pixel * lanes
             if channels == 1 and outputs == 1:
-                out[at : at + groups] = codes[source : source + groups]
+                copy(codes, source, out, at, groups)
                 continue
             for group in range(groups):
                 code = codes[source + group * channels + j]

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.jit.c_functions import FLOATS, INTEGERS, SIZE, carray, on_demand
-from ste_lightning.kernels.jit.compiling import compiled, emitted, inlined
+from ste_lightning.kernels.jit.compiling import emitted, inlined, nested
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
 from ste_lightning.kernels.layout.read_record import floats_of, integers_of, opened
 from ste_lightning.kernels.pack.transpose import turn
@@ -133,7 +133,7 @@ def _finish(  # type: ignore[no-untyped-def]
             turn(some, 0, out, m * channels * pixels, pixels, channels)
 
 
-@compiled
+@nested
 def _finished(tail, y, out, first, last):  # type: ignore[no-untyped-def]
     """Finish images ``first`` to ``last``."""
     pixels, channels, average = tail[_PIXELS], tail[_CHANNELS], tail[_AVERAGE] != 0
@@ -202,7 +202,7 @@ def multiply(tail_, x, out, rows):  # type: ignore[no-untyped-def]
     _multiply(opened(x), weight, bias, tail[_INPUTS], tail[_OUTPUTS], opened(out), rows)
 
 
-@compiled
+@nested
 def finish_all(tail_, y, images, out):  # type: ignore[no-untyped-def]
     """Finish images, and multiply with the last layer where there is one."""
     tail = carray(tail_, (_TAIL,))

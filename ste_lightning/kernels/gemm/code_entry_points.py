@@ -16,8 +16,9 @@ from numba.core import cgutils
 
 from ste_lightning.kernels.gemm import int8
 from ste_lightning.kernels.gemm.entry_points import by_gathering, by_lookup, by_rows
+from ste_lightning.kernels.jit.arrays import as_int8
 from ste_lightning.kernels.jit.c_functions import BYTES, INTEGERS, SIZE, SUMS, carray, on_demand
-from ste_lightning.kernels.jit.compiling import compiled, emitted, inlined
+from ste_lightning.kernels.jit.compiling import emitted, inlined
 from ste_lightning.kernels.jit.llvm import load, pointer_to, store
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
 from ste_lightning.kernels.layout.read_record import (
@@ -40,33 +41,27 @@ _EXTRA, _INDEX, _BORDER = (ARRAYS[name] for name in ("extra", "index", "border")
 _ARGUMENTS = (INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
 
 
-@compiled
-def _signed(out_):  # type: ignore[no-untyped-def]
-    """Return results as int8: the type by which an epilogue knows codes from bits."""
-    return opened(out_).view(np.int8)
-
-
 @on_demand(*_ARGUMENTS)
 def lookup(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """Write codes of rows ``first`` to ``last`` and panels ``begin`` to ``end``.
 
     Args as in :func:`.site_products.lookup_bits`.
     """
-    given = (record_at(record_), opened(bits_), plane, opened(sums_), _signed(out_))
+    given = (record_at(record_), opened(bits_), plane, opened(sums_), as_int8(opened(out_)))
     by_lookup(*given, first, last, begin, end)
 
 
 @on_demand(*_ARGUMENTS)
 def gathered(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`lookup`, for the formats of bits that gather pixels; all panels."""
-    given = (record_at(record_), opened(bits_), plane, opened(sums_), _signed(out_))
+    given = (record_at(record_), opened(bits_), plane, opened(sums_), as_int8(opened(out_)))
     by_gathering(*given, first, last, begin, end)
 
 
 @on_demand(*_ARGUMENTS)
 def rows(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`gathered`, for rows; reads seven rows past the last."""
-    given = (record_at(record_), opened(bits_), plane, opened(sums_), _signed(out_))
+    given = (record_at(record_), opened(bits_), plane, opened(sums_), as_int8(opened(out_)))
     by_rows(*given, first, last, begin, end)
 
 
@@ -78,7 +73,7 @@ def gathered_digits(record_, bits_, plane, sums_, out_, first, last, begin, end)
         *(record, opened(bits_), plane, opened(sums_), record[_PIXELS]),
         *(words_of(record, _INDEX), integers_of(record, _BORDER), record[_POSITIONS]),
         *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_), first, last),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), as_int8(opened(out_)), first, last),
     )
 
 
@@ -89,7 +84,7 @@ def rows_of_digits(record_, bits_, plane, sums_, out_, first, last, begin, end):
     int8.multiply(
         *(record, opened(bits_), plane, opened(sums_)),
         *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), _signed(out_)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), as_int8(opened(out_))),
         *(first, last, begin, end),
     )
 

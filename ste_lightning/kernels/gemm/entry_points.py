@@ -21,7 +21,7 @@ from ste_lightning.kernels.jit.c_functions import (
     SUMS,
     on_demand,
 )
-from ste_lightning.kernels.jit.compiling import compiled
+from ste_lightning.kernels.jit.compiling import nested
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
 from ste_lightning.kernels.layout.read_record import (
     bytes_of,
@@ -51,7 +51,7 @@ _TO_BITS = (INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
 _AT_ONCE = (INTEGERS, FLOATS, FLAG, FLOATS, FLOATS, SIZE, FLOATS, SIZE)
 
 
-@compiled
+@nested
 def by_lookup(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """Multiply rows that lie in padded images, by look-ups."""
     multiply_lookup(
@@ -63,7 +63,7 @@ def by_lookup(record, bits, plane, sums, out, first, last, begin, end):  # type:
     )
 
 
-@compiled
+@nested
 def by_gathering(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """Multiply rows that are gathered pixel by pixel; all panels."""
     multiply_gathered(
@@ -74,7 +74,7 @@ def by_gathering(record, bits, plane, sums, out, first, last, begin, end):  # ty
     )
 
 
-@compiled
+@nested
 def by_rows(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """Multiply rows as they are."""
     multiply(
@@ -130,18 +130,18 @@ def rows_bits(record, bits, plane, sums, out, first, last, begin, end):  # type:
     by_rows(*given, first, last, begin, end)
 
 
-@compiled
+@nested
 def _lookup_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
     rows, panels = images * record[_POSITIONS], (record[4] + 63) // 64
     by_lookup(record, bits, 0, sums, out, 0, rows, 0, panels)
 
 
-@compiled
+@nested
 def _gathered_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
     by_gathering(record, bits, 0, sums, out, 0, images * record[_POSITIONS], 0, 0)
 
 
-@compiled
+@nested
 def _rows_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
     width = 32 if record[0] == 2 else 64
     by_rows(record, bits, 0, sums, out, 0, images, 0, (record[4] + width - 1) // width)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
-from ste_lightning.kernels.jit.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import compiled, inlined, nested
 from ste_lightning.kernels.ukernels.int8 import bytes_1, bytes_4, words_1, words_4
 from ste_lightning.kernels.ukernels.lut_2x1 import table_2x1_1, table_2x1_4
 
@@ -26,7 +26,7 @@ def _width(fmt):  # type: ignore[no-untyped-def]
     return 64 if fmt == 5 else 32
 
 
-@compiled
+@nested
 def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignore[no-untyped-def]
     """Write X of ``count`` rows times one panel to ``sums``; rows are read in fours."""
     fmt, stride, units, block = plan[0], plan[5] * plan[7], plan[8], plan[14]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, next_row
-from ste_lightning.kernels.jit.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import inlined, nested
+from ste_lightning.kernels.jit.simd import copy
 from ste_lightning.kernels.ukernels.lut_one_row import single_row
 from ste_lightning.kernels.ukernels.lut_two_rows import (
     NOTHING,
@@ -164,7 +165,7 @@ def _multiply(  # type: ignore[no-untyped-def]
                 )
 
 
-@compiled
+@nested
 def multiply_lookup(  # type: ignore[no-untyped-def]
     plan,
     bits,
@@ -212,12 +213,11 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     )
 
 
-@compiled
+@nested
 def pad_lines(bits, images, lines, size, image_bytes, out):  # type: ignore[no-untyped-def]
     """Copy each image's lines of ``size`` bytes to ``lines`` in an image of zeros."""
     at = 0
     for image in range(images):
         for line in range(len(lines)):
-            to = image * image_bytes + lines[line]
-            out[to : to + size] = bits[at : at + size]
+            copy(bits, at, out, image * image_bytes + lines[line], size)
             at += size

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
-from ste_lightning.kernels.jit.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.ukernels.popcount import tile
 
 __all__ = ["multiply", "multiply_gathered"]
@@ -45,7 +45,7 @@ def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # typ
         _words_1(panels, panel, bits, row, stride, units, s32)
 
 
-@compiled
+@nested
 def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total):  # type: ignore[no-untyped-def]
     """Write X of ``count`` rows times one panel to ``total``, for several planes or long rows."""
     fmt, units = plan[0], plan[8]
@@ -93,7 +93,7 @@ def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, to
         _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
 
 
-@compiled
+@nested
 def multiply(  # type: ignore[no-untyped-def]
     plan,
     bits,
@@ -140,7 +140,7 @@ def multiply(  # type: ignore[no-untyped-def]
             m += step
 
 
-@compiled
+@nested
 def multiply_gathered(  # type: ignore[no-untyped-def]
     plan,
     bits,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
+from ste_lightning.kernels.jit.arrays import as_int8, as_int32
 from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, INTEGERS, SIZE, SUMS, on_demand
-from ste_lightning.kernels.jit.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import inlined, nested
+from ste_lightning.kernels.jit.simd import copy
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
 from ste_lightning.kernels.layout.read_record import (
     bytes_of,
@@ -56,7 +58,7 @@ def _tile(left):  # type: ignore[no-untyped-def]
     return 4 if left > 1 else 1
 
 
-@compiled
+@nested
 def _interleave(rows, row, stride, count, tiles):  # type: ignore[no-untyped-def]
     """Write ``count`` rows from ``rows[row]`` on as tiles: four bytes of each row in turn."""
     units, tile, first = stride // 4, 0, 0
@@ -70,7 +72,7 @@ def _interleave(rows, row, stride, count, tiles):  # type: ignore[no-untyped-def
         elif size == 4:
             interleave_4(rows, source, stride, left, units, tiles, tile)
         else:
-            tiles[tile : tile + stride] = rows[source : source + stride]
+            copy(rows, source, tiles, tile, stride)
         tile += size * stride
         first += size
 
@@ -88,7 +90,7 @@ def _sum_tile(size, panels, panel, tiles, tile, units, sums):  # type: ignore[no
         bytes_1(panels, panel, tiles, tile, units, sums)
 
 
-@compiled
+@nested
 def _aligned(size):  # type: ignore[no-untyped-def]
     """Return ``size`` bytes, in whole words, that begin at a cache line."""
     room = np.empty(size + 64, np.uint8)
@@ -109,7 +111,7 @@ def _sum_panel(width, few, size, panels, panel, table, room, tiles, tile, units,
         packed_4(panels, panel, table, width, tiles, tile, units, sums)
 
 
-@compiled
+@nested
 def _by_rows(record, bits, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """Multiply rows as they are."""
     outputs, stride, units, width = record[4], record[7], record[8], record[15]
@@ -120,7 +122,7 @@ def _by_rows(record, bits, sums, out, first, last, begin, end):  # type: ignore[
         floats_of(record, _SHIFT),
     )
     none, index, border = np.empty(0, np.uint16), np.zeros(1, np.int32), np.zeros(1, np.int64)
-    part = _aligned(4 * _TILE * _WIDTH).view(np.int32)
+    part = as_int32(_aligned(4 * _TILE * _WIDTH))
     packed, few = width < 8, last - first <= _FEW
     head = TABLES if packed else 0
     room = _aligned(128 * (units + 8) if packed and not few else 0)
@@ -147,7 +149,7 @@ def _by_rows(record, bits, sums, out, first, last, begin, end):  # type: ignore[
                 tile += size * stride
 
 
-@compiled
+@nested
 def _by_gathering(record, bits, plane, sums, out, first, last):  # type: ignore[no-untyped-def]
     """Convolve: rows are gathered pixel by pixel; all panels."""
     groups, outputs, units, width = record[3], record[4], record[8], record[15]
@@ -160,7 +162,7 @@ def _by_gathering(record, bits, plane, sums, out, first, last):  # type: ignore[
         floats_of(record, _SHIFT),
     )
     none, stride = np.empty(0, np.uint16), record[5] * record[7]
-    part = _aligned(4 * _TILE * _WIDTH).view(np.int32)
+    part = as_int32(_aligned(4 * _TILE * _WIDTH))
     most = min(_BLOCK, last - first)
     rows, tiles = _aligned(most * stride + 8), _aligned((most + _TILE) * stride)
     rows[:] = 0
@@ -213,7 +215,7 @@ def rows_floats(record, bits, plane, sums, out, first, last, begin, end):  # typ
 @on_demand(*_TO_CODES)
 def rows_codes(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`rows_floats`, with codes as results."""
-    codes = opened(out).view(np.int8)
+    codes = as_int8(opened(out))
     _by_rows(record_at(record), opened(bits), opened(sums), codes, first, last, begin, end)
 
 
@@ -226,5 +228,5 @@ def gathered_floats(record, bits, plane, sums, out, first, last, begin, end):  #
 @on_demand(*_TO_CODES)
 def gathered_codes(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
     """As :func:`gathered_floats`, with codes as results."""
-    codes = opened(out).view(np.int8)
+    codes = as_int8(opened(out))
     _by_gathering(record_at(record), opened(bits), plane, opened(sums), codes, first, last)

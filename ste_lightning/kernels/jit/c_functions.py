@@ -10,14 +10,13 @@ from typing import Any
 import numba
 from numba import types
 
+from ste_lightning.kernels.jit.arrays import carray as carray
 from ste_lightning.kernels.jit.code_cache import kept_between_processes
 
 __all__ = [
     *("BYTES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
     *("addressed", "carray", "on_demand"),
 ]
-
-carray: Any = numba.carray  # type: ignore[attr-defined]
 
 FLOAT, SIZE = types.float32, types.int64
 FLAG = SIZE  # 0 for no

@@ -6,19 +6,73 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic as _intrinsic
 
 from ste_lightning.kernels.jit.code_cache import kept_between_processes
 
-__all__ = ["WITHOUT_COUNTING", "compiled", "emitted", "inlined", "spliced"]
+__all__ = ["WITHOUT_COUNTING", "compiled", "emitted", "inlined", "nested", "spliced"]
 
-WITHOUT_COUNTING: Any = {"error_model": "numpy", "forceinline": True, "_nrt": False}
+
+class _Nested(JITCodeLibrary):
+    """The code of a function that only other compiled code calls: linked, and nothing else.
+
+    numba optimizes a function and makes machine code of it before it is linked into its callers,
+    which are then optimized with all of it again: four times for what lies four calls deep.
+    """
+
+    def finalize(self) -> None:
+        """Link what the function calls."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return null: there is no machine code."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """Return who is told where the function's environment is: nobody, nothing is loaded."""
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Do nothing."""
+
+
+class _NestedCompiler(CompilerBase):
+    def define_pipelines(self) -> list[Any]:
+        """Return numba's own passes, with another library to write to."""
+        state = self.state
+        state.library = _Nested(state.targetctx.codegen(), state.func_id.func_qualname)
+        return [DefaultPassBuilder.define_nopython_pipeline(state)]
+
+
+_NESTED: Any = {
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": _NestedCompiler,
+}
+WITHOUT_COUNTING: Any = {**_NESTED, "forceinline": True, "_nrt": False}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function`` with numba, without the GIL, cached between processes if possible."""
     with kept_between_processes(function) as kept:
         return numba.njit(function, nogil=True, cache=kept, error_model="numpy")  # type: ignore[no-any-return]
+
+
+def nested(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile ``function`` as a part of its callers, all of which are compiled code."""
+    return numba.njit(function, nogil=True, **_NESTED)  # type: ignore[no-any-return]
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

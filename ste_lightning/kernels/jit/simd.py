@@ -14,6 +14,7 @@ from ste_lightning.kernels.jit.llvm import load, pointer_to, splat
 __all__ = [
     "compare",
     "compare_affine",
+    "copy",
     "copy_8",
     "copy_16",
     "copy_32",
@@ -187,6 +188,24 @@ def _copy(size: int) -> Any:
 
 
 copy_8, copy_16, copy_32 = _copy(8), _copy(16), _copy(32)
+
+
+@emitted
+def copy(typing: Any, source: Any, at: Any, out: Any, to: Any, count: Any) -> Any:
+    """Copy ``count`` elements to an array of the same type; the two do not overlap.
+
+    An assignment of slices takes four seconds to compile: numba can say there which shapes differ.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        read = pointer_to(context, builder, signature.args[0], args[0], args[1])
+        written = pointer_to(context, builder, signature.args[2], args[2], args[3])
+        size = context.get_abi_sizeof(read.type.pointee)
+        cgutils.raw_memcpy(builder, written, read, args[4], size)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    index = types.int64
+    return (types.none(source, index, source, index, index), code) if source == out else None
 
 
 @emitted

@@ -13,6 +13,7 @@ from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, SIZE, addressed
 from ste_lightning.kernels.jit.compiling import emitted, inlined
 from ste_lightning.kernels.jit.cpu_features import has_avx2
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat
+from ste_lightning.kernels.jit.simd import copy
 
 __all__ = ["MOST_COMPARED", "count_planes", "count_rows", "search_rows"]
 
@@ -226,7 +227,7 @@ def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, 
         c = plane % channels
         if c != before:
             scale[0] = factor[c]
-            table[:count] = thresholds[c * count : (c + 1) * count]
+            copy(thresholds, c * count, table, 0, count)
             slope = _slope(table, count) if count > _FEW else np.float32(0)
             before = c
         if slope > 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.jit.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.jit.simd import (
     compare,
     compare_affine,
@@ -50,7 +50,7 @@ def _bit(value, strict):  # type: ignore[no-untyped-def]
     return value > 0 if strict else not (value < 0)
 
 
-@compiled
+@nested
 def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no-untyped-def]
     """Pack the signs or steps of rows of floats.
 
@@ -106,7 +106,7 @@ def octets_of(x, at, stride, count, strict, affine, scale, shift, channel, octet
         sign_planes(x, at, stride, count, scale, shift, channel, octets)
 
 
-@compiled
+@nested
 def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignore[no-untyped-def]
     """Pack images stored channel by channel (NCHW); one row of bits per pixel.
 
@@ -150,7 +150,7 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
                 c += 8
 
 
-@compiled
+@nested
 def pack_codes(plan, codes, bit, out, start, first, last):  # type: ignore[no-untyped-def]
     """Pack bit ``bit`` of unsigned codes, rows ``first`` to ``last``, to ``out[start:]``."""
     fmt, groups, channels, size = plan[0], plan[3], plan[6], plan[7]

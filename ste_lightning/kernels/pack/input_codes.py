@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.jit.compiling import compiled, emitted, inlined
-from ste_lightning.kernels.jit.simd import copy_32
+from ste_lightning.kernels.jit.simd import copy, copy_32
 
 __all__ = ["pack_digits", "sum_64"]
 
@@ -121,14 +121,14 @@ def pack_digits(plan, codes, out, plane, sums, first, last):  # type: ignore[no-
     whole = channels // 64 * 64
     for row in range(first * groups, last * groups):
         start = row * channels
-        part[: channels - whole] = codes[start + whole : start + channels]
+        copy(codes, start + whole, part, 0, channels - whole)
         for i in range(planes):
             at, end = i * plane + row * size, i * plane + row * size + size
             for c in range(0, whole, 64):
                 at += _put(fmt, codes, start + c, 2 * i, out, at)
             if at < end:
                 _put(fmt, part, 0, 2 * i, packed, 0)
-                out[at:end] = packed[: end - at]
+                copy(packed, 0, out, at, end - at)
         if len(sums) > 0:
             total = sum_64(part, 0)
             for c in range(0, whole, 64):

@@ -18,7 +18,7 @@ from ste_lightning.kernels.jit.c_functions import (
     carray,
     on_demand,
 )
-from ste_lightning.kernels.jit.compiling import compiled
+from ste_lightning.kernels.jit.compiling import nested
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
 from ste_lightning.kernels.layout.read_record import integers_of, opened, record_at
 from ste_lightning.kernels.pack.input_bits import pack_codes, pack_planar, pack_rows
@@ -29,7 +29,7 @@ _PIXELS, _IMAGE, _LINE = (NUMBERS[name] for name in ("pixels", "image", "line"))
 _LINES = ARRAYS["lines"]
 
 
-@compiled
+@nested
 def _pack(record, x, planar, scale, shift, out, sums, images):  # type: ignore[no-untyped-def]
     pixels, image, lines = record[_PIXELS], record[_IMAGE], integers_of(record, _LINES)
     dense = images * pixels * record[3] * record[7]
@@ -65,7 +65,7 @@ def pack_floats(record_, x_, planar, scale_, shift_, thresholds, out_, sums_, fi
     _pack(record, x, planar, scale, shift, out, sums, last - first)
 
 
-@compiled
+@nested
 def packed(record, x, planar, scale_, shift_, thresholds, images):  # type: ignore[no-untyped-def]
     """Return packed images and their sums, in memory that products may read behind."""
     bits = np.empty((images + 7) * record[_IMAGE] + 16, np.uint8)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ste_lightning.kernels.jit.arrays import as_int16, as_int32
 from ste_lightning.kernels.jit.c_functions import (
     BYTES,
     FLOAT,
@@ -20,6 +21,7 @@ from ste_lightning.kernels.jit.c_functions import (
     carray,
 )
 from ste_lightning.kernels.jit.cpu_features import vnni_bits
+from ste_lightning.kernels.jit.simd import copy
 from ste_lightning.kernels.jit.simd_rounding import levels_32, sum_32
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout import integer_codes
@@ -56,10 +58,10 @@ def lay_out_levels(  # type: ignore[no-untyped-def]
     panel = 16 * taps * units  # units of sixteen outputs
     group = (outputs + 31) // 32 * 2 * panel
     out = carray(out_, (((last - 1) // eights + 1) * group * size,))
-    fours, twos = out.view(np.int32), out.view(np.int16)
+    fours, twos = as_int32(out), as_int16(out)
     whole, pitch = channels // 32 * 32, (units * size + 31) // 32 * 32
     part, rows = np.zeros(32, np.float32), np.zeros(8 * pitch, np.uint8)
-    rows_of_fours, rows_of_twos = rows.view(np.int32), rows.view(np.int16)
+    rows_of_fours, rows_of_twos = as_int32(rows), as_int16(rows)
     zero, strange = np.float32(0), np.uint64(0)
     for eight in range(first, last):
         lane = eight % eights * 8
@@ -75,7 +77,7 @@ def lay_out_levels(  # type: ignore[no-untyped-def]
                     )
                     total += sum_32(rows, row + c)
                 if whole < channels:
-                    part[: channels - whole] = w[source + whole : source + channels]
+                    copy(w, source + whole, part, 0, channels - whole)
                     strange |= levels_32(
                         *(part, 0, s, zero, low, high, low, high, zero, rows, row + whole)
                     )

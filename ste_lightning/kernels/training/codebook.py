@@ -12,6 +12,7 @@ from numba.core import cgutils
 from ste_lightning.kernels.jit.c_functions import DOUBLES, FLOAT, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
+from ste_lightning.kernels.jit.simd import copy
 
 __all__ = ["differentiate_codebook", "quantize_codebook"]
 
@@ -125,9 +126,9 @@ def quantize_codebook(  # type: ignore[no-untyped-def]
         quantize_32(x, i, scale, low, thresholds, levels, count, out, i)
     if whole < len(x):
         part, row = np.zeros(32, np.float32), np.zeros(32, np.float32)
-        part[: len(x) - whole] = x[whole:]
+        copy(x, whole, part, 0, len(x) - whole)
         quantize_32(part, 0, scale, low, thresholds, levels, count, row, 0)
-        out[whole:] = row[: len(x) - whole]
+        copy(row, 0, out, whole, len(x) - whole)
 
 
 @addressed(FLOATS, FLOATS, FLOAT, FLOAT, FLOATS, FLOATS, SIZE, DOUBLES, SIZE, SIZE)
@@ -147,7 +148,8 @@ def differentiate_codebook(  # type: ignore[no-untyped-def]
     if whole < len(x):
         left = len(x) - whole
         part_of_grad, part_of_x = np.zeros(32, np.float32), np.zeros(32, np.float32)
-        part_of_grad[:left], part_of_x[:left] = grad[whole:], x[whole:]
+        copy(grad, whole, part_of_grad, 0, left)
+        copy(x, whole, part_of_x, 0, left)
         differentiate_32(part_of_grad, part_of_x, 0, scale, low, thresholds, levels, count, sums)
-        grad[whole:] = part_of_grad[:left]
+        copy(part_of_grad, 0, grad, whole, left)
     total[0] = sums.sum()

@@ -12,6 +12,7 @@ from numba.core import cgutils
 from ste_lightning.kernels.jit.c_functions import SIZE, WORDS, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.kernels.jit.llvm import load, pointer_to, store
+from ste_lightning.kernels.jit.simd import copy
 
 __all__ = ["fingerprint"]
 
@@ -53,7 +54,7 @@ def fingerprint(words_, first, last):  # type: ignore[no-untyped-def]
     lanes, rest = np.zeros(_LANES, np.uint32), np.zeros(_LANES, np.uint32)
     whole = len(words) // _LANES
     mix(words, whole, lanes)
-    rest[: len(words) - whole * _LANES] = words[whole * _LANES :]
+    copy(words, whole * _LANES, rest, 0, len(words) - whole * _LANES)
     mix(rest, 1, lanes)
     odd, found = np.uint64(0x9E3779B97F4A7C15), np.uint64(len(words))
     for i in range(_LANES):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import as_int32
 from ste_lightning.kernels.jit.c_functions import (
     BYTES,
     DOUBLES,
@@ -21,6 +22,7 @@ from ste_lightning.kernels.jit.c_functions import (
     carray,
 )
 from ste_lightning.kernels.jit.compiling import inlined
+from ste_lightning.kernels.jit.simd import copy
 from ste_lightning.kernels.jit.simd_rounding import ROUND, differentiate_32, levels_32
 
 __all__ = [
@@ -57,9 +59,9 @@ def codes(  # type: ignore[no-untyped-def]
         if left >= 32:
             found = levels_32(x, at, s, z, low, high, least, most, low, out, at)
         else:
-            part[:left] = x[at:]
+            copy(x, at, part, 0, left)
             found = levels_32(part, 0, s, z, low, high, least, most, low, row, 0)
-            out[at:] = row[:left]
+            copy(row, 0, out, at, left)
             found &= (np.uint64(1) << np.uint64(left)) - np.uint64(1) | ~np.uint64(0xFFFFFFFF)
         strange |= found >> np.uint64(32)
         if masked:
@@ -81,11 +83,11 @@ def token_codes(x_, high, steps_, out_, inner, first, last):  # type: ignore[no-
     for r in range(first, last):
         x, out = all_x[r * inner : (r + 1) * inner], all_out[r * inner : (r + 1) * inner]
         most = np.float32(1e-5)
-        bits = x.view(np.int32)
+        bits = as_int32(x)
         largest = np.int32(0)
         for i in range(inner):  # magnitudes of floats are ordered as their bits are
             largest = max(largest, bits[i] & np.int32(0x7FFFFFFF))
-        part[:1].view(np.int32)[0] = largest
+        as_int32(part)[0] = largest
         found = part[0]
         if not found <= most:  # NaN too
             most = found
@@ -97,9 +99,9 @@ def token_codes(x_, high, steps_, out_, inner, first, last):  # type: ignore[no-
         for i in range(0, whole, 32):
             strange |= levels_32(x, i, s, zero, low, high, low, high, low, out, i)
         if whole < inner:
-            part[: inner - whole] = x[whole:]
+            copy(x, whole, part, 0, inner - whole)
             strange |= levels_32(part, 0, s, zero, low, high, low, high, low, row, 0)
-            out[whole:] = row[: inner - whole]
+            copy(row, 0, out, whole, inner - whole)
     return strange >> np.uint64(32) != 0
 
 
@@ -205,8 +207,9 @@ def differentiate_rows(  # type: ignore[no-untyped-def]
             differentiate_32(grad, x, i, s, start, low, high, sums)
         if whole < inner:
             left = inner - whole
-            part_of_grad[:], part_of_x[:left] = 0, x[whole:]
-            part_of_grad[:left] = grad[whole:]
+            part_of_grad[:] = 0
+            copy(x, whole, part_of_x, 0, left)
+            copy(grad, whole, part_of_grad, 0, left)
             differentiate_32(part_of_grad, part_of_x, 0, s, start, low, high, sums)
-            grad[whole:] = part_of_grad[:left]
+            copy(part_of_grad, 0, grad, whole, left)
         totals[2 * r], totals[2 * r + 1] = sums[:32].sum(), sums[32:].sum()

@@ -17,7 +17,7 @@ from ste_lightning.kernels.jit.c_functions import (
     addressed,
     carray,
 )
-from ste_lightning.kernels.jit.compiling import compiled, inlined
+from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.jit.simd import store_64
 from ste_lightning.kernels.pack.transpose import transpose
 from ste_lightning.kernels.ukernels.lut_float_sums import (
@@ -148,7 +148,7 @@ def _read_bits(shape, words, m, rows):  # type: ignore[no-untyped-def]
                     )
 
 
-@compiled
+@nested
 def _input_patterns(shape, rows, out, start):  # type: ignore[no-untyped-def]
     """Write the patterns of an image: (blocks of eight tables, taps, channels, 8)."""
     _, size = _lines(shape)

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels.jit.compiling import compiled, emitted
+from ste_lightning.kernels.jit.compiling import emitted, nested
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
 
 __all__ = [
@@ -139,7 +139,7 @@ def add_sums(
     return types.none(_BYTES, index, index, _FLOATS, _FLOATS, index), code
 
 
-@compiled
+@nested
 def table_room(count):  # type: ignore[no-untyped-def]
     """Return room for blocks of tables that begins with a cache line."""
     room = np.empty(count * TABLES * ENTRIES + 16, np.float32)

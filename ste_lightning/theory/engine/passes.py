@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.jit.compiling import compiled, inlined, spliced
+from ste_lightning.kernels.jit.compiling import inlined, nested, spliced
 from ste_lightning.theory.engine.coefficients import residual, weigh, window_tile
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.families import WINDOW
@@ -38,7 +38,7 @@ def _sample(u, s, units, width):  # type: ignore[no-untyped-def]
     return 2 * (b * width + s - s % LANES) + half * LANES + s % LANES
 
 
-@compiled
+@nested
 def pack(z, units, width, data):  # type: ignore[no-untyped-def]
     """Write Z (N, m, n) as tiles; samples past N are zero."""
     samples, m, n = z.shape

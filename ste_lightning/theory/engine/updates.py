@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.jit.compiling import compiled
+from ste_lightning.kernels.jit.compiling import nested
 
 __all__ = ["train"]
 
 _ZERO = np.float32(0.0)
 
 
-@compiled
+@nested
 def _add(total, factor, values):  # type: ignore[no-untyped-def]
     """``total += factor * values``, int32 and int16. Sums may wrap on the way, and come back."""
     for i in range(len(total)):
         total[i] += np.int32(factor * np.int32(values[i]))
 
 
-@compiled
+@nested
 def train(rows, columns, teacher, x, steps, step, total):  # type: ignore[no-untyped-def]
     """Train one student; return the first hit of the teacher (-1: never) and the flips.
 
