@@ -22,6 +22,7 @@ from ste_lightning.kernels.depthwise.channels_first_simd import (
     run_of_taps,
     shifted_16,
 )
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.compiling import compiled, inlined
 
 __all__ = ["convolve_planes"]
@@ -120,8 +121,8 @@ def convolve_planes(  # type: ignore[no-untyped-def]
     pixels, results = shape[0] * shape[1], shape[2] * shape[3]
     size = shape[8] * pitch + 2 * RUN + apart
     together = max(_TOGETHER // size, 1)
-    plane = np.empty(together * size + LANES, np.int16)
-    joined = np.empty(together * size + LANES if apart > 0 else 1, np.int16)
+    plane = empty(together * size + LANES, np.int16)
+    joined = empty(together * size + LANES if apart > 0 else 1, np.int16)
     band = out_height  # lines of outputs summed at once
     if together == 1:
         band = max(_BAND // pitch, 1) if down == 1 else 1

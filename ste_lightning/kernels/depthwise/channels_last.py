@@ -18,6 +18,7 @@ from numba.core import cgutils
 
 from ste_lightning.kernels.epilogue.write import finish_sums
 from ste_lightning.kernels.gemm.rows import next_row
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.compiling import compiled, emitted
 from ste_lightning.kernels.jit.llvm import load
 from ste_lightning.kernels.jit.simd import compare, compare_affine, copy, store_64
@@ -167,8 +168,8 @@ def convolve(  # type: ignore[no-untyped-def]
     terms = taps * planes
     steps = terms if narrow else (terms + 1) // 2
     at = np.full(PIXELS * (terms + 1), zeros, np.int64)
-    extra = np.empty(PIXELS, np.int64)
-    sums = np.empty(PIXELS * LANES + 16, np.int32)
+    extra = empty(PIXELS, np.int64)
+    sums = empty(PIXELS * LANES + 16, np.int32)
     sums = sums[-sums.ctypes.data % 64 // 4 :]  # from a cache line on
     by, plus = np.int32(slope), np.int32(0)
     image, position = first // positions * pixels, first % positions
@@ -248,7 +249,7 @@ def binary_planar(x, channels, pixels, strict, scale, shift, out, lanes, first, 
     At least 32 pixels, and ``lanes`` rounded up to eight.
     """
     affine = len(scale) > 0
-    part = np.empty(32, np.uint8)
+    part = empty(32, np.uint8)
     for image in range(first, last):
         for c in range(0, channels, 8):
             count = min(8, channels - c)

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import FLOATS, INTEGERS, SIZE, carray, on_demand
 from ste_lightning.kernels.jit.compiling import emitted, inlined, nested
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
@@ -138,7 +139,7 @@ def _finished(tail, y, out, first, last):  # type: ignore[no-untyped-def]
     """Finish images ``first`` to ``last``."""
     pixels, channels, average = tail[_PIXELS], tail[_CHANNELS], tail[_AVERAGE] != 0
     bounds = floats_of(tail, _BOUNDS)
-    some = np.empty(1 if average else channels * pixels, np.float32)
+    some = empty(1 if average else channels * pixels, np.float32)
     _finish(
         *(y, tail[_IMAGE], integers_of(tail, _WINDOW), pixels, tail[_TAPS], channels),
         *(floats_of(tail, _SCALE), floats_of(tail, _SHIFT), bounds[0], bounds[1]),
@@ -210,7 +211,7 @@ def finish_all(tail_, y, images, out):  # type: ignore[no-untyped-def]
     if outputs == 0:
         _finished(tail, y, out, 0, images)
         return
-    x = np.empty(images * inputs, np.float32)
+    x = empty(images * inputs, np.float32)
     _finished(tail, y, x, 0, images)
     weight, bias = floats_of(tail, _WEIGHT), floats_of(tail, _BIAS)
     _multiply(x, weight, bias, inputs, outputs, out, images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import BYTES, INTEGERS, SIZE, SUMS, on_demand
 from ste_lightning.kernels.jit.compiling import inlined
 from ste_lightning.kernels.jit.simd import load_64, store_64
@@ -99,7 +100,7 @@ def relay(  # type: ignore[no-untyped-def]
     :func:`.pack_floats`.
     """
     record = record_at(record_)
-    pixel = np.empty(record[3] * record[6] + 8, np.uint8)
+    pixel = empty(record[3] * record[6] + 8, np.uint8)
     _relay(
         *(record, integers_of(record, _LINES), opened(source), source_image, opened(window), taps),
         *(opened(before), opened(after), pixel, opened(out), opened(sums), first, last),

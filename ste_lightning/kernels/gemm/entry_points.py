@@ -12,6 +12,7 @@ import numpy as np
 from ste_lightning.kernels.epilogue.float_head_loops import finish_all
 from ste_lightning.kernels.gemm.lut import multiply_lookup
 from ste_lightning.kernels.gemm.popcount import multiply, multiply_gathered
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import (
     BYTES,
     FLAG,
@@ -176,7 +177,7 @@ def lookup_finished(record_, x, planar, scale, shift, thresholds, out, images, t
     """As :func:`lookup_once`, and what follows it: as :class:`.tail.Tail` says."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    y = np.empty(images * record[_POSITIONS] * record[17], np.float32)
+    y = empty(images * record[_POSITIONS] * record[17], np.float32)
     _lookup_all(record, bits, sums, y, images)
     finish_all(tail, y, images, opened(out))
 
@@ -186,7 +187,7 @@ def gathered_finished(record_, x, planar, scale, shift, thresholds, out, images,
     """As :func:`gathered_once`, and what follows it."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    y = np.empty(images * record[_POSITIONS] * record[17], np.float32)
+    y = empty(images * record[_POSITIONS] * record[17], np.float32)
     _gathered_all(record, bits, sums, y, images)
     finish_all(tail, y, images, opened(out))
 
@@ -196,6 +197,6 @@ def rows_finished(record_, x, planar, scale, shift, thresholds, out, images, tai
     """As :func:`rows_once`, and what follows it."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    y = np.empty(images * record[_POSITIONS] * record[17], np.float32)
+    y = empty(images * record[_POSITIONS] * record[17], np.float32)
     _rows_all(record, bits, sums, y, images)
     finish_all(tail, y, images, opened(out))

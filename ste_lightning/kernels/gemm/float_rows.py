@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.c_functions import FLOATS, SIZE, SUMS, carray, on_demand
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout.integer_codes import Codes
@@ -85,7 +86,7 @@ def _multiply(  # type: ignore[no-untyped-def]
     words, table = carray(words_, (last * LANES * groups,)), carray(table_, (16,))
     scale, shift = carray(scale_, (outputs,)), carray(shift_, (outputs,))
     size = 1 if rows == 1 else _ROWS
-    tile, sums = np.zeros(groups * per * size, np.float32), np.empty(LANES * size, np.float32)
+    tile, sums = zeros(groups * per * size, np.float32), empty(LANES * size, np.float32)
     for start in range(0, rows, size):
         count = min(size, rows - start)
         for r in range(count):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import compiled, inlined, nested
 from ste_lightning.kernels.ukernels.int8 import bytes_1, bytes_4, words_1, words_4
 from ste_lightning.kernels.ukernels.lut_2x1 import table_2x1_1, table_2x1_4
@@ -88,8 +89,8 @@ def multiply(  # type: ignore[no-untyped-def]
     outputs, stride = plan[4], plan[5] * plan[7]
     width = _width(plan[0])
     panel_bytes = plan[16]
-    sums, none = np.empty(_ROWS * width, np.int32), np.empty(0, np.uint16)
-    index, border = np.zeros(1, np.int32), np.zeros(1, np.int64)
+    sums, none = empty(_ROWS * width, np.int32), empty(0, np.uint16)
+    index, border = zeros(1, np.int32), zeros(1, np.int64)
     for p in range(begin, end):
         column = p * width
         valid = min(width, outputs - column)
@@ -129,10 +130,10 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     input_planes, groups, outputs, taps, size = plan[1], plan[3], plan[4], plan[5], plan[7]
     width = _width(plan[0])
     panel_bytes = plan[16]
-    sums, none = np.empty(_GATHERED * width, np.int32), np.empty(0, np.uint16)
+    sums, none = empty(_GATHERED * width, np.int32), empty(0, np.uint16)
     stride = taps * size
     plane = _GATHERED * stride
-    rows = np.zeros(input_planes * plane + 8, np.uint8)
+    rows = zeros(input_planes * plane + 8, np.uint8)
     for block in range(first, last, _GATHERED):
         count = min(_GATHERED, last - block)
         for group in range(groups):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, next_row
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.jit.simd import copy
 from ste_lightning.kernels.ukernels.lut_one_row import single_row
@@ -202,10 +203,10 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     block = min(max(_INDICES // (planes * stride) // 4 * 4, 16), _MOST_ROWS)
     blocks = max(1, (last - first + block - 1) // block)  # of the same size, to split weights once
     block = (last - first + 4 * blocks - 1) // (4 * blocks) * 4
-    indices = np.zeros(planes * block // 2 * stride, np.uint16)
-    s16 = np.empty(max(block, _PANELS) * _WIDTH, np.uint16)
-    total = np.empty(1 if short else block * _WIDTH, np.int32)
-    halves = np.empty(2 * _WIDTH * _SPLIT if block > _FEW else 1, np.uint8)
+    indices = zeros(planes * block // 2 * stride, np.uint16)
+    s16 = empty(max(block, _PANELS) * _WIDTH, np.uint16)
+    total = empty(1 if short else block * _WIDTH, np.int32)
+    halves = empty(2 * _WIDTH * _SPLIT if block > _FEW else 1, np.uint8)
     _multiply(
         *(plan, bits, row_plane, sums, starts, image_bytes, offsets, sizes, pixels, index, border),
         *(panels, columns, padding, scale, shift, out, first, last, begin, end),

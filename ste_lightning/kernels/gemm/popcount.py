@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.ukernels.popcount import tile
 
@@ -116,13 +117,13 @@ def multiply(  # type: ignore[no-untyped-def]
     ``padding`` holds a zero per output.
     """
     fmt, outputs, stride, units = plan[0], plan[4], plan[7], plan[8]
-    index, border = np.zeros(1, np.int32), np.zeros(1, np.int64)
+    index, border = zeros(1, np.int32), zeros(1, np.int64)
     width = 32 if fmt == 2 else 64
     step = _rows(fmt)
     unit = 4 if fmt == 2 else 1
-    s16 = np.empty(step * width, np.uint16)
-    s32 = np.empty(step * width, np.int32)
-    total = np.empty(step * width, np.int32)
+    s16 = empty(step * width, np.uint16)
+    s32 = empty(step * width, np.int32)
+    total = empty(step * width, np.int32)
     short = fmt < 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
     for p in range(begin, end):
         panel = p * width * units * unit
@@ -169,13 +170,13 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     width = 32 if fmt == 2 else 64
     step = _rows(fmt)
     unit = 4 if fmt == 2 else 1
-    s16 = np.empty(step * width, np.uint16)
-    s32 = np.empty(step * width, np.int32)
-    total = np.empty(step * width, np.int32)
+    s16 = empty(step * width, np.uint16)
+    s32 = empty(step * width, np.int32)
+    total = empty(step * width, np.int32)
     short = fmt < 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
     stride = taps * size
     plane = _BLOCK * stride
-    rows = np.zeros(input_bits * plane + 8, np.uint8)
+    rows = zeros(input_bits * plane + 8, np.uint8)
     block = first
     while block < last:
         in_block = min(_BLOCK, last - block)

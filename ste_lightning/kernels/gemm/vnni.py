@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
-from ste_lightning.kernels.jit.arrays import as_int8, as_int32
+from ste_lightning.kernels.jit.arrays import as_int8, empty, zeros
 from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, INTEGERS, SIZE, SUMS, on_demand
 from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.jit.simd import copy
@@ -90,14 +90,6 @@ def _sum_tile(size, panels, panel, tiles, tile, units, sums):  # type: ignore[no
         bytes_1(panels, panel, tiles, tile, units, sums)
 
 
-@nested
-def _aligned(size):  # type: ignore[no-untyped-def]
-    """Return ``size`` bytes, in whole words, that begin at a cache line."""
-    room = np.empty(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size // 4 * 4]
-
-
 @inlined
 def _sum_panel(width, few, size, panels, panel, table, room, tiles, tile, units, sums):  # type: ignore[no-untyped-def]
     """Write the sums of a tile with a panel, which is decoded in ``room`` unless ``few``."""
@@ -121,13 +113,13 @@ def _by_rows(record, bits, sums, out, first, last, begin, end):  # type: ignore[
         floats_of(record, _SCALE),
         floats_of(record, _SHIFT),
     )
-    none, index, border = np.empty(0, np.uint16), np.zeros(1, np.int32), np.zeros(1, np.int64)
-    part = as_int32(_aligned(4 * _TILE * _WIDTH))
+    none, index, border = empty(0, np.uint16), zeros(1, np.int32), zeros(1, np.int64)
+    part = empty(_TILE * _WIDTH, np.int32)
     packed, few = width < 8, last - first <= _FEW
     head = TABLES if packed else 0
-    room = _aligned(128 * (units + 8) if packed and not few else 0)
+    room = empty(128 * (units + 8) if packed and not few else 0, np.uint8)
     alone = last - first == 1
-    tiles = bits if alone else _aligned((min(_BLOCK, last - first) + _TILE) * stride)
+    tiles = bits if alone else empty((min(_BLOCK, last - first) + _TILE) * stride + 64, np.uint8)
     for block in range(first, last, _BLOCK):
         count = min(_BLOCK, last - block)
         if not alone:
@@ -161,14 +153,14 @@ def _by_gathering(record, bits, plane, sums, out, first, last):  # type: ignore[
         floats_of(record, _SCALE),
         floats_of(record, _SHIFT),
     )
-    none, stride = np.empty(0, np.uint16), record[5] * record[7]
-    part = as_int32(_aligned(4 * _TILE * _WIDTH))
+    none, stride = empty(0, np.uint16), record[5] * record[7]
+    part = empty(_TILE * _WIDTH, np.int32)
     most = min(_BLOCK, last - first)
-    rows, tiles = _aligned(most * stride + 8), _aligned((most + _TILE) * stride)
-    rows[:] = 0
+    rows = zeros(most * stride + 64, np.uint8)
+    tiles = empty((most + _TILE) * stride + 64, np.uint8)
     packed = width < 8
     head = TABLES if packed else 0
-    room = _aligned(128 * (units + 8) if packed else 0)
+    room = empty(128 * (units + 8) if packed else 0, np.uint8)
     for block in range(first, last, _BLOCK):
         count = min(_BLOCK, last - block)
         for group in range(groups):

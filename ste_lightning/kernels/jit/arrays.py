@@ -1,6 +1,6 @@
-"""Arrays of one dimension made of addresses, as LLVM code.
+"""Arrays of one dimension in compiled code: at an address, of new memory, of another type.
 
-numba's own ``carray`` and ``view`` compile a function for every type they meet, in a second.
+numba compiles functions of its own for these, for every type it meets.
 """
 
 from __future__ import annotations
@@ -9,18 +9,32 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.imputils import impl_ret_borrowed
 from numba.np.arrayobj import populate_array
 
 from ste_lightning.kernels.jit.compiling import emitted
 
-__all__ = ["array_at", "array_of", "as_int8", "as_int16", "as_int32", "carray", "read_array"]
+__all__ = [
+    "array_at",
+    "array_of",
+    "as_int8",
+    "as_int16",
+    "as_int32",
+    "carray",
+    "empty",
+    "read_array",
+    "zeros",
+]
 
 _INDEX = ir.IntType(64)
+_CACHE_LINE = 64
 
 
-def _array(context: Any, builder: Any, kind: Any, address: Any, count: Any, owner: Any) -> Any:
-    """Return an array of numba's type ``kind``; ``owner`` keeps its memory, ``None`` for others."""
+def _array(
+    context: Any, builder: Any, kind: Any, address: Any, count: Any, owner: Any, parent: Any = None
+) -> Any:
+    """Return an array of numba's type ``kind``; ``owner`` counts who needs its memory."""
     array = context.make_array(kind)(context, builder)
     size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
     populate_array(  # type: ignore[no-untyped-call]
@@ -29,8 +43,8 @@ def _array(context: Any, builder: Any, kind: Any, address: Any, count: Any, owne
         shape=[count],
         strides=[_INDEX(size)],
         itemsize=size,
-        meminfo=None if owner is None else owner.meminfo,
-        parent=None if owner is None else owner.parent,
+        meminfo=owner,
+        parent=parent,
     )
     return array._getvalue()
 
@@ -89,6 +103,27 @@ def array_at(dtype: Any) -> Any:
     return emitted(read)
 
 
+def _allocated(cleared: bool) -> Any:
+    def allocate(typing: Any, count: Any, dtype: Any) -> Any:
+        kind = types.Array(dtype.dtype, 1, "C")
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+            octets = builder.mul(args[0], _INDEX(size))
+            owner = context.nrt.meminfo_alloc_aligned(builder, octets, _CACHE_LINE)
+            data = context.nrt.meminfo_data(builder, owner)
+            if cleared:
+                cgutils.memset(builder, data, octets, 0)  # type: ignore[no-untyped-call]
+            return _array(context, builder, kind, data, args[0], owner)
+
+        return kind(types.int64, dtype), code
+
+    return emitted(allocate)
+
+
+empty, zeros = _allocated(cleared=False), _allocated(cleared=True)  # of a count and a dtype
+
+
 def _viewed(dtype: Any) -> Any:
     """Return a function that returns a contiguous array's memory as elements of another type."""
     kind = types.Array(dtype, 1, "C")
@@ -99,7 +134,7 @@ def _viewed(dtype: Any) -> Any:
             sizes = (context.get_abi_sizeof(context.get_data_type(k.dtype)) for k in (array, kind))
             before, after = (_INDEX(size) for size in sizes)
             count = builder.udiv(builder.mul(builder.extract_value(given.shape, 0), before), after)
-            found = _array(context, builder, kind, given.data, count, given)
+            found = _array(context, builder, kind, given.data, count, given.meminfo, given.parent)
             return impl_ret_borrowed(context, builder, kind, found)  # type: ignore[no-untyped-call]
 
         return kind(array), code

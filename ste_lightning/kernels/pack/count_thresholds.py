@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted, inlined
 from ste_lightning.kernels.jit.cpu_features import has_avx2
@@ -219,7 +220,7 @@ def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, 
     """
     x, out = carray(x_, (last,)), carray(out_, (last,))
     factor, thresholds = carray(factor_, (channels,)), carray(thresholds_, (channels * count,))
-    table, scale = np.full(256, np.inf, np.float32), np.empty(1, np.float32)
+    table, scale = np.full(256, np.inf, np.float32), empty(1, np.float32)
     start, before, slope = first, -1, np.float32(0)
     while start < last:
         plane = start // inner

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.jit.simd import (
     compare,
@@ -113,7 +114,7 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
     Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``.
     """
     groups, channels, size, strict = plan[3], plan[6], plan[7], plan[13] != 0
-    octets = np.empty(32, np.uint8)
+    octets = empty(32, np.uint8)
     affine = len(scale) > 0
     step = groups * size
     for image in range(first, last):

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import compiled, emitted, inlined
 from ste_lightning.kernels.jit.simd import copy, copy_32
 
@@ -116,8 +117,8 @@ def pack_digits(plan, codes, out, plane, sums, first, last):  # type: ignore[no-
     """
     fmt, planes, channels, size = plan[0], plan[1], plan[6], plan[7]
     groups = plan[3]
-    part = np.zeros(64, np.uint8)
-    packed = np.empty(128, np.uint8)
+    part = zeros(64, np.uint8)
+    packed = empty(128, np.uint8)
     whole = channels // 64 * 64
     for row in range(first * groups, last * groups):
         start = row * channels

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.gemm.lut import pad_lines
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import (
     BYTES,
     FLAG,
@@ -35,7 +36,7 @@ def _pack(record, x, planar, scale, shift, out, sums, images):  # type: ignore[n
     dense = images * pixels * record[3] * record[7]
     bits = out
     if len(lines) > 0:
-        bits = np.empty(dense + 16, np.uint8)
+        bits = empty(dense + 16, np.uint8)
     if planar:
         if record[6] < 8 * record[7]:
             bits[:dense] = 0
@@ -68,9 +69,9 @@ def pack_floats(record_, x_, planar, scale_, shift_, thresholds, out_, sums_, fi
 @nested
 def packed(record, x, planar, scale_, shift_, thresholds, images):  # type: ignore[no-untyped-def]
     """Return packed images and their sums, in memory that products may read behind."""
-    bits = np.empty((images + 7) * record[_IMAGE] + 16, np.uint8)
+    bits = empty((images + 7) * record[_IMAGE] + 16, np.uint8)
     count = images * record[_PIXELS] * record[3]
-    sums = np.empty(count if record[12] != 0 else 0, np.int32)
+    sums = empty(count if record[12] != 0 else 0, np.int32)
     scale, shift = carray(scale_, (thresholds,)), carray(shift_, (thresholds,))
     _pack(record, x, planar, scale, shift, bits, sums, images)
     return bits, sums
@@ -87,7 +88,7 @@ def pack_codes_of(record_, codes_, out_, plane, sums_, first, last):  # type: ig
         out = opened(out_)[bit * plane + first * image :]
         bits = out
         if len(lines) > 0:
-            bits = np.empty(rows * groups * record[7] + 16, np.uint8)
+            bits = empty(rows * groups * record[7] + 16, np.uint8)
         pack_codes(record, codes, bit, bits, 0, 0, rows)
         if len(lines) > 0:
             out[: (last - first) * image] = 0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ste_lightning.kernels.jit.arrays import as_int16, as_int32
+from ste_lightning.kernels.jit.arrays import as_int16, as_int32, zeros
 from ste_lightning.kernels.jit.c_functions import (
     BYTES,
     FLOAT,
@@ -60,7 +60,7 @@ def lay_out_levels(  # type: ignore[no-untyped-def]
     out = carray(out_, (((last - 1) // eights + 1) * group * size,))
     fours, twos = as_int32(out), as_int16(out)
     whole, pitch = channels // 32 * 32, (units * size + 31) // 32 * 32
-    part, rows = np.zeros(32, np.float32), np.zeros(8 * pitch, np.uint8)
+    part, rows = zeros(32, np.float32), zeros(8 * pitch, np.uint8)
     rows_of_fours, rows_of_twos = as_int32(rows), as_int16(rows)
     zero, strange = np.float32(0), np.uint64(0)
     for eight in range(first, last):

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ste_lightning.kernels.jit.arrays import zeros
 from ste_lightning.kernels.jit.c_functions import DOUBLES, FLOAT, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
@@ -125,7 +126,7 @@ def quantize_codebook(  # type: ignore[no-untyped-def]
     for i in range(0, whole, 32):
         quantize_32(x, i, scale, low, thresholds, levels, count, out, i)
     if whole < len(x):
-        part, row = np.zeros(32, np.float32), np.zeros(32, np.float32)
+        part, row = zeros(32, np.float32), zeros(32, np.float32)
         copy(x, whole, part, 0, len(x) - whole)
         quantize_32(part, 0, scale, low, thresholds, levels, count, row, 0)
         copy(row, 0, out, whole, len(x) - whole)
@@ -141,13 +142,13 @@ def differentiate_codebook(  # type: ignore[no-untyped-def]
     """
     grad, x = carray(grad_, (last,))[first:], carray(x_, (last,))[first:]
     thresholds, levels = carray(thresholds_, (count,)), carray(levels_, (count + 1,))
-    sums, total = np.zeros(32, np.float64), carray(total_, (1,))
+    sums, total = zeros(32, np.float64), carray(total_, (1,))
     whole = len(x) // 32 * 32
     for i in range(0, whole, 32):
         differentiate_32(grad, x, i, scale, low, thresholds, levels, count, sums)
     if whole < len(x):
         left = len(x) - whole
-        part_of_grad, part_of_x = np.zeros(32, np.float32), np.zeros(32, np.float32)
+        part_of_grad, part_of_x = zeros(32, np.float32), zeros(32, np.float32)
         copy(grad, whole, part_of_grad, 0, left)
         copy(x, whole, part_of_x, 0, left)
         differentiate_32(part_of_grad, part_of_x, 0, scale, low, thresholds, levels, count, sums)

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ste_lightning.kernels.jit.arrays import zeros
 from ste_lightning.kernels.jit.c_functions import SIZE, WORDS, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.kernels.jit.llvm import load, pointer_to, store
@@ -51,7 +52,7 @@ def fingerprint(words_, first, last):  # type: ignore[no-untyped-def]
     seen. Others pass unseen once in 2^32 if they stay within one lane, every 64th word.
     """
     words = carray(words_, (last,))[first:]
-    lanes, rest = np.zeros(_LANES, np.uint32), np.zeros(_LANES, np.uint32)
+    lanes, rest = zeros(_LANES, np.uint32), zeros(_LANES, np.uint32)
     whole = len(words) // _LANES
     mix(words, whole, lanes)
     copy(words, whole * _LANES, rest, 0, len(words) - whole * _LANES)

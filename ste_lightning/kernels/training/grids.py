@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ste_lightning.kernels.jit.arrays import as_int32
+from ste_lightning.kernels.jit.arrays import as_int32, zeros
 from ste_lightning.kernels.jit.c_functions import (
     BYTES,
     DOUBLES,
@@ -51,7 +51,7 @@ def codes(  # type: ignore[no-untyped-def]
     elements.
     """
     x, out, mask = carray(x_, (count,)), carray(out_, (count,)), carray(mask_, (last,))
-    part, row = np.zeros(32, np.float32), np.zeros(32, np.uint8)
+    part, row = zeros(32, np.float32), zeros(32, np.uint8)
     strange = np.uint64(0)
     for word in range(first, last):
         at = 32 * word
@@ -77,7 +77,7 @@ def token_codes(x_, high, steps_, out_, inner, first, last):  # type: ignore[no-
     """
     all_x, all_out = carray(x_, (last * inner,)), carray(out_, (last * inner,))
     steps = carray(steps_, (last,))
-    part, row = np.zeros(32, np.float32), np.zeros(32, np.uint8)
+    part, row = zeros(32, np.float32), zeros(32, np.uint8)
     zero, low, strange = np.float32(0), -high - np.float32(1), np.uint64(0)
     whole = inner // 32 * 32
     for r in range(first, last):
@@ -196,8 +196,8 @@ def differentiate_rows(  # type: ignore[no-untyped-def]
         carray(starts_, (last,)),
         carray(totals_, (2 * last,)),
     )
-    sums = np.zeros(64, np.float64)
-    part_of_grad, part_of_x = np.zeros(32, np.float32), np.zeros(32, np.float32)
+    sums = zeros(64, np.float64)
+    part_of_grad, part_of_x = zeros(32, np.float32), zeros(32, np.float32)
     whole = inner // 32 * 32
     for r in range(first, last):
         grad, x = all_grad[r * inner : (r + 1) * inner], all_x[r * inner : (r + 1) * inner]

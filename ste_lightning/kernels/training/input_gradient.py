@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, INTEGERS, SIZE, addressed, carray
 from ste_lightning.kernels.jit.compiling import inlined
 from ste_lightning.kernels.ukernels.lut_float_sums import (
@@ -114,10 +115,10 @@ def input_gradient(shape_, grad_, patterns_, out_, first, last):  # type: ignore
     line = max(
         (width + shape[13] - 1) // right + 1, columns + (kernel_columns - 1) * shape[15] // right
     )
-    image = np.empty(down * right * lines * channels * line, np.float32)
+    image = empty(down * right * lines * channels * line, np.float32)
     tables = table_room(blocks)
-    sums = np.empty(channels * LANES, np.float32)
-    tail = np.zeros(outputs * LANES, np.float32)
+    sums = empty(channels * LANES, np.float32)
+    tail = zeros(outputs * LANES, np.float32)
     for m in range(first, last):
         image[:] = 0
         source = m * outputs * positions

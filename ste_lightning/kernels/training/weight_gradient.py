@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.c_functions import (
     FLOAT,
     FLOATS,
@@ -159,7 +160,7 @@ def _input_patterns(shape, rows, out, start):  # type: ignore[no-untyped-def]
     full, one, last = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1), np.uint64(63)
     step = right * size
     places = np.empty((TABLES, 2), np.int64)  # of runs of tables: line and number of the first
-    counts, shifts = np.empty(TABLES, np.int64), np.empty(TABLES, np.uint64)
+    counts, shifts = empty(TABLES, np.int64), empty(TABLES, np.uint64)
     for first in range(0, all_quads, TABLES):
         for t in range(taps):
             down, x0 = t // shape[9] * shape[14], t % shape[9] * shape[15]
@@ -205,13 +206,13 @@ def weight_gradient(shape_, grad_, bits_, low, pad, out_, first, last):  # type:
     several = max(_BLOCKS // blocks, 1)
     lanes = (outputs + LANES - 1) // LANES * LANES
     sums_of = taps * channels
-    patterns = np.zeros(several * blocks * sums_of * TABLES, np.uint8)
-    turned = np.zeros(several * positions * lanes, np.float32)
-    sums = np.empty(lanes * sums_of, np.float32)
-    outside = np.empty(taps * lanes, np.float32)
+    patterns = zeros(several * blocks * sums_of * TABLES, np.uint8)
+    turned = zeros(several * positions * lanes, np.float32)
+    sums = empty(lanes * sums_of, np.float32)
+    outside = empty(taps * lanes, np.float32)
     tables = table_room(1)
     lines, size = _lines(shape)
-    bit_rows = np.empty(lines * channels * shape[11] * size, np.uint64)
+    bit_rows = empty(lines * channels * shape[11] * size, np.uint64)
     words = carray(bits_, ((last * groups * channels * shape[4] * shape[5] + 31) // 32,))
     for group in range(groups):
         sums[:] = 0

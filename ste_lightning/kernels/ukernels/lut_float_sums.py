@@ -18,6 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.compiling import emitted, nested
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
 
@@ -142,6 +143,6 @@ def add_sums(
 @nested
 def table_room(count):  # type: ignore[no-untyped-def]
     """Return room for blocks of tables that begins with a cache line."""
-    room = np.empty(count * TABLES * ENTRIES + 16, np.float32)
+    room = empty(count * TABLES * ENTRIES + 16, np.float32)
     start = (-room.ctypes.data % 64) // 4
     return room[start : start + count * TABLES * ENTRIES]

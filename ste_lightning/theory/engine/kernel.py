@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import compiled, inlined
 from ste_lightning.theory.engine.derivatives import differentiate
 from ste_lightning.theory.engine.passes import coarse_gradient, label, pack
@@ -127,22 +128,22 @@ def run_trials(given, plan, kept, width, data):  # type: ignore[no-untyped-def]
     trials, samples, m, n = given.inputs.shape
     steps, lazy, every, burn_in = plan.steps, plan.lazy, plan.every, plan.burn_in
     units = 2 * ((samples + 2 * width - 1) // (2 * width))
-    w = np.empty(n, np.float32)
-    since = np.empty(n, np.int64)  # first counted iterate with the present sign
-    a = np.empty(m * width, np.float32)
-    c = np.empty(m * width, np.float32)
-    r = np.empty(width, np.float32)
-    squares = np.empty(2 * width, np.float32)
-    sums = np.empty(2 * n * LANES, np.float32)
-    step = np.empty(n, np.float32)
-    pull = np.empty(n, np.float32)
-    y = np.empty(units * width, np.float32)
+    w = empty(n, np.float32)
+    since = empty(n, np.int64)  # first counted iterate with the present sign
+    a = empty(m * width, np.float32)
+    c = empty(m * width, np.float32)
+    r = empty(width, np.float32)
+    squares = empty(2 * width, np.float32)
+    sums = empty(2 * n * LANES, np.float32)
+    step = empty(n, np.float32)
+    pull = empty(n, np.float32)
+    y = empty(units * width, np.float32)
     remember = lazy and n <= _WORD
     slots = _SLOTS if remember else 1
     memory = _Memory(
-        np.zeros(slots, np.bool_),
-        np.zeros(slots, np.uint64),
-        np.empty(slots, np.float32),
+        zeros(slots, np.bool_),
+        zeros(slots, np.uint64),
+        empty(slots, np.float32),
         np.empty((slots, n), np.float32),
     )
     for t in range(trials):

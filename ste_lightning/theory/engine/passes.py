@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.compiling import inlined, nested, spliced
 from ste_lightning.theory.engine.coefficients import residual, weigh, window_tile
 from ste_lightning.theory.engine.derivatives import differentiate
@@ -43,7 +44,7 @@ def pack(z, units, width, data):  # type: ignore[no-untyped-def]
     """Write Z (N, m, n) as tiles; samples past N are zero."""
     samples, m, n = z.shape
     flat = z.reshape(-1)
-    rows = np.empty(m * width, np.int64)
+    rows = empty(m * width, np.int64)
     for u in range(units):
         start = u * len(rows) * n
         for s in range(width):

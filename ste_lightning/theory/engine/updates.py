@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import nested
 
 __all__ = ["train"]
@@ -27,11 +28,11 @@ def train(rows, columns, teacher, x, steps, step, total):  # type: ignore[no-unt
     and ``total``, int64, the sum of the binary iterates 1 to ``steps``.
     """
     samples, n = rows.shape
-    sign = np.empty(n, np.int32)
+    sign = empty(n, np.int32)
     since = np.ones(n, np.int64)  # first counted iterate with the present sign
-    student = np.zeros(samples, np.int32)
-    label = np.zeros(samples, np.int32)
-    g = np.empty(n, np.int32)
+    student = zeros(samples, np.int32)
+    label = zeros(samples, np.int32)
+    g = empty(n, np.int32)
     away = 0
     for k in range(n):
         sign[k] = 1 if x[k] >= _ZERO else -1
