@@ -58,7 +58,7 @@ def carray(typing: Any, address: Any, shape: Any) -> Any:
         count = builder.extract_value(args[1], 0)
         return _array(context, builder, kind, args[0], count, None)
 
-    return kind(address, types.UniTuple(types.int64, 1)), code
+    return kind(address, types.UniTuple(types.int64, 1)), code  # type: ignore[no-untyped-call]
 
 
 def array_of(count: int) -> Any:

@@ -27,7 +27,7 @@ class _Nested(JITCodeLibrary):
         for library in dict.fromkeys(self._linking_libraries):
             self._reload_init.update(library._reload_init)
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)
-        self._finalize_dynamic_globals()
+        self._finalize_dynamic_globals()  # type: ignore[no-untyped-call]
         self._finalized = True
 
     def _optimize_functions(self, ll_module: Any) -> None:
@@ -35,7 +35,7 @@ class _Nested(JITCodeLibrary):
 
     def get_pointer_to_function(self, name: str) -> int:
         """Return null: there is no machine code."""
-        self._ensure_finalized()
+        self._ensure_finalized()  # type: ignore[no-untyped-call]
         return 0
 
     @property
@@ -51,8 +51,10 @@ class _NestedCompiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         """Return numba's own passes, with another library to write to."""
         state = self.state
-        state.library = _Nested(state.targetctx.codegen(), state.func_id.func_qualname)
-        return [DefaultPassBuilder.define_nopython_pipeline(state)]
+        library: Any = _Nested
+        state.library = library(state.targetctx.codegen(), state.func_id.func_qualname)
+        passes: Any = DefaultPassBuilder
+        return [passes.define_nopython_pipeline(state)]
 
 
 _NESTED: Any = {
