@@ -28,6 +28,7 @@ from ste_lightning.functional.products.level_operands import (
 from ste_lightning.functional.products.operand import FloatInput, InputOperand, WeightOperand
 from ste_lightning.functional.products.quantized import quantized_product, sums_integers
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.products.threshold_operands import LearnedThresholds
 from ste_lightning.functional.rules import Identity
 from ste_lightning.functional.saved.codes import Grid
 from ste_lightning.layers.one_bit import is_observed, is_plain
@@ -51,6 +52,7 @@ from ste_lightning.quantizers import (
     Uniform,
     mean_magnitude,
 )
+from ste_lightning.quantizers.n2uq import NARROWEST, RANGE
 
 _logger = logging.getLogger("ste_lightning")
 
@@ -120,6 +122,14 @@ def _pact(q: PACT, x: Tensor) -> ClippedInput | None:
     return ClippedInput(q.alpha, int(2**q.bits - 1), x.shape) if q.alpha.numel() == 1 else None
 
 
+def _n2uq(q: N2UQ, x: Tensor) -> LearnedThresholds | None:
+    q.keep_positive(x)
+    learned = (q.start, q.widths, q.scale_in, q.scale_out)
+    if not all(t.dtype == torch.float32 and math.isfinite(t.detach().sum()) for t in learned):
+        return None
+    return LearnedThresholds(*learned, NARROWEST, RANGE / q.steps)
+
+
 def _dorefa_weights(q: DoReFa, weight: Tensor) -> TanhWeights | None:
     if q.operand != "weights" or q.bits == 1:
         return None
@@ -161,6 +171,7 @@ _INPUTS: dict[type[nn.Module], Callable[[Any, Tensor], InputOperand | None]] = {
     Uniform: _uniform_input,
     DoReFa: _dorefa_input,
     PACT: _pact,
+    N2UQ: _n2uq,
     Token: _token,
     APoT: _power_grid,
     PowerOfTwo: _power_grid,
