@@ -1,5 +1,6 @@
 """Lightning callbacks for training with quantizers."""
 
+from ste_lightning.callbacks.batch_norm_reestimation import BatchNormReestimation
 from ste_lightning.callbacks.distillation import Distillation
 from ste_lightning.callbacks.exact_resume import ExactResume
 from ste_lightning.callbacks.finite_check import FiniteCheck
@@ -10,10 +11,12 @@ from ste_lightning.callbacks.oscillation import OscillationDampening, Oscillatio
 from ste_lightning.callbacks.quantization_aware_training import QuantizationAwareTraining
 from ste_lightning.callbacks.quantization_monitor import QuantizationMonitor
 from ste_lightning.callbacks.quantization_summary import QuantizationSummary
+from ste_lightning.callbacks.quantizer_schedules import QuantizerSchedules
 from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
 __all__ = [
+    "BatchNormReestimation",
     "Distillation",
     "ExactResume",
     "FiniteCheck",
@@ -24,6 +27,7 @@ __all__ = [
     "QuantizationAwareTraining",
     "QuantizationMonitor",
     "QuantizationSummary",
+    "QuantizerSchedules",
     "RecurrenceMonitor",
     "TransitionRateScheduling",
     "load_quantized",

@@ -1,6 +1,7 @@
-"""Data modules: teacher-student problems, public image data sets, and one's own images."""
+"""Data modules: teacher-student problems, public data sets, one's own images, texts, tables."""
 
 from ste_lightning.data.digits import Digits
+from ste_lightning.data.hugging_face import HuggingFaceImages
 from ste_lightning.data.images import ImageData, Labelled
 from ste_lightning.data.public import (
     CIFAR10,
@@ -13,7 +14,9 @@ from ste_lightning.data.public import (
     FashionMNIST,
     ImageFolder,
 )
+from ste_lightning.data.tables import Table
 from ste_lightning.data.teacher_student import TeacherStudent
+from ste_lightning.data.text import Text
 
 __all__ = [
     "CIFAR10",
@@ -25,8 +28,11 @@ __all__ = [
     "Arrays",
     "Digits",
     "FashionMNIST",
+    "HuggingFaceImages",
     "ImageData",
     "ImageFolder",
     "Labelled",
+    "Table",
     "TeacherStudent",
+    "Text",
 ]

@@ -17,17 +17,19 @@ from torch.utils.data import DataLoader
 from ste_lightning.data.augment import Augmentation
 from ste_lightning.data.batches import StepLoader
 from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
+from ste_lightning.data.on_disk import PicturesOnDisk
 from ste_lightning.errors import require
 
 __all__ = ["ImageData", "Labelled"]
 
 Batch = tuple[Tensor, Tensor]
+_ENOUGH = 2048  # pictures, for the mean and deviation of those on disk
 
 
 class Labelled(NamedTuple):
-    """Images uint8 (N, channels, height, width) and their labels int64 (N,)."""
+    """Images uint8 (N, channels, height, width), in memory or on disk; their labels int64 (N,)."""
 
-    images: Tensor
+    images: Tensor | PicturesOnDisk
     labels: Tensor
 
 
@@ -114,15 +116,15 @@ class ImageData(L.LightningDataModule):
         train, validation = _split(
             chosen, given.labels.numpy(), round(self.validation * len(chosen)), self.split_seed
         )
-        self.train_part = Labelled(given.images[train], given.labels[train])
-        self.validation_part = Labelled(given.images[validation], given.labels[validation])
+        self.train_part = _some(given, train)
+        self.validation_part = _some(given, validation)
         require(
             self.batch_size <= len(train),
             "batch_size",
             self.batch_size,
             f"use at most {len(train)}, the number of training images",
         )
-        self.mean, self.std = _moments(self.train_part.images)
+        self.mean, self.std = _moments(_sample(self.train_part.images, self.split_seed))
         self._normalized = _Normalized(self.mean, self.std)
 
     def _limited(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -188,6 +190,21 @@ def _split(
         random_state=seed,
     )
     return parts[0], parts[1]
+
+
+def _some(given: Labelled, which: NDArray[np.int64]) -> Labelled:
+    images = given.images
+    chosen = images.part(which) if isinstance(images, PicturesOnDisk) else images[which]
+    return Labelled(chosen, given.labels[which])
+
+
+def _sample(images: Tensor | PicturesOnDisk, seed: int) -> Tensor:
+    """Return all images in memory; of those on disk as many as tell the mean."""
+    if not isinstance(images, PicturesOnDisk):
+        return images
+    count = min(_ENOUGH, len(images))
+    drawn = np.random.default_rng(seed).choice(len(images), count, replace=False)
+    return images[torch.from_numpy(np.sort(drawn))]
 
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Labelled images in memory: evaluated in order, trained on in an order of (seed, epoch)."""
+"""Labelled samples: evaluated in order, trained on in an order of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ste_lightning.data.batches import StepLoader
+from ste_lightning.data.on_disk import PicturesOnDisk
 from ste_lightning.errors import require
 from ste_lightning.models.streams import Stream
 
 __all__ = ["InOrder", "Shuffled", "evaluation_loader", "training_loader"]
 
 Batch = tuple[Tensor, Tensor]
+Indexed = Tensor | PicturesOnDisk  # an index of several gives a tensor
 Change = Callable[[Tensor, Tensor, np.random.Generator], Batch]
 
 
@@ -31,7 +33,7 @@ class InOrder(Dataset[Batch]):
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, change: Callable[[Tensor], Tensor] | None = None
+        self, images: Indexed, labels: Tensor, change: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.images, self.labels, self.change = images, labels, change
 
@@ -68,7 +70,7 @@ class Shuffled(Dataset[Batch]):
 
     def __init__(
         self,
-        images: Tensor,
+        images: Indexed,
         labels: Tensor,
         batch_size: int,
         seed: int,
@@ -97,7 +99,7 @@ class Shuffled(Dataset[Batch]):
 
 
 def training_loader(
-    images: Tensor,
+    images: Indexed,
     labels: Tensor,
     batch_size: int,
     seed: int,
@@ -124,10 +126,10 @@ def _as_is(batch: Any) -> Any:
 
 
 def evaluation_loader(part: InOrder, num_workers: int = 0) -> DataLoader[Batch]:
-    """Return a loader of large batches in order."""
+    """Return a loader of large batches in order; of smaller ones from disk."""
     return DataLoader(
         part,
-        batch_size=1024,
+        batch_size=128 if isinstance(part.images, PicturesOnDisk) else 1024,
         collate_fn=_as_is,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

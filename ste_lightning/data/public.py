@@ -10,9 +10,10 @@ import torch
 
 from ste_lightning.data.formats.arrays import read_arrays
 from ste_lightning.data.formats.cifar import CIFAR_FILES, read_cifar
-from ste_lightning.data.formats.folders import read_folder
+from ste_lightning.data.formats.folders import list_folder, read_folder
 from ste_lightning.data.formats.idx import find_idx, read_idx
 from ste_lightning.data.images import ImageData, Labelled
+from ste_lightning.data.on_disk import PicturesOnDisk
 from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = [
@@ -157,7 +158,8 @@ class EMNIST(MNIST):
         """Read both parts, upright; letters count from 0."""
         *parts, names = super().read()
         first = 1 if self.split == "letters" else 0
-        train, test = (Labelled(x.transpose(-1, -2).contiguous(), y - first) for x, y in parts)
+        turned = [(torch.as_tensor(x).transpose(-1, -2).contiguous(), y - first) for x, y in parts]
+        train, test = (Labelled(*part) for part in turned)
         return train, test, names[first:]
 
 
@@ -254,11 +256,16 @@ class CIFAR100(CIFAR10):
 class ImageFolder(ImageData):
     """Anybody's pictures: ``root/train/CLASS/*.png`` and ``root/test/CLASS/*.png``.
 
+    So is ImageNet laid out, with ``val`` instead of ``test``.
+
     Args:
-        root: holds the folders ``train`` and ``test``, each with one folder a class.
+        root: holds the folders ``train`` and ``test`` (or ``val``), each with one folder a class.
         size: (height, width) that pictures are brought to: the shorter side is resized, the middle
             is cut out.
         channels: 3 for colours, 1 for grey.
+        in_memory: whether to hold all pictures in memory, as bytes of that size; else they are
+            decoded batch by batch, which takes ``num_workers``, and mean and deviation are those
+            of 2,048 pictures of the training part.
         options: see :class:`~ste_lightning.data.ImageData`.
 
     Raises:
@@ -266,25 +273,41 @@ class ImageFolder(ImageData):
     """
 
     def __init__(
-        self, root: str | Path, size: Sequence[int], channels: int = 3, **options: Any
+        self,
+        root: str | Path,
+        size: Sequence[int],
+        channels: int = 3,
+        in_memory: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         fits = len(size) == 2 and all(type(n) is int and 0 < n <= 4096 for n in size)
         require(fits, "size", list(size), "use [height, width]")
         require(channels in (1, 3), "channels", channels, "use 3 for colours, 1 for grey")
         self.root, self.size, self.channels = Path(root), (size[0], size[1]), channels
+        self.in_memory = in_memory
+
+    def _part(self, folder: Path) -> tuple[Labelled, list[str]]:
+        if self.in_memory:
+            pixels, labels, names = read_folder(folder, self.size, self.channels)
+            return Labelled(pixels, labels), names
+        paths, numbers, names = list_folder(folder)
+        pictures = PicturesOnDisk(paths, self.size, self.channels)
+        return Labelled(pictures, torch.tensor(numbers)), names
 
     def read(self) -> tuple[Labelled, Labelled, tuple[str, ...]]:
         """Read both folders."""
-        x, y, names = read_folder(self.root / "train", self.size, self.channels)
-        x_test, y_test, others = read_folder(self.root / "test", self.size, self.channels)
+        other = self.root / "test"
+        if not other.is_dir() and (self.root / "val").is_dir():
+            other = self.root / "val"
+        (train, names), (test, others) = self._part(self.root / "train"), self._part(other)
         if names != others:
             different = sorted(set(names) ^ set(others))
             raise ConfigurationError(
-                f"root={str(self.root)!r} cannot be used: train and test have different classes "
-                f"({', '.join(different[:5])})."
+                f"root={str(self.root)!r} cannot be used: train and {other.name} have different "
+                f"classes ({', '.join(different[:5])})."
             )
-        return Labelled(x, y), Labelled(x_test, y_test), tuple(names)
+        return train, test, tuple(names)
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import hydra.utils
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from ste_lightning.errors import ConfigurationError, require, unknown
-from ste_lightning.models.optimization import (
-    OPTIMIZERS,
-    SCHEDULES,
-    build_optimizer,
-    build_schedule,
-    schedule_steps,
-)
+from ste_lightning.errors import require
+from ste_lightning.models.optimization import check_specification, optimization
+from ste_lightning.models.specified import build_network
 
 if TYPE_CHECKING:  # Lightning 2.5 has another name for it
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -44,11 +38,13 @@ class Classifier(L.LightningModule):
             the checkpoint, which then loads by ``Classifier.load_from_checkpoint(path)`` alone;
             a module has to be passed to it again.
         classes: number of classes; labels are 0 .. classes - 1.
-        optimizer: ``name`` (adam, adamw, nadam, radam, rmsprop, sgd), ``schedule`` (constant,
-            linear, cosine; per step), ``epochs`` (length of the schedule; default that of the
-            training) and the optimizer's own arguments. With a length of its own a training of
-            fewer epochs is the beginning of a longer one, and can go on as that.
-            Default: Adam, 1e-3, cosine.
+        optimizer: ``name`` (adam, adamw, nadam, radam, rmsprop, sgd, bop), ``schedule``
+            (constant, linear, cosine, multi_step, one_cycle; per step) and its keys (``warmup``,
+            ``milestones``, ``factor``), ``epochs`` (length of the schedule; default that of the
+            training), the optimizer's own arguments, and what tells latent weights and scales
+            from the rest, see :func:`~ste_lightning.models.optimization.optimization`. With a
+            length of its own a training of fewer epochs is the beginning of a longer one, and
+            can go on as that. Default: Adam, 1e-3, cosine.
         label_smoothing: weight of the uniform distribution in the targets.
 
     Raises:
@@ -69,12 +65,7 @@ class Classifier(L.LightningModule):
         require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "use 0 to below 1")
         self.classes = classes
         self.optimizer_spec = dict(DEFAULT_OPTIMIZER if optimizer is None else optimizer)
-        name = self.optimizer_spec.get("name", "adam")
-        if name not in OPTIMIZERS:
-            raise unknown("optimizer", name, OPTIMIZERS)
-        schedule = self.optimizer_spec.get("schedule", "constant")
-        if schedule not in SCHEDULES:
-            raise unknown("schedule", schedule, SCHEDULES)
+        check_specification(self.optimizer_spec)
         plain: dict[str, Any] = {
             "classes": classes,
             "optimizer": self.optimizer_spec,
@@ -84,7 +75,7 @@ class Classifier(L.LightningModule):
             self.network = network
         else:
             plain["network"] = dict(network)
-            self.network = _build(network)
+            self.network = build_network(network)
         self.save_hyperparameters(plain)
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
@@ -161,56 +152,4 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer and its schedule, stepped after every batch."""
-        optimizer = build_optimizer(self.optimizer_spec, self.parameters())
-        name = str(self.optimizer_spec.get("schedule", "constant"))
-        steps = schedule_steps(self.optimizer_spec, self.trainer)
-        schedule = build_schedule(name, optimizer, steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-
-def _build(spec: Mapping[str, Any]) -> nn.Module:
-    require("_target_" in spec, "network", dict(spec), "name its class as _target_")
-    _refuse_other_than_modules(spec)
-    try:
-        network = hydra.utils.instantiate(dict(spec), _convert_="all")
-    except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ConfigurationError):
-            raise cause from error
-        raise ConfigurationError(f"network={dict(spec)} cannot be built: {cause}") from error
-    require(
-        isinstance(network, nn.Module),
-        "network",
-        dict(spec),
-        "its _target_ must make a torch module",
-    )
-    built: nn.Module = network
-    return built
-
-
-def _refuse_other_than_modules(spec: Any) -> None:
-    """Let a checkpoint's specification name torch modules only, not any callable.
-
-    A checkpoint may come from anywhere, and ``_target_`` would be called with its arguments.
-    """
-    if isinstance(spec, Mapping):
-        if "_target_" in spec:
-            try:
-                target = hydra.utils.get_object(str(spec["_target_"]))
-            except Exception as error:
-                raise ConfigurationError(
-                    f"network={dict(spec)} cannot be built: {error}"
-                ) from error
-            require(
-                isinstance(target, type) and issubclass(target, nn.Module),
-                "_target_",
-                spec["_target_"],
-                "name a torch module class, or pass network= as a module",
-            )
-        spec = list(spec.values())
-    if isinstance(spec, (list, tuple)):
-        for part in spec:
-            _refuse_other_than_modules(part)
+        return optimization(self.optimizer_spec, self, self.trainer)

@@ -17,6 +17,7 @@ from ste_lightning.running.build import build, build_all, build_function, build_
 from ste_lightning.running.checkpoint_io import WholeCheckpoints
 from ste_lightning.running.metrics_file import MetricsFile, Row
 from ste_lightning.running.settings import Settings
+from ste_lightning.running.starting import start_from
 
 __all__ = ["Parts", "assemble"]
 
@@ -68,6 +69,8 @@ def assemble(
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     data = build("data", settings["data"], L.LightningDataModule)
     model = build_model("model", settings["model"], L.LightningModule)
+    if settings.get("init_from") is not None and settings["ckpt_path"] is None:
+        start_from(model, settings["init_from"])
     built = build_all("callbacks", settings["callbacks"], L.Callback)
     callbacks = {name: one for name, one in built.items() if not isinstance(one, without)}
     loggers = build_all("logger", settings["logger"], Logger)

@@ -26,6 +26,8 @@ class Schema:
         name: name of the recipe; also of its folder under ``outputs``.
         mode: ``train`` fits and then tests; ``test`` only tests the checkpoint ``ckpt_path``.
         ckpt_path: checkpoint to resume from (``train``) or to test (``test``).
+        init_from: checkpoint whose weights training starts from: of the float twin, or of a first
+            step with fewer quantizers; see ``running.starting``.
         resume: folder of a run or a sweep that goes on there, see ``running.resuming``; all other
             settings are those it began with, unless they are given anew.
         seed: seed of every random number of the run.
@@ -55,6 +57,7 @@ class Schema:
     name: str = MISSING
     mode: Mode = Mode.train
     ckpt_path: str | None = None
+    init_from: str | None = None
     resume: str | None = None
     seed: int = 0
     imports: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ from tiny_training import Tiny, fit
 
 import ste_lightning.callbacks as package
 from ste_lightning.callbacks import (
+    BatchNormReestimation,
     Distillation,
     ExactResume,
     FiniteCheck,
@@ -25,6 +26,7 @@ from ste_lightning.callbacks import (
     QuantizationAwareTraining,
     QuantizationMonitor,
     QuantizationSummary,
+    QuantizerSchedules,
     RecurrenceMonitor,
     TransitionRateScheduling,
 )
@@ -69,6 +71,8 @@ OTHERS: dict[str, Callable[[], L.Callback]] = {
     "freezing": lambda: OscillationFreezing(0.01, 0.05, momentum=0.3),
     "monitor": lambda: QuantizationMonitor(every=2, figures=False),
     "summary": QuantizationSummary,
+    "batch norm": BatchNormReestimation,
+    "schedules": QuantizerSchedules,
     "recurrence": lambda: RecurrenceMonitor(every=3),
     "rate": lambda: TransitionRateScheduling(0.05, momentum=0.9),
 }

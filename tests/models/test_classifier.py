@@ -157,7 +157,7 @@ def test_optimizers_and_schedules():
         {"name": "sgd", "lr": 2.0, "momentum": 0.5, "schedule": "linear"}, parameters
     )
     assert optimizer.param_groups[0]["momentum"] == 0.5
-    schedule = build_schedule("linear", optimizer, 4)
+    schedule = build_schedule({"schedule": "linear"}, optimizer, 4)
     rates = []
     for _ in range(5):
         rates.append(schedule.get_last_lr()[0])
@@ -167,7 +167,7 @@ def test_optimizers_and_schedules():
     with pytest.raises(ConfigurationError, match="unexpected keyword argument 'momentun'"):
         build_optimizer({"name": "sgd", "momentun": 0.5}, parameters)
     with pytest.raises(ConfigurationError, match="max_epochs"):
-        build_schedule("cosine", optimizer, float("inf"))
+        build_schedule({"schedule": "cosine"}, optimizer, float("inf"))
 
 
 @pytest.mark.parametrize(("network", "layer"), [(MLP, QuantLinear), (ConvNet, QuantConv2d)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,45 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
-from ste_lightning.errors import ConfigurationError
+from ste_lightning.io.pictures import opened, plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "check_pillow", "opened", "pixels"]
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm",
-                      ".ppm"})  # fmt: skip
-_TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+__all__ = ["pixels", "pixels_of_file"]
 
 
-def check_pillow() -> None:
-    """Refuse images where Pillow is not installed.
-
-    Raises:
-        ConfigurationError: without Pillow.
-    """
-    if importlib.util.find_spec("PIL") is None:
-        raise ConfigurationError("reading images needs Pillow: pip install pillow")
-
-
-def opened(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
+def pixels_of_file(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return the pixels of an image file, as :func:`pixels` does.
 
     Raises:
         ConfigurationError: for a file that is no sound image.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return pixels(image, preprocessing)
-    except ConfigurationError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ConfigurationError("it cannot be read as an image: its format is unknown") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ConfigurationError(f"it cannot be read as an image: {error}") from error
+    return opened(path, lambda image: pixels(image, preprocessing))
 
 
 def pixels(image: Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
@@ -64,24 +39,8 @@ def pixels(image: Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
     Raises:
         ConfigurationError: for a picture of floats, whose range nobody states.
     """
-    from PIL import ImageOps
-    from PIL.Image import alpha_composite, fromarray, new
-
-    image = ImageOps.exif_transpose(image)
     grey = preprocessing.channels == "grey"
-    if image.mode == "F":
-        raise ConfigurationError("its pixels are floats of an unknown range: give them as npy")
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip them
-        deep = np.asarray(image).astype(np.float32) / np.float32(65535)
-        if deep.size and not 0 <= deep.min() <= deep.max() <= 1:
-            raise ConfigurationError("its pixels have more than 16 bits: give them as npy")
-        image = fromarray(deep)
-    else:
-        if image.mode in _TRANSPARENT or "transparency" in image.info:
-            image = image.convert("RGBA")
-            behind = new("RGBA", image.size, (*[preprocessing.background] * 3, 255))
-            image = alpha_composite(behind, image)
-        image = image.convert("L" if grey else "RGB")
+    image = plain(image, grey, preprocessing.background)
     image = _cropped(_resized(image, preprocessing), preprocessing)
     array: NDArray[Any] = np.asarray(image)
     found = array.astype(np.float32)

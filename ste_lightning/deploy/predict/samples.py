@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.deploy.predict.arrays import arranged, pictures_in
-from ste_lightning.deploy.predict.pictures import SUFFIXES, check_pillow, opened, pixels
+from ste_lightning.deploy.predict.pictures import pixels, pixels_of_file
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.pictures import SUFFIXES, check_pillow
 
 __all__ = ["Batch", "Limits", "Samples", "open_samples"]
 
@@ -280,7 +281,7 @@ def _from_pictures(
             picture, name = pictures[index], names[index]
             try:
                 path = isinstance(picture, Path)
-                found.append((opened if path else pixels)(picture, preprocessing))
+                found.append((pixels_of_file if path else pixels)(picture, preprocessing))
                 kept.append(name)
             except ConfigurationError as error:
                 failed.append((name, str(error)))

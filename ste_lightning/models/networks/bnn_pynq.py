@@ -85,7 +85,7 @@ class CNV(nn.Sequential):
     """Six 3 x 3 convolutions without padding, two max pools, three linear layers, for 32 x 32.
 
     The channels are 64, 64, pool, 128, 128, pool, 256, 256, then 512, 512, classes; every weight
-    is quantized, nothing has a bias.
+    is quantized, nothing has a bias. The pixels have 8 bits, as published.
 
     Args:
         channels: of the images.
@@ -107,6 +107,7 @@ class CNV(nn.Sequential):
         require(channels > 0, "channels", channels, "use a positive integer")
         require(classes > 1, "classes", classes, "use two or more")
         layers: list[nn.Module] = []
+        pixels = None if input_quantizer is None else {"map": "lsq", "bits": 8}
 
         def activation() -> nn.Module:
             return nn.ReLU() if layers and input_quantizer is None else nn.Identity()
@@ -121,7 +122,7 @@ class CNV(nn.Sequential):
                     3,
                     bias=False,
                     weight_quantizer=weight_quantizer,
-                    input_quantizer=input_quantizer,
+                    input_quantizer=input_quantizer if index else pixels,
                 )
             )
             if index in (1, 3):

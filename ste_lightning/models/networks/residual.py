@@ -16,7 +16,7 @@ from ste_lightning.errors import require, unknown
 from ste_lightning.layers import QuantConv2d
 from ste_lightning.models.networks.padding import pad_value
 
-__all__ = ["ResNet", "ResNet18", "ResNet20"]
+__all__ = ["ResNet", "ResNet18", "ResNet20", "residual_stem", "shortcut_of"]
 
 PLACEMENTS = ("single", "double")
 SHORTCUTS = ("pad", "pooled", "strided")
@@ -34,7 +34,8 @@ class _PaddedShortcut(nn.Module):
         return F.pad(x, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
 
 
-def _shortcut(kind: str, before: int, after: int, stride: int) -> nn.Module:
+def shortcut_of(kind: str, before: int, after: int, stride: int) -> nn.Module:
+    """Return what brings a block's input to the shape of its output."""
     if before == after and stride == 1:
         return nn.Identity()
     if kind == "pad":
@@ -43,6 +44,16 @@ def _shortcut(kind: str, before: int, after: int, stride: int) -> nn.Module:
         pool = [nn.AvgPool2d(stride, ceil_mode=True)] if stride > 1 else []
         return nn.Sequential(*pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+
+def residual_stem(image_channels: int, width: int, large: bool) -> nn.Sequential:
+    """Return the float beginning: 3 x 3, or 7 x 7 of stride 2 and a max pool for ImageNet."""
+    kernel, stride, padding = (7, 2, 3) if large else (3, 1, 1)
+    stem: list[nn.Module] = [
+        nn.Conv2d(image_channels, width, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(width),
+    ]
+    return nn.Sequential(*stem, *([nn.MaxPool2d(3, 2, 1)] if large else []))
 
 
 class _Convolution(nn.Sequential):
@@ -81,7 +92,7 @@ class _Block(nn.Module):
         self.twice = double
         self.first = _Convolution(before, after, stride, weight, inputs)
         self.second = _Convolution(after, after, 1, weight, inputs)
-        self.shortcut = _shortcut(kind, before, after, stride)
+        self.shortcut = shortcut_of(kind, before, after, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.twice:
@@ -144,14 +155,7 @@ class ResNet(nn.Module):
             raise unknown("placement", placement, PLACEMENTS)
         if shortcut not in SHORTCUTS:
             raise unknown("shortcut", shortcut, SHORTCUTS)
-        kernel, stride, padding = (7, 2, 3) if large else (3, 1, 1)
-        stem: list[nn.Module] = [
-            nn.Conv2d(image_channels, widths[0], kernel, stride, padding, bias=False),
-            nn.BatchNorm2d(widths[0]),
-        ]
-        if large:
-            stem.append(nn.MaxPool2d(3, 2, 1))
-        self.stem = nn.Sequential(*stem)
+        self.stem = residual_stem(image_channels, widths[0], large)
         stages, before = [], widths[0]
         for stage, (count, after) in enumerate(zip(blocks, widths, strict=True)):
             made = []
