@@ -1,17 +1,22 @@
 """Damaged files for every reader: loaded or refused by name, quickly, in little memory.
 
-    python benchmarks/fuzz_readers.py [--inputs 100000] [--only NAME] [--seconds N]
+    make fuzz          or    python benchmarks/fuzz_readers.py [--inputs 100000] [--only NAME]
 
 Each input is a sound file with one to eight changes: bits and bytes, runs cut out, doubled or
 moved, integers and decimal numbers replaced by extreme ones; or a file that would run code if it
-were unpickled. Counted as faults: any error but ConfigurationError, more than 10 s, more than
-512 MiB, code that ran, and messages that advise to unpickle. The outcome is written to
+were unpickled. Of ``packed graph`` it is the architecture, as JSON, of which one to three values
+are replaced (layers, steps, arguments, types, sizes), with the checksum made right again; what
+loads must also answer to its own sample. Counted as faults: any error but ConfigurationError, more
+than 10 s, more than 512 MiB, code that ran, and messages that advise to unpickle. Readers that have
+their inputs are passed over (``--again`` runs them anew). The outcome is written to
 benchmarks/results/fuzz_readers.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import gzip
 import io
 import json
 import os
@@ -20,6 +25,7 @@ import random
 import re
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -31,20 +37,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
+from PIL import Image
 from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.convert import quantize_
+from ste_lightning.data.formats import read_cifar, read_idx
+from ste_lightning.deploy.file import tensor_file
+from ste_lightning.deploy.file.bundle import unbundled
+from ste_lightning.deploy.file.save import checksum
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.deploy.predict.samples import open_samples
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.checkpoint import read_checkpoint
+from ste_lightning.running.failures import readable
+from ste_lightning.running.hydra_plugins import RecipeSource
+from ste_lightning.running.schema import Schema
+from ste_lightning.running.settings import known_keys
 from ste_lightning.theory.studies import store
 
 SECONDS, MEMORY = 10, 512 << 20
 RESULTS = Path(__file__).parent / "results" / "fuzz_readers.json"
 ADVICE = re.compile(r"weights_only\W+(to )?False|allow_pickle\W*True", re.IGNORECASE)
+STRANGE = [
+    *(None, True, -1, 0, 1, 3, 255, 1 << 20, 1 << 31, 1 << 40, 1 << 64, 0.5, 1e300),
+    *("", "x", "sign", "conv", "layer 0", [], {}, [[]], {"ref": "x"}, {"float": "nan"}),
+]
 EXTREME = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1]
+
+RECIPE = b"""# Title.
+defaults:
+  - /data: digits
+  - override /quantizer: sign
+seed: 3
+report: [test/accuracy, "seconds"]
+expected: {test/accuracy: [0.9, 1]}
+trainer: &same
+  max_epochs: 20
+  devices: ${oc.env:N,1}
+summary:
+  <<: *same
+  text: |
+    \xc3\xa4 b
+"""
+Damage = Callable[[random.Random, bytes], bytes]
 
 
 class Runs:
@@ -73,45 +110,141 @@ def written(save: Callable[[Path], Any], folder: Path, suffix: str) -> bytes:
     return path.read_bytes()
 
 
-def opened(path: Path) -> None:
-    """Open samples as predict does, and read them all."""
-    preprocessing = Preprocessing(shape=(1, 6, 6), channels="grey", range=(0.0, 1.0))
-    samples = open_samples(str(path), preprocessing)
-    for _ in samples.batches(64):
-        pass
+def opened(shape: tuple[int, int, int]) -> Callable[[Path], Any]:
+    """Return a reader that opens samples as predict does, and reads them all."""
+    preprocessing = Preprocessing(shape=shape, channels="grey", range=(0.0, 1.0))
+
+    def read(path: Path) -> None:
+        for batch in open_samples(str(path), preprocessing).batches(64):
+            if batch.failed and not batch.names:  # predict skips single samples, and says why
+                raise ConfigurationError(batch.failed[0][1])
+
+    return read
 
 
-def readers(folder: Path) -> Iterator[tuple[str, str, list[bytes], Callable[[Path], Any]]]:
-    """Yield name, suffix, sound files and reader."""
+def recipe(path: Path) -> None:
+    """Read a recipe as the command lines do, before groups are merged in and references replaced."""
+    try:
+        source = RecipeSource("fuzz", f"recipes://{path.parent}")
+        content = source.load_config(f"recipe/{path.stem}").config
+        config = OmegaConf.merge(OmegaConf.structured(Schema), {"name": "fuzz"}, content)
+        known_keys({key: None for key in config if key not in ("defaults", "hydra")}, Schema)
+    except Exception as error:
+        said = readable(error)
+        if said is None:
+            raise
+        raise ConfigurationError(said) from None
+
+
+def readers(folder: Path) -> Iterator[tuple[str, str, list[bytes], Damage, Callable[[Path], Any]]]:
+    """Yield name, suffix, sound files, what damages them, and reader."""
     marker = folder / "code ran"
     net = network()
-    x = np.random.default_rng(0).random((5, 1, 6, 6), dtype=np.float32)
+    x = np.random.default_rng(0).random((3, 1, 2, 2), dtype=np.float32)
     packed = written(lambda p: deploy.save(deploy.pack(net), p), folder, ".safetensors")
-    yield "packed file", ".safetensors", [packed], deploy.load
-    content = {"state_dict": net.state_dict(), "epoch": 3, "callbacks": {"a": {"b": [1, "c"]}}}
+    yield "packed file", ".safetensors", [packed], damaged, deploy.load
+    yield "packed graph", ".safetensors", [packed], Graphs(folder, packed), answered
+    content = {"state_dict": net[0].state_dict(), "epoch": 3, "callbacks": {"a": {"b": [1, "c"]}}}
     sound = written(lambda p: torch.save(content, p), folder, ".ckpt")
     evil = written(lambda p: torch.save({"state_dict": Runs(marker)}, p), folder, ".ckpt")
-    yield "checkpoint", ".ckpt", [sound, evil, pickle.dumps(Runs(marker))], read_checkpoint
+    checkpoints = [sound, evil, pickle.dumps(Runs(marker))]
+    yield "checkpoint", ".ckpt", checkpoints, damaged, read_checkpoint
     columns = {"n": [8, 16], "rate": [0.5, 0.25], "rule": ["relu", "clipped"]}
     table = written(lambda p: store.write(p, columns, {"seed": 1}), folder, ".parquet")
-    yield "study table", ".parquet", [table], store.read
+    yield "study table", ".parquet", [table], damaged, store.read
+    yield "recipe", ".yaml", [RECIPE], damaged, recipe
+    yield from arrays(folder, marker, x)
+    pixels = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
+    for kind in ("png", "jpeg", "gif", "bmp", "tiff", "webp"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind)
+        yield kind, f".{kind}", [buffer.getvalue()], damaged, opened((1, 6, 6))
+    head = b"\0\0\x08\x03" + struct.pack(">3I", 2, 6, 6)
+    idx = [head + pixels.tobytes() * 2, gzip.compress(head + pixels.tobytes() * 2)]
+    yield "idx", ".idx", idx, damaged, lambda path: read_idx(path, 3)
+    row = bytes(range(256)) * 12
+    yield "cifar, binary", ".bin", [(b"\3" + row) * 2], damaged, lambda path: read_cifar(path, 10)
+    batch = {"data": np.frombuffer(row, np.uint8).reshape(1, -1), "labels": [3]}
+    pickled = [pickle.dumps(batch, protocol=2), pickle.dumps(Runs(marker))]
+    yield "cifar, pickled", "", pickled, damaged, lambda path: read_cifar(path, 10)
+
+
+def arrays(
+    folder: Path, marker: Path, x: np.ndarray[Any, Any]
+) -> Iterator[tuple[str, str, list[bytes], Damage, Callable[[Path], Any]]]:
+    read = opened((1, 2, 2))
     objects = np.array([Runs(marker)], dtype=object)
-    arrays = [written(lambda p: np.save(p, x), folder, ".npy")]
-    arrays.append(written(lambda p: np.save(p, objects, allow_pickle=True), folder, ".npy"))
-    yield "npy", ".npy", arrays, opened
+    files = [written(lambda p: np.save(p, x), folder, ".npy")]
+    files.append(written(lambda p: np.save(p, objects, allow_pickle=True), folder, ".npy"))
+    yield "npy", ".npy", files, damaged, read
     archives = [written(lambda p: np.savez(p, x=x), folder, ".npz")]
     archives.append(written(lambda p: np.savez_compressed(p, x=x), folder, ".npz"))
     archives.append(written(lambda p: np.savez(p, x=objects), folder, ".npz"))
-    yield "npz", ".npz", archives, opened
-    text = written(lambda p: np.savetxt(p, x.reshape(5, -1), delimiter=","), folder, ".csv")
-    yield "csv", ".csv", [text], opened
-    from PIL import Image
+    yield "npz", ".npz", archives, damaged, read
+    text = written(lambda p: np.savetxt(p, x.reshape(3, -1), "%.3g", ","), folder, ".csv")
+    yield "csv", ".csv", [text], damaged, read
 
-    picture = Image.fromarray((x[0, 0] * 255).astype(np.uint8))
-    for kind in ("png", "jpeg", "gif", "bmp", "tiff", "webp"):
-        buffer = io.BytesIO()
-        picture.save(buffer, kind)
-        yield kind, f".{kind}", [buffer.getvalue()], opened
+
+class Graphs:
+    """Architectures with some values replaced; the checksum is right."""
+
+    def __init__(self, folder: Path, packed: bytes) -> None:
+        path = folder / "graph.safetensors"
+        path.write_bytes(packed)
+        self.tensors, self.metadata = unbundled(*tensor_file.read(path))
+        self.text = self.metadata["network"]
+        self.places = list(places(json.loads(self.text)))[1:]
+        self.values = [at(json.loads(self.text), way) for way in self.places]
+        self.folder = folder
+
+    def __call__(self, rng: random.Random, sound: bytes) -> bytes:
+        spec = json.loads(self.text)
+        for _ in range(rng.randint(1, 3)):
+            *way, last = rng.choice(self.places)
+            try:
+                inside = at(spec, way)
+                inside[last] = self.other(rng, inside[last])
+            except (KeyError, IndexError, TypeError):  # an earlier change has removed the place
+                continue
+        text = json.dumps(spec)
+        metadata = {**self.metadata, "network": text, "sha256": checksum(self.tensors, text)}
+        path = self.folder / "graph.safetensors"
+        tensor_file.write(path, self.tensors, metadata)
+        return path.read_bytes()
+
+    def other(self, rng: random.Random, value: Any) -> Any:
+        """Return another value: strange, a little different, or one from elsewhere in the file."""
+        kind = rng.randrange(6)
+        if kind == 0:
+            return rng.choice(STRANGE)
+        if kind == 1 and type(value) in (int, float):
+            return value + rng.choice([-1, 1, 2, 0.5])
+        if kind == 2 and isinstance(value, list):
+            return rng.choice([value[1:], value[::-1], value + value[:1], [value]])
+        if kind == 3 and isinstance(value, dict) and value:
+            left = rng.choice(sorted(value))
+            return {key: part for key, part in value.items() if key != left}
+        return copy.deepcopy(rng.choice(self.values))
+
+
+def at(value: Any, way: tuple[Any, ...]) -> Any:
+    for step in way:
+        value = value[step]
+    return value
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield way
+    if isinstance(value, (dict, list)):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(part, (*way, key))
+
+
+def answered(path: Path) -> None:
+    """Load a packed file and run it on its own sample, if it loads."""
+    network = deploy.load(path)
+    with torch.no_grad():
+        network(torch.zeros(2, 1, 6, 6))
 
 
 def damaged(rng: random.Random, sound: bytes) -> bytes:
@@ -167,6 +300,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--only", default=None)
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="at most, per reader")
     asked = parser.parse_args()
     signal.signal(signal.SIGALRM, hang)
@@ -175,8 +309,9 @@ def main() -> int:
     faults = 0
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name)
-        for reader, suffix, sound, read in readers(folder):
-            if asked.only is not None and reader != asked.only:
+        for reader, suffix, sound, damage, read in readers(folder):
+            done = found.get(reader, {}).get("inputs", 0) >= asked.inputs and not asked.again
+            if done if asked.only is None else reader != asked.only:
                 continue
             rng, path = random.Random(0), folder / f"a{suffix}"
             for file in sound:
@@ -186,7 +321,7 @@ def main() -> int:
             began, outcomes = time.perf_counter(), Counter[str]()
             slowest = 0.0
             for _ in range(asked.inputs):
-                path.write_bytes(damaged(rng, rng.choice(sound)))
+                path.write_bytes(damage(rng, rng.choice(sound)))
                 start = time.perf_counter()
                 outcomes[attempt(read, path)] += 1
                 slowest = max(slowest, time.perf_counter() - start)

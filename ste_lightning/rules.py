@@ -140,7 +140,6 @@ def _draw(folder: Path) -> list[Path]:
     figures |= {f"rule-{rule.name}": rule_figure(rule) for rule in rules}
     for title, quantizer in quantizers:
         figures[f"quantizer-{title.split()[0]}"] = quantizer_figure(title, quantizer)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, figure in figures.items():
         path, partial = folder / f"{name}.png", folder / f".{name}.part"
@@ -167,6 +166,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
 
+    def refused(error: OSError) -> int:
+        print(f"error: --plot {options.plot}: {error.strerror}.", file=sys.stderr)
+        return 1
+
+    if options.plot is not None:
+        try:
+            options.plot.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # said before a minute of drawing
+            return refused(error)
+
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -175,8 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             written = _draw(options.plot)
         except OSError as error:
-            print(f"error: --plot {options.plot}: {error.strerror}.", file=sys.stderr)
-            return 1
+            return refused(error)
         console.print(f"{len(written)} figures in {options.plot}", highlight=False)
     return 0
 

@@ -56,6 +56,8 @@ def _check_words(arguments: Sequence[str], groups: Iterable[str]) -> None:
         if flag.startswith("-") and not any(known.startswith(flag) for known in _FLAGS):
             raise unknown("flag", flag, _FLAGS)
     for argument in filter(_is_override, arguments):
+        if not argument.partition("=")[0].strip("+~"):
+            raise ConfigurationError(f"{argument!r} cannot be used: write key=value.")
         try:
             override = OverridesParser.create().parse_override(argument)
         except HydraException:  # Hydra says so itself

@@ -40,7 +40,7 @@ def run_diff(
     Raises:
         ConfigurationError: for settings, files and inputs that cannot work.
     """
-    sound = samples.isdecimal() and 0 < int(samples) < 1 << 20
+    sound = samples.isdecimal() and len(samples) < 10 and 0 < int(samples) < 1 << 20
     require(sound, "samples", samples, "use a positive integer")
     packed = load(model)
     with quiet():

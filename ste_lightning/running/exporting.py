@@ -23,6 +23,7 @@ from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.model_info import model_info
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.restoring import evaluation_samples, restored
+from ste_lightning.running.settings import known_keys
 
 __all__ = ["Schema", "run_export"]
 
@@ -41,9 +42,10 @@ class Schema:
     seconds: float = 2.0
     threads: int | None = None
     classes: list[str] | None = None
-    preprocessing: dict[str, Any] | None = None
+    preprocessing: Any = None  # a mapping: omegaconf merges none into an optional one
 
 
+_MOST = {"samples": 1 << 20, "threads": 1024, "seconds": 3600}
 _ENDINGS = {
     "packed": "packed.safetensors",
     "onnx": "onnx",
@@ -63,20 +65,30 @@ def run_export(cfg: DictConfig) -> None:
             file is then written.
     """
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    known_keys(settings, Schema)
     if settings["format"] not in FORMATS:
         raise unknown("format", settings["format"], FORMATS)
-    require(settings["samples"] > 0, "samples", settings["samples"], "use a positive integer")
+    for key in ("samples", "threads"):
+        count = settings[key]
+        right = count is None or 0 < count <= _MOST[key]
+        require(right, key, count, f"use an integer from 1 to {_MOST[key]}")
+    seconds = settings["seconds"]
+    require(0 <= seconds <= _MOST["seconds"], "seconds", seconds, "use seconds from 0 to 3600")
+    stated = settings["preprocessing"]
+    right = stated is None or isinstance(stated, dict)
+    require(right, "preprocessing", stated, "use {KEY: VALUE, ...}")
     sizes = settings["batch_sizes"]
-    require(all(size > 0 for size in sizes), "batch_sizes", sizes, "use positive integers")
+    most = _MOST["samples"]
+    right = all(isinstance(size, int) and 0 < size <= most for size in sizes)
+    require(right, "batch_sizes", sizes, f"use integers from 1 to {most}")
     require(settings["ckpt_path"] is not None, "ckpt_path", None, "name the checkpoint to export")
     if settings["threads"] is not None:
-        require(settings["threads"] > 0, "threads", settings["threads"], "use a positive integer")
         torch.set_num_threads(settings["threads"])
     checkpoint = Path(str(loadable(settings["ckpt_path"], needed=True)))
     with quiet():
         model, data = restored(str(checkpoint), settings["config"])
         samples = evaluation_samples(data, settings["samples"])
-        info = model_info(data, samples, settings["classes"], settings["preprocessing"])
+        info = model_info(data, samples, settings["classes"], stated)
         network = pack(model, floats=settings["floats"], info=info)
     if not isinstance(network, PackedNetwork):
         raise ConfigurationError(f"{type(model).__name__} cannot be exported: see the warning.")

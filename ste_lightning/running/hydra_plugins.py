@@ -17,6 +17,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.paths import RECIPES
 from ste_lightning.running import recipes
 from ste_lightning.running.schema import Schema
@@ -46,7 +47,10 @@ class RecipeSource(ConfigSource):
         file = self._file(config_path)
         if file is None:
             raise ConfigLoadError(f"Config not found: {config_path}")
-        header = self._get_header_dict(file.read_text(encoding="utf-8"))
+        try:
+            header = self._get_header_dict(file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{file} cannot be read as UTF-8 text: {error}.") from error
         header["package"] = header["package"] or "_global_"
         return ConfigResult(
             provider=self.provider,

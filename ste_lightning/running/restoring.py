@@ -8,7 +8,9 @@ from typing import Any
 import lightning as L
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from yaml import YAMLError
 
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.checkpoint import read_checkpoint
@@ -38,7 +40,11 @@ def restored(ckpt_path: str, config: str | None) -> tuple[L.LightningModule, Any
         config,
         "name the config.yaml of the run that wrote the checkpoint",
     )
-    run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
+    try:
+        run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"config={str(found[0])!r} cannot be read: {said}.") from error
     if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
         raise ConfigurationError(f"config={str(found[0])!r} cannot be used: no model and data.")
     import_own(run.get("imports") or [])

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.running import recipes
+from ste_lightning.running.intervals import INTERVALS
 from ste_lightning.running.schema import Schema
 
 __all__ = ["Settings", "known_keys", "resolved"]
@@ -98,9 +99,7 @@ def _check(settings: Settings) -> None:
             require(str(key) != "", group, settings[group], "give every entry a name")
     for metric, band in settings["expected"].items():
         _check_band(f"expected.{metric}", band)
-    for key in settings["sweep"]:
-        if key not in _SWEEP:
-            raise unknown("key of sweep", key, _SWEEP)
+    _check_sweep(settings["sweep"])
     _check_trainer(settings["trainer"], settings["mode"] == "train")
 
 
@@ -122,6 +121,18 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _check_band(path: str, band: Any) -> None:
     right = isinstance(band, Sequence) and len(band) == 2 and all(map(_is_number, band))
     require(right and band[0] <= band[1], path, band, "use [lowest, highest]")
+
+
+def _check_sweep(sweep: Mapping[str, Any]) -> None:
+    for key, value in sweep.items():
+        if key not in _SWEEP:
+            raise unknown("key of sweep", key, _SWEEP)
+        if key == "interval":
+            if not isinstance(value, str) or value not in INTERVALS:
+                raise unknown("sweep.interval", value, INTERVALS)
+        else:
+            right = value is None or isinstance(value, Mapping)
+            require(right, f"sweep.{key}", value, "use {NAME: VALUE} or null")
 
 
 def _check_trainer(trainer: Mapping[str, Any], training: bool) -> None:

@@ -48,8 +48,8 @@ class Schema:
     base: dict[str, Any] = dataclasses.field(default_factory=dict)
     grid: dict[str, Any] = dataclasses.field(default_factory=dict)
     parts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    table: dict[str, Any] | None = None
-    figure: dict[str, Any] | None = None
+    table: Any = None  # mappings: omegaconf merges none into optional ones
+    figure: Any = None
     workers: int | None = None
     launcher: str = "local"
     small: bool = False
@@ -97,8 +97,8 @@ def study(cfg: DictConfig) -> None:
     if settings["small"]:
         cells = shrink(cells)
     # Built before the cells run: a name that is wrong is found now.
-    table = build_function("table", settings["table"]) if settings["table"] else None
-    figure = build_function("figure", settings["figure"]) if settings["figure"] else None
+    table = build_function("table", settings["table"]) if settings["table"] is not None else None
+    figure = build_function("figure", settings["figure"]) if settings["figure"] is not None else None
     results = run(cells, folder, settings["workers"], settings["launcher"])
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]

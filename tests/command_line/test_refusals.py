@@ -1,5 +1,9 @@
+import sys
+
 import pytest
 import torch
+
+from ste_lightning import combine, export, predict, rules, study
 
 RUN = "+recipe=digits_mlp"
 
@@ -47,6 +51,49 @@ def test_one_readable_message_and_nothing_half_written(cli, tmp_path, arguments,
     assert err.count("error:") == 1
     assert "Traceback" not in err + out
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (export, ["seconds=inf"], "seconds=inf cannot be used: use seconds from 0 to 3600"),
+        (export, ["samples=99999999"], "samples=99999999 cannot be used"),
+        (export, ["batch_sizes=[[1]]"], "batch_sizes=[[1]] cannot be used"),
+        (export, ["threads=9999"], "use an integer from 1 to 1024"),
+        (export, ["+x=1"], "unknown key 'x'"),
+        (export, ["=3"], "'=3' cannot be used: write key=value"),
+        (predict, ["model=a", "input=b", "threads=9999"], "use an integer from 1 to 1024"),
+        (study, ["+recipe=required_samples", "figure={_target_: nowhere}"], "nowhere"),
+        (rules, ["--plot", "there"], "error: --plot there: File exists."),
+        (rules, ["--plto"], "unrecognized arguments: --plto"),
+        (combine, [], "the following arguments are required: folder"),
+        (combine, ["nowhere"], "FOLDER='nowhere' cannot be used"),
+    ],
+)
+def test_the_other_commands_say_one_thing_too(
+    tmp_path, monkeypatch, capsys, command, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").write_text("a file")
+    monkeypatch.setattr(sys, "argv", ["command"])
+    try:
+        status = command.main(arguments)
+    except SystemExit as stop:  # of argparse
+        status = stop.code
+    said = capsys.readouterr().err
+    assert status in (1, 2)
+    assert message in said
+    assert said.count("error:") == 1
+    assert "Traceback" not in said
+
+
+def test_a_recipe_that_is_no_text_is_named(cli, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.yaml").write_bytes(b"name: \xff")
+    status, _, err = cli(f"--config-dir={tmp_path}/own", "+recipe=mine")
+    assert status == 1
+    assert "mine.yaml cannot be read as UTF-8 text" in err
+    assert err.count("error:") == 1
 
 
 def test_help_lists_the_recipes_with_their_descriptions(cli):

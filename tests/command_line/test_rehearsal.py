@@ -82,6 +82,8 @@ def own(tmp_path):
         ([RUN, "+summary.s._target_=ste_lightning.reports.two_layer.trials_summary"], "summary.s"),
         ([RUN, "sweep.figures.accuracy._target_=ste_lightning.figures.comparsion"], "'comparison'"),
         ([RUN, "+trainer._target_x=1"], "unknown key of trainer '_target_x'"),
+        ([RUN, "sweep.interval=[]"], "unknown sweep.interval []. Known: bootstrap, t"),
+        ([RUN, "sweep.baseline=3"], "sweep.baseline=3 cannot be used: use {NAME: VALUE}"),
         ([RUN, "+sweep.figure.x=1"], "unknown key of sweep 'figure'. Did you mean 'figures'"),
         ([RUN, "callbacks.best.save_top_k=-5"], "save_top_k"),
         ([RUN, "callbacks.clipping._target_=torch.nn.ReLU"], "ReLU is no Callback"),

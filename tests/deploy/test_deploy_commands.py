@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ste_lightning import predict
+from ste_lightning import diff, export, predict
 from ste_lightning.deploy.file import tensor_file
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running.exporting import Schema, run_export
@@ -87,6 +87,23 @@ def test_wrong_settings_are_refused(checkpoint, tmp_path):
         run_export(settings(lonely))
 
 
+def test_preprocessing_is_given_on_the_command_line(checkpoint, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["export"])
+    given = [f"ckpt_path={checkpoint}", "preprocessing={range: [1, 0]}"]
+    assert export.main(given) == 1
+    assert "range=[1.0, 0.0] cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: ${b", "a: ${b}", "\x00"])
+def test_a_broken_config_of_a_run_is_named(checkpoint, packed, tmp_path, capsys, text):
+    (tmp_path / "broken.yaml").write_text(text)
+    given = [f"ckpt_path={checkpoint}", f"model={packed}", f"config={tmp_path / 'broken.yaml'}"]
+    assert diff.main(given) == 1
+    said = capsys.readouterr().err
+    assert "broken.yaml' cannot be read" in said
+    assert said.count("error:") == 1
+
+
 def run_predict(*arguments):
     return predict.main(list(arguments))
 
@@ -154,6 +171,7 @@ WRONG = {
     "from 0 to 500": ["input={large}"],
     "unknown on_error": ["input={array}", "on_error=go"],
     "LOW..HIGH": ["input={array}", "pixels=255"],
+    "'-inf..inf'": ["input={array}", "pixels=-inf..inf"],
     "cannot be read": ["input={pickled}"],
     "give images": ["input={text}"],
     "it is empty": ["input={empty}"],

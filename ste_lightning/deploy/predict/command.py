@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections.abc import Sequence
 
@@ -44,7 +45,7 @@ def predict_files(
     """
     size = _positive("batch_size", batch_size)
     if threads is not None:
-        torch.set_num_threads(_positive("threads", threads))
+        torch.set_num_threads(_positive("threads", threads, 1024))  # more may not be had
     require(normalize in ("true", "false"), "normalize", normalize, "use true or false")
     if on_error not in ON_ERROR:
         raise unknown("on_error", on_error, ON_ERROR)
@@ -74,8 +75,9 @@ def predict_files(
     print(f"{len(rows)} prediction{'' if len(rows) == 1 else 's'} in {out}{left}")
 
 
-def _positive(key: str, value: str) -> int:
-    require(value.isdecimal() and 0 < int(value) < 1 << 20, key, value, "use a positive integer")
+def _positive(key: str, value: str, most: int = 1 << 20) -> int:
+    right = value.isdecimal() and len(value) < 10 and 0 < int(value) <= most
+    require(right, key, value, f"use an integer from 1 to {most}")
     return int(value)
 
 
@@ -85,7 +87,7 @@ def _limits(key: str, value: str) -> Limits:
         found = float(low), float(high)
     except ValueError:
         found = (1.0, 0.0)
-    require(bool(dots) and found[0] < found[1], key, value, "write LOW..HIGH, such as 0..255")
+    require(bool(dots) and -math.inf < found[0] < found[1] < math.inf, key, value, "write LOW..HIGH, such as 0..255")
     return found
 
 
