@@ -12,7 +12,7 @@ OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models me
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow compatibility test-oldest test-newest fuzz studies-small lint types build release lock clean
+.PHONY: demo test test-slow compatibility test-oldest test-newest fuzz mutants studies-small lint types build release lock clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -46,6 +46,11 @@ test-newest:
 # 100,000 damaged files for each reader; the figures go to benchmarks/results/fuzz_readers.json
 fuzz: .venv-test/ready
 	$(TEST) benchmarks/fuzz_readers.py
+
+# 150 random changes of the package: do the tests notice? benchmarks/results/mutants.json
+mutants: .venv-test/ready
+	$(TEST) $(PIP_INSTALL) 'cosmic-ray>=8.7'
+	$(TEST) benchmarks/mutants.py
 
 studies-small: .venv-test/ready
 	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
@@ -95,4 +100,4 @@ lock:
 	touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-oldest .venv-newest .venv-release .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv-demo .venv-test .venv-oldest .venv-newest .venv-release .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache .mutants

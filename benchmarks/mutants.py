@@ -29,7 +29,6 @@ from pathlib import Path
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-
 from mutant_runs import Session, in_session
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +47,7 @@ class Mutant:
     operator: str
     before: list[str]
     after: list[str]
-    verdict: str = "not run"
+    verdict: str = "open"
     by: str = ""
 
     def source(self) -> str:
@@ -67,7 +66,7 @@ def families() -> dict[str, list[str]]:
     """Return operators that change the same places, under the first one's name."""
     found: dict[str, list[str]] = {}
     for name in sorted(operator_names()):
-        if name in NEED_ARGUMENTS or name.endswith(("_Is", "_IsNot")) and "_Is" not in name[:-6]:
+        if name in NEED_ARGUMENTS or (name.endswith(("_Is", "_IsNot")) and "_Is" not in name[:-6]):
             continue
         found.setdefault(name.rsplit("_", 1)[0], []).append(name)
     return found
@@ -109,7 +108,11 @@ def drawn(file: Path, chance: random.Random) -> Mutant | None:
     except SyntaxError:
         return None
     old, new = text.split("\n"), changed.split("\n")
-    edits = [op for op in difflib.SequenceMatcher(None, old, new, False).get_opcodes() if op[0] != "equal"]
+    edits = [
+        op
+        for op in difflib.SequenceMatcher(None, old, new, False).get_opcodes()
+        if op[0] != "equal"
+    ]
     first, last, start, end = edits[0][1], edits[-1][2], edits[0][3], edits[-1][4]
     return Mutant(str(file.relative_to(ROOT)), first + 1, name, old[first:last], new[start:end])
 
@@ -118,8 +121,15 @@ def sample(size: int, seed: int) -> list[Mutant]:
     """Draw mutants, rooms and files in proportion to their places."""
     chance = random.Random(seed)
     files = {room: sorted((ROOT / "ste_lightning" / room).rglob("*.py")) for room in ROOMS}
-    count = {file: len(places(file.read_text(encoding="utf-8"))) for room in ROOMS for file in files[room]}
-    lines = {room: sum(len(f.read_text(encoding="utf-8").split("\n")) for f in files[room]) for room in ROOMS}
+    count = {
+        file: len(places(file.read_text(encoding="utf-8")))
+        for room in ROOMS
+        for file in files[room]
+    }
+    lines = {
+        room: sum(len(f.read_text(encoding="utf-8").split("\n")) for f in files[room])
+        for room in ROOMS
+    }
     found: list[Mutant] = []
     for room in ROOMS:
         wanted = len(found) + round(size * lines[room] / sum(lines.values()))
@@ -159,11 +169,13 @@ def main() -> int:
     asked = parser.parse_args()
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     known = [Mutant(**row) for row in old.get("mutants", [])]
-    if asked.survivors or (old.get("seed") == asked.seed and any(m.verdict == "not run" for m in known)):
+    if asked.survivors or (
+        old.get("seed") == asked.seed and any(m.verdict == "open" for m in known)
+    ):
         mutants = known  # an unfinished sample goes on
-        again = ("not run", "survived") if asked.survivors else ("not run",)
+        again = ("open", "survived") if asked.survivors else ("open",)
     else:
-        mutants, again = sample(asked.sample, asked.seed), ("not run",)
+        mutants, again = sample(asked.sample, asked.seed), ("open",)
         written(mutants, asked.seed)
     todo = [m for m in mutants if m.verdict in again and asked.room in (None, m.file.split("/")[1])]
     began = time.monotonic()

@@ -42,12 +42,12 @@ class Step(torch.autograd.Function):
     """step(x) with ReLU's derivative, as everybody writes it."""
 
     @staticmethod
-    def forward(ctx, x):  # noqa: D102
+    def forward(ctx, x):
         ctx.save_for_backward(x)
         return (x > 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad):  # noqa: D102
+    def backward(ctx, grad):
         return grad * (ctx.saved_tensors[0] > 0)
 
 
@@ -55,11 +55,11 @@ class Sign(torch.autograd.Function):
     """sign(x) with the identity's derivative."""
 
     @staticmethod
-    def forward(ctx, x):  # noqa: D102
+    def forward(ctx, x):
         return torch.where(x >= 0, 1.0, -1.0)
 
     @staticmethod
-    def backward(ctx, grad):  # noqa: D102
+    def backward(ctx, grad):
         return grad
 
 

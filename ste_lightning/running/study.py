@@ -98,7 +98,9 @@ def study(cfg: DictConfig) -> None:
         cells = shrink(cells)
     # Built before the cells run: a name that is wrong is found now.
     table = build_function("table", settings["table"]) if settings["table"] is not None else None
-    figure = build_function("figure", settings["figure"]) if settings["figure"] is not None else None
+    figure = (
+        build_function("figure", settings["figure"]) if settings["figure"] is not None else None
+    )
     results = run(cells, folder, settings["workers"], settings["launcher"])
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]

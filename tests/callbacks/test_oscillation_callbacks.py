@@ -175,7 +175,9 @@ def test_a_float_model_is_refused(callback) -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigurationError):
-        OscillationDampening(-1.0)
+        OscillationDampening(-0.5)
+    with pytest.raises(ConfigurationError, match="initial"):
+        OscillationDampening(initial=-0.5)
     with pytest.raises(ConfigurationError):
         OscillationFreezing(threshold=1.5)
     with pytest.raises(ConfigurationError, match="max_epochs"):

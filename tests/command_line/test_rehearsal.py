@@ -90,7 +90,7 @@ def own(tmp_path):
         ([RUN, "+callbacks.x=5"], "callbacks.x has no _target_"),
         ([RUN, "trainer._target_=builtins.dict"], "is no Trainer"),
         ([RUN, "data._target_=os.system", "~data.seed"], "data"),
-        ([RUN, "seed=99999999999"], "use an integer from 0 to 4294967295"),
+        ([RUN, "seed=4294967296"], "use an integer from 0 to 4294967295"),
         ([RUN, "threads=5000"], "threads=5000"),
         (
             [RUN, "imports=[nowhere_at_all]"],

@@ -94,6 +94,16 @@ def test_mixing_takes_both_kinds_in_turn():
     assert kinds == {True, False}
 
 
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_one_kind_alone_mixes_too(kind):
+    augmentation = Augmentation({kind: 1.0}, (8, 8))
+    assert augmentation.mixes
+    x = torch.rand(16, 1, 8, 8)
+    y, target = augmentation.mixed(x, torch.arange(16) % 4, 4, rng())
+    assert target.shape == (16, 4)
+    assert not torch.equal(y, x)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -143,6 +143,8 @@ def test_cifar_in_both_of_its_formats(tmp_path, made, binary):
     red = images(2 * made.count, 3 * 32 * 32, seed=seed)[0, :1024].reshape(32, 32)
     assert torch.equal(data.test_part.images[0, 0], torch.from_numpy(red))
     assert data.classes == made.count
+    files = 5 if made is CIFAR10 else 1
+    assert len(data.train_part.labels) + len(data.validation_part.labels) == files * 2 * made.count
 
 
 class _Ran:
@@ -157,6 +159,21 @@ def test_a_pickled_batch_runs_nothing(tmp_path, monkeypatch, thing):
     with pytest.raises(ConfigurationError, match="not a batch of CIFAR-10"):
         read_cifar(tmp_path / "data_batch_1", 10)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["__builtin__.len", "_codecs.decode", "_codecs.lookup"])
+def test_a_pickled_batch_names_nothing_but_arrays(tmp_path, name):
+    """No other function of the module that protocol 2 takes for bytes, and none before it."""
+    module, _, function = name.partition(".")
+    (tmp_path / "data_batch_1").write_bytes(f"c{module}\n{function}\n.".encode())
+    with pytest.raises(ConfigurationError, match=f"it names {name}"):
+        read_cifar(tmp_path / "data_batch_1", 10)
+
+
+@pytest.mark.parametrize("size", [[0, 8], [8, 4097], [8], [8, 8.0]])
+def test_sizes_of_pictures_that_cannot_be(tmp_path, size):
+    with pytest.raises(ConfigurationError, match="size"):
+        ImageFolder(tmp_path, size)
 
 
 def test_emnist_is_turned_upright_and_letters_count_from_zero(tmp_path):
@@ -213,6 +230,8 @@ def test_ones_own_arrays(tmp_path, shape):
     [
         ({"x_train": images(40, 8, 8) / 255}, "uint8"),
         ({"y_train": labels(39)}, "one whole number"),
+        ({"y_train": labels(40)[:, None]}, "one whole number"),
+        ({"y_train": labels(40) / 1.0}, "one whole number"),
         ({"x_test": images(8, 9, 8)}, "different sizes"),
         ({"x_train": images(40, 8)}, "shape"),
         ({"y_test": np.array([None] * 8, dtype=object)}, "not an npz file"),

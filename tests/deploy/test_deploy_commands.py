@@ -250,11 +250,22 @@ def test_diff_compares_layer_by_layer_and_names_the_first_that_differs(
     other = deploy.load(packed)
     other.layer("network.5").weight_bits.bitwise_not_()
     deploy.save(other, tmp_path / "other.safetensors")
-    np.save(tmp_path / "x.npy", 16 * RNG.random((4, 8, 8)))
+    np.save(tmp_path / "x.npy", 16 * RNG.random((32, 8, 8)))
     wrong = [given[0], f"model={tmp_path / 'other.safetensors'}", f"input={tmp_path / 'x.npy'}"]
+    wrong += ["samples=32"]
     assert diff.main(wrong) == 1
     said = capsys.readouterr().out
     assert "differs by more than rounding: layer 'network.5'" in said
+    found = []
+    for name in (packed, tmp_path / "other.safetensors"):
+        run_predict(f"model={name}", wrong[2], f"out={tmp_path / 'out.csv'}")
+        found.append(
+            [row["prediction"].removeprefix("digit ") for row in predictions(tmp_path / "out.csv")]
+        )
+    different = sum(a != b for a, b in zip(*found, strict=True))
+    assert different > 1
+    assert f"{different} of 32 predictions differ" in said
+    capsys.readouterr()
     assert diff.main([]) == 1
     assert "ckpt_path=FILE" in capsys.readouterr().out
     assert diff.main([given[0]]) == 1

@@ -382,3 +382,26 @@ def test_pact_shrinks_its_clipping_value_only_through_clipped_inputs() -> None:
     q = PACT(4)
     q(torch.linspace(0, 9, 10)).sum().backward()
     assert q.alpha.grad == 0
+
+
+def test_a_clipping_value_is_positive() -> None:
+    with pytest.raises(ConfigurationError, match="alpha=0"):
+        PACT(4, alpha=0)
+
+
+@pytest.mark.parametrize("map_", ["lsq", "lsq_plus"])
+def test_forgotten_steps_take_the_shape_of_the_next_weights(map_: str) -> None:
+    """A quantizer that goes to a layer of fewer channels after ``reset_parameters``."""
+    q = make({"map": map_, "bits": 4, "granularity": "channel"})
+    q(torch.randn(8, 6))
+    q.reset_parameters()
+    few = torch.randn(4, 6)
+    torch.testing.assert_close(q(few), few, rtol=0, atol=0.5)
+    assert {tuple(p.shape) for p in q.parameters()} == {(4, 1)}
+
+
+@pytest.mark.parametrize("map_", ["apot", "power_of_two", "dorefa", "lsq", "uniform", "n2uq"])
+def test_rules_of_one_operand_do_not_act_between_levels(map_: str) -> None:
+    operand, rule = ("activations", "relu") if map_ == "n2uq" else ("weights", "magnitude_aware")
+    with pytest.raises(ConfigurationError, match=rule):
+        make({"map": map_, "bits": 4, "rule": rule}, operand)

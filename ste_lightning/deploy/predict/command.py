@@ -87,7 +87,12 @@ def _limits(key: str, value: str) -> Limits:
         found = float(low), float(high)
     except ValueError:
         found = (1.0, 0.0)
-    require(bool(dots) and -math.inf < found[0] < found[1] < math.inf, key, value, "write LOW..HIGH, such as 0..255")
+    require(
+        bool(dots) and -math.inf < found[0] < found[1] < math.inf,
+        key,
+        value,
+        "write LOW..HIGH, such as 0..255",
+    )
     return found
 
 
