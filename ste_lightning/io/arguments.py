@@ -20,7 +20,7 @@ def key_values(
         needed: those that must be given.
 
     Raises:
-        ConfigurationError: for another form, an unknown or a missing key, with the remedy.
+        ConfigurationError: for another form, an unknown, empty or missing key, with the remedy.
     """
     settings: dict[str, str] = {}
     for argument in arguments:
@@ -29,6 +29,8 @@ def key_values(
             raise ConfigurationError(f"{argument!r} cannot be used: write key=value.")
         if key not in keys:
             raise unknown("key", key, keys)
+        if not value and key not in needed:
+            raise ConfigurationError(f"{key}= has no value: leave it out, or add one.")
         settings[key] = value
     for key in needed:
         if not settings.get(key):

@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from ste_lightning import combine, export, predict, rules, study
+from ste_lightning import combine, diff, export, predict, rules, study
 
 RUN = "+recipe=digits_mlp"
 
@@ -64,6 +64,7 @@ def test_one_readable_message_and_nothing_half_written(cli, tmp_path, arguments,
         (export, ["=3"], "'=3' cannot be used: write key=value"),
         (predict, ["model=a", "input=b", "threads=9999"], "use an integer from 1 to 1024"),
         (study, ["+recipe=required_samples", "figure={_target_: nowhere}"], "nowhere"),
+        (diff, ["ckpt_path=a", "model=b", "input="], "input= has no value"),
         (rules, ["--plot", "there"], "error: --plot there: File exists."),
         (rules, ["--plto"], "unrecognized arguments: --plto"),
         (combine, [], "the following arguments are required: folder"),
