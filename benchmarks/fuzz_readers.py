@@ -7,8 +7,8 @@ moved, integers and decimal numbers replaced by extreme ones; or a file that wou
 were unpickled. Of ``packed graph`` it is the architecture, as JSON, of which one to three values
 are replaced (layers, steps, arguments, types, sizes), with the checksum made right again; what
 loads must also answer to its own sample. Counted as faults: any error but ConfigurationError, more
-than 10 s of work, more than 512 MiB, code that ran, and messages that advise to unpickle. Readers that have
-their inputs are passed over (``--again`` runs them anew). The outcome is written to
+than 10 s of work, more than 512 MiB, code that ran, and messages that advise to unpickle. Readers
+that have their inputs are passed over (``--again`` runs them anew). The outcome is written to
 benchmarks/results/fuzz_readers.json.
 """
 
