@@ -8,9 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError
 
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.checkpoint import read_checkpoint
@@ -42,7 +40,7 @@ def restored(ckpt_path: str, config: str | None) -> tuple[L.LightningModule, Any
     )
     try:
         run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except Exception as error:  # of the file system, the text's coding, yaml and omegaconf
         said = " ".join(str(error).split())
         raise ConfigurationError(f"config={str(found[0])!r} cannot be read: {said}.") from error
     if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
