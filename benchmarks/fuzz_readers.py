@@ -139,26 +139,7 @@ def recipe(path: Path) -> None:
 def readers(folder: Path) -> Iterator[tuple[str, str, list[bytes], Damage, Callable[[Path], Any]]]:
     """Yield name, suffix, sound files, what damages them, and reader."""
     marker = folder / "code ran"
-    net = network()
-    x = np.random.default_rng(0).random((3, 1, 2, 2), dtype=np.float32)
-    packed = written(lambda p: deploy.save(deploy.pack(net), p), folder, ".safetensors")
-    yield "packed file", ".safetensors", [packed], damaged, deploy.load
-    yield "packed graph", ".safetensors", [packed], Graphs(folder, packed), answered
-    content = {"state_dict": net[0].state_dict(), "epoch": 3, "callbacks": {"a": {"b": [1, "c"]}}}
-    sound = written(lambda p: torch.save(content, p), folder, ".ckpt")
-    evil = written(lambda p: torch.save({"state_dict": Runs(marker)}, p), folder, ".ckpt")
-    checkpoints = [sound, evil, pickle.dumps(Runs(marker))]
-    yield "checkpoint", ".ckpt", checkpoints, damaged, read_checkpoint
-    columns = {"n": [8, 16], "rate": [0.5, 0.25], "rule": ["relu", "clipped"]}
-    table = written(lambda p: store.write(p, columns, {"seed": 1}), folder, ".parquet")
-    yield "study table", ".parquet", [table], damaged, store.read
-    yield "recipe", ".yaml", [RECIPE], damaged, recipe
-    yield from arrays(folder, marker, x)
     pixels = np.arange(36, dtype=np.uint8).reshape(6, 6) * 7
-    for kind in ("png", "jpeg", "gif", "bmp", "tiff", "webp"):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, kind)
-        yield kind, f".{kind}", [buffer.getvalue()], damaged, opened((1, 6, 6))
     head = b"\0\0\x08\x03" + struct.pack(">3I", 2, 6, 6)
     idx = [head + pixels.tobytes() * 2, gzip.compress(head + pixels.tobytes() * 2)]
     yield "idx", ".idx", idx, damaged, lambda path: read_idx(path, 3)
@@ -167,11 +148,29 @@ def readers(folder: Path) -> Iterator[tuple[str, str, list[bytes], Damage, Calla
     batch = {"data": np.frombuffer(row, np.uint8).reshape(1, -1), "labels": [3]}
     pickled = [pickle.dumps(batch, protocol=2), pickle.dumps(Runs(marker))]
     yield "cifar, pickled", "", pickled, damaged, lambda path: read_cifar(path, 10)
+    yield from arrays(folder, marker)
+    for kind in ("webp", "tiff", "bmp", "jpeg", "png", "gif"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind)
+        yield kind, f".{kind}", [buffer.getvalue()], damaged, opened((1, 6, 6))
+    yield "recipe", ".yaml", [RECIPE], damaged, recipe
+    content = {"state_dict": {"w": torch.ones(3)}, "epoch": 3, "callbacks": {"a": {"b": [1, "c"]}}}
+    sound = written(lambda p: torch.save(content, p), folder, ".ckpt")
+    evil = written(lambda p: torch.save({"state_dict": Runs(marker)}, p), folder, ".ckpt")
+    checkpoints = [sound, evil, pickle.dumps(Runs(marker))]
+    yield "checkpoint", ".ckpt", checkpoints, damaged, read_checkpoint
+    columns = {"n": [8, 16], "rate": [0.5, 0.25], "rule": ["relu", "clipped"]}
+    table = written(lambda p: store.write(p, columns, {"seed": 1}), folder, ".parquet")
+    yield "study table", ".parquet", [table], damaged, store.read
+    packed = written(lambda p: deploy.save(deploy.pack(network()), p), folder, ".safetensors")
+    yield "packed file", ".safetensors", [packed], damaged, deploy.load
+    yield "packed graph", ".safetensors", [packed], Graphs(folder, packed), answered
 
 
 def arrays(
-    folder: Path, marker: Path, x: np.ndarray[Any, Any]
+    folder: Path, marker: Path
 ) -> Iterator[tuple[str, str, list[bytes], Damage, Callable[[Path], Any]]]:
+    x = np.random.default_rng(0).random((3, 1, 2, 2), dtype=np.float32)
     read = opened((1, 2, 2))
     objects = np.array([Runs(marker)], dtype=object)
     files = [written(lambda p: np.save(p, x), folder, ".npy")]

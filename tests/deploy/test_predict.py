@@ -187,6 +187,28 @@ def test_wrong_preprocessing_is_named(message) -> None:
         Preprocessing.of({"input_shape": [3, 8, 8], "preprocessing": WRONG[message]})
 
 
+@pytest.mark.parametrize("stated", [{"background": 0}, {"mean": [0.5]}, {"std": [0.1, 0.2, 0.3]}])
+def test_preprocessing_at_its_limits_is_taken(stated) -> None:
+    made = Preprocessing.of({"input_shape": [3, 8, 6], "preprocessing": stated})
+    for key, value in stated.items():
+        found = getattr(made, key)
+        assert (found if key == "background" else list(found)) == value
+
+
+@pytest.mark.parametrize("stated", [{"mean": [0.1] * 8}, {"mean": [0.1, 0.2]}])
+def test_one_mean_for_each_channel(stated) -> None:
+    with pytest.raises(ConfigurationError, match="one per channel"):
+        Preprocessing.of({"input_shape": [3, 8, 6], "preprocessing": stated})
+
+
+@pytest.mark.parametrize("most", [1, 16])
+def test_bytes_that_could_be_either_are_asked_for(most) -> None:
+    info = {"input_shape": [1, 2, 2], "preprocessing": {"channels": "grey", "range": [0, 16]}}
+    with pytest.raises(ConfigurationError, match="up to 16"):
+        open_samples(np.full((1, 2, 2), most, np.uint8), Preprocessing.of(info))
+    open_samples(np.full((1, 2, 2), 17, np.uint8), Preprocessing.of(info))
+
+
 def test_torchvisions_transforms_are_read() -> None:
     def transform(kind, **attributes):
         return type(kind, (), attributes)()

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,7 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConv2d, QuantLinear
 from ste_lightning.models import Classifier
 from ste_lightning.models.networks import MLP, ConvNet
-from ste_lightning.models.optimization import build_optimizer, build_schedule
+from ste_lightning.models.optimization import build_optimizer, build_schedule, schedule_steps
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -38,6 +39,23 @@ def trainer(folder, **settings):
             **settings,
         }
     )
+
+
+def test_a_schedule_is_as_long_as_was_asked_for():
+    trainer = SimpleNamespace(
+        estimated_stepping_batches=6, num_training_batches=5, accumulate_grad_batches=2
+    )
+    assert schedule_steps({"schedule": "cosine"}, trainer) == 6
+    assert schedule_steps({"schedule": "cosine", "epochs": 4}, trainer) == 12  # 2.5 batches: 3
+    assert schedule_steps({"schedule": "constant", "epochs": 1}, trainer) == 3
+    with pytest.raises(ConfigurationError, match="ends after 3 of 6 steps"):
+        schedule_steps({"schedule": "cosine", "epochs": 1}, trainer)
+    with pytest.raises(ConfigurationError, match=r"optimizer\.epochs=0"):
+        schedule_steps({"schedule": "constant", "epochs": 0}, trainer)
+
+
+def test_images_need_not_be_square():
+    assert ConvNet([1, 8, 12], 3, [4, 4]).eval()(torch.zeros(2, 1, 8, 12)).shape == (2, 3)
 
 
 def blobs(labels, inputs=None):

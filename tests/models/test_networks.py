@@ -138,3 +138,12 @@ def test_residual_networks_change_their_precision_like_any_module():
 def test_networks_that_cannot_be_are_refused(options, words):
     with pytest.raises(ConfigurationError, match=words):
         ResNet(**{"blocks": [1, 1], "widths": [4, 8], **options})
+
+
+def test_vgg_small_halves_its_pictures_after_every_second_convolution():
+    net, sizes = VGGSmall(width=4).eval(), []
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, x, y: sizes.append((y.shape[1], y.shape[-1])))
+    net(torch.zeros(1, 3, 32, 32))
+    assert sizes == [(4, 32), (4, 32), (8, 16), (8, 16), (16, 8), (16, 8)]
