@@ -49,5 +49,6 @@ class Stopwatch(L.Callback):
         return {"seconds": self.seconds or 0.0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's seconds."""
-        self._before = float(state_dict["seconds"])
+        """Go on from a checkpoint's seconds; testing one after training adds nothing."""
+        if not self._start:
+            self._before = float(state_dict["seconds"])
