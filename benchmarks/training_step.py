@@ -1,13 +1,14 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
-    python benchmarks/training_step.py [--rounds 15] [--compile] [--out FILE]
+    python benchmarks/training_step.py [--rounds 15] [--compile] [--bf16] [--out FILE]
                                        [--only mlp,maps,cnn,cnn_pool,w4a4,uniform,widths,gpu]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
 autograd keeps for the backward pass: bytes of distinct storages, less parameters, buffers and
 the input batch. Other packages have rows where they are installed (the extra ``peers``).
-``--out`` writes every round's seconds and the saved bytes as JSON.
+``--bf16`` runs all networks, the float one too, under bfloat16 autocast. ``--out`` writes every
+round's seconds and the saved bytes as JSON.
 """
 
 from __future__ import annotations
@@ -170,6 +171,19 @@ def accelerated(device: str, rounds: int, images: int = 512, width: int = 4096) 
     on_device(device, nets, x, y, rounds, f"MLP of width {width}, bfloat16, batch {images}, {name}")
 
 
+class Mixed(nn.Module):
+    """A network under bfloat16 autocast, as Lightning's bf16-mixed runs it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's outputs in float32."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.net(x).float()
+
+
 def compare(title: str, nets: dict[str, nn.Module], x: Tensor, y: Tensor, rounds: int) -> None:
     """Print time and saved bytes of every network beside the first, the float one."""
     saved = {}
@@ -208,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--only", default="mlp,maps,cnn,cnn_pool,w4a4,uniform,widths,gpu")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -216,6 +231,8 @@ def main() -> None:
     wanted = arguments.only.split(",")
 
     def ready(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        if arguments.bf16:
+            nets = {f"{name} (bf16-mixed)": Mixed(net) for name, net in nets.items()}
         if not arguments.compile:
             return nets
         nets.pop("brevitas, 4 bits", None)  # compiles anew at every step

@@ -40,6 +40,16 @@ def _mean_beyond(x: Tensor, beyond: Tensor, axes: tuple[int, ...]) -> Tensor:
     return (widen(x.abs() * beyond).sum(dim=axes, keepdim=True) / kept).to(x.dtype)
 
 
+@torch.no_grad()
+def _positive(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return how many elements are above 0 over ``axes``, of numbers from 0 up."""
+    if x.numel() > 1 << 24:  # where float32 stops counting
+        return (x > 0).sum(dim=axes, keepdim=True)
+    # in vectors: a tenth of the time of counting
+    signs = x.sign() if x.requires_grad else x.sign_()
+    return signs.sum(dim=axes, keepdim=True, dtype=torch.float32)
+
+
 @register_quantizer("ternary")
 class Ternary(Quantizer):
     """q(x) = sign(x) 1[|x| > threshold]; the backward rule acts on x itself.
@@ -166,13 +176,13 @@ class TWN(Quantizer):
         threshold = self.factor * magnitudes.detach().mean(dim=axes, keepdim=True)
         if self.granularity == "tensor" and is_plain_eager(x):
             # vectors, where booleans are taken one by one
-            beyond = F.threshold(magnitudes, float(threshold), 0.0)
-            kept = torch.count_nonzero(beyond.detach()).view(threshold.shape)
+            fresh = magnitudes.requires_grad  # else no other memory is touched
+            beyond = F.threshold(magnitudes, float(threshold), 0.0, inplace=not fresh)
         else:
-            inside = magnitudes.detach() > threshold
-            beyond, kept = magnitudes * inside, inside.sum(dim=axes, keepdim=True)
+            beyond = magnitudes * (magnitudes.detach() > threshold)
         # in float32: float16 cannot hold sums
         total = widen(beyond).sum(dim=axes, keepdim=True)
+        kept = _positive(beyond, axes)
         return threshold, (total / kept.clamp_min(1)).to(x.dtype)
 
     def _alpha(self, x: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def _product(
         quantized = b.quantize(weight, torch.empty_like(weight))
         y = product.multiply(a.values(encoded) + (x - x), quantized, None)
     else:
-        y = multiply(weight, None, a, b, product, encoded, integers, x.dtype)
+        y, _ = multiply(weight, None, a, b, product, encoded, integers, x.dtype)
     kept = encoded.kept if inputs in ("grid", "token") else ()
     return [y.contiguous(), *kept]
 

@@ -25,7 +25,7 @@ from ste_lightning.functional.products.operand import (
 )
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
 from ste_lightning.functional.rules.windows import Identity
-from ste_lightning.functional.saved.workspace import borrow_like
+from ste_lightning.functional.saved.workspace import Loan, borrow_like
 
 __all__ = ["multiply", "quantized_product", "sums_integers"]
 
@@ -48,7 +48,9 @@ class _Quantized(torch.autograd.Function):
         ctx.product, ctx.operands = product, (inputs, weights)
         ctx.shape, ctx.dtypes = x.shape, (x.dtype, dtype)
         ctx.save_for_backward(weight, *encoded.kept)
-        y = multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
+        y, loan = multiply(weight, bias, inputs, weights, product, encoded, integers, dtype)
+        if loan is not None and loan.is_kept:
+            ctx.loan = loan
         return no_view(y)
 
     @staticmethod
@@ -62,11 +64,14 @@ class _Quantized(torch.autograd.Function):
         learns = needs[9 : 9 + of_inputs], needs[9 + of_inputs :]
         wanted = needs[0] or any(learns[0]), needs[1] or any(learns[1]), needs[2]
         values = inputs.values_of_kept(tuple(kept)) if wanted[1] else torch.empty(ctx.shape)
-        quantized = torch.empty_like(weight)  # the gradient's memory
-        if wanted[0]:
+        # of several backward passes, or threads, one has the loan
+        loan: Loan | None = ctx.__dict__.pop("loan", None)
+        quantized = torch.empty_like(weight) if loan is None else loan.tensor
+        if wanted[0] and loan is None:
             weights.quantize(weight, quantized)
+        own = loan is None or dtype != weight.dtype  # then it is the gradient's memory
         in_x, in_weight, in_bias = ctx.product.differentiate(
-            grad, values.to(dtype), quantized.to(dtype), wanted
+            grad, values.to(dtype), quantized.to(dtype), wanted, own
         )
         by_inputs: tuple[Tensor | None, ...] = (None,) * of_inputs
         by_weights: tuple[Tensor | None, ...] = (None,) * len(weights.learned)
@@ -87,8 +92,10 @@ def multiply(
     encoded: Encoded,
     integers: bool,
     dtype: torch.dtype,
-) -> Tensor:
-    """Return the product, without derivatives; arguments as of :func:`quantized_product`.
+) -> tuple[Tensor, Loan | None]:
+    """Return the product, without derivatives, and the quantized weights if they were multiplied.
+
+    Arguments are as of :func:`quantized_product`.
 
     Args:
         weight, bias, inputs, weights, dtype: as there.
@@ -99,12 +106,12 @@ def multiply(
     if encoded.codes is not None and integers:
         y = _summed(weight, bias, inputs, weights, product.geometry, encoded.codes)
         if y is not None:
-            return y.to(dtype)
+            return y.to(dtype), None
     loan = borrow_like(weight)
     quantized = weights.quantize(weight, loan.tensor)
     values = inputs.values(encoded)
     bias = None if bias is None else bias.to(dtype)
-    return product.multiply(values.to(dtype), quantized.to(dtype), bias)
+    return product.multiply(values.to(dtype), quantized.to(dtype), bias), loan
 
 
 def _summed(

@@ -96,7 +96,7 @@ class LearnedThresholds:
 
         share(part, x.numel(), LEAST)
         total = torch.from_numpy(sum(sums[first] for first in sorted(sums)))
-        slopes, places = total[: self.count], total[self.count : -2]
+        slopes, places = total[: self.count], total[self.count : -2] / self.widths
         after = slopes.sum() - slopes.cumsum(0)  # of the segments that a width moves
         by_widths = torch.where(self.free, -(places + after), 0.0)
         found = (-slopes.sum(), by_widths, total[-1], total[-2] * self.worth)

@@ -25,7 +25,7 @@ def differentiate_thresholds(  # type: ignore[no-untyped-def]
 
     y = step #{thresholds < u}, u = s x, has slope step / width along each of ``count`` segments
     between edges. ``below`` is how many edges, without the last, lie below u. ``totals`` are, for
-    each segment, the sums of dy/du and of dy/du (u - edge) / width; then that of the count of
+    each segment, the sums of dy/du and of dy/du (u - edge); then that of the count of
     thresholds, and of dy/du x.
     """
     grad, x = carray(grad_, (last,))[first:], carray(x_, (last,))[first:]
@@ -34,17 +34,13 @@ def differentiate_thresholds(  # type: ignore[no-untyped-def]
     totals = carray(totals_, (2 * count + 2,))
     levels, by_scale = 0.0, 0.0
     for i in range(len(x)):
-        g, u, k = grad[i], x[i] * s, np.int64(below[i]) - 1
-        if k < 0 or not u <= edges[k + 1]:
-            grad[i] = np.float32(0)
-            levels += g * count if k >= 0 else 0.0
-            by_scale += np.float32(0) * x[i]  # NaN for what is not finite
-            totals[2 * count - 1 if k >= 0 else count] += np.float32(0) * u
-            continue
-        slope = g * step / widths[k]
+        g, u, k = grad[i], x[i] * s, max(np.int64(below[i]), np.int64(1)) - 1
+        inside = below[i] > 0 and u <= edges[k + 1]
+        reached = k + (u > thresholds[k]) if inside else count * (below[i] > 0)
+        slope = (g if inside else np.float32(0)) * step / widths[k]
         totals[k] += slope
-        totals[count + k] += slope * ((u - edges[k]) / widths[k])
-        levels += g * (k + (u > thresholds[k]))
+        totals[count + k] += slope * (u - edges[k])  # NaN for what is not finite
+        levels += g * reached
         by_scale += slope * x[i]
         grad[i] = slope * s
     totals[2 * count] += levels
