@@ -1,7 +1,8 @@
 """Speed of packed products against float32 and int8, on one thread unless said otherwise.
 
     python benchmarks/packed_inference.py [--quick] [--threads N]
-    python benchmarks/packed_inference.py --only linear,conv,between,bits,network,codes,scaling
+    python benchmarks/packed_inference.py --only linear,conv,between,bits,depthwise,tokens
+    python benchmarks/packed_inference.py --only weights,network,codes,families,small,scaling
     python benchmarks/packed_inference.py --rows "batch 16;56x56"
 
 ``--only`` takes sections, ``--rows`` parts of the names of rows, separated by semicolons.
@@ -37,6 +38,7 @@ import time
 import torch
 import torch.nn.functional as F
 from counting_peak import peak
+from packed_families import family_rows, small_rows
 from packed_layers import (
     between_rows,
     bit_rows,
@@ -100,6 +102,8 @@ SECTIONS = {
     "weights": weight_only_rows,
     "network": network_rows,
     "codes": code_rows,
+    "families": family_rows,
+    "small": small_rows,
     "scaling": scaling,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -81,15 +83,15 @@ def between_rows(table: Table) -> None:
 
 
 def bit_rows(table: Table) -> None:
-    for bits in (2, 4, 8):
-        name = f"W{bits}A{bits} linear 4096, batch 16"
+    for bits, rows in ((2, 16), (4, 16), (8, 16), (4, 256), (8, 256)):
+        name, size = f"W{bits}A{bits} linear 4096, batch {rows}", 4096
         if not table.wants(name):
             continue
-        size, rows = 4096, 16
         layer = nn.Linear(size, size, bias=False)
         kind = Codes(bits, 1, -(2 ** (bits - 1)))
         codes = torch.randint(0, 2**bits, (size, 1, size), dtype=torch.uint8)
-        w = kernels.prepare(codes, kind, kind, format=kernels.best_format(kind, kind))
+        best = kernels.best_format(kind, kind, rows=rows)
+        w = kernels.prepare(codes, kind, kind, format=best)
         x = torch.randn(rows, size)
         half = 2 ** (bits - 1)
         thresholds = (torch.arange(1 - half, half) / half).view(1, -1) * 2
@@ -150,24 +152,29 @@ def depthwise_rows(table: Table) -> None:
     for pixels, channels in ((56, 128), (14, 512)):
         layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, groups=channels)
         geometry = Geometry((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
-        x = torch.randn(1, channels, pixels, pixels)
-        others = {
-            f"{FLOAT} torch": lambda x=x, layer=layer: layer(x),
-            **onnx_calls(layer, x),
-        }
-        for bits in (1, 4):
-            name = f"W{bits}A{bits} depthwise 3x3 {pixels}x{pixels}x{channels}"
-            if not table.wants(name):
-                continue
-            kind = SIGNS if bits == 1 else Codes(bits, 1, -(2 ** (bits - 1)))
-            codes = torch.randint(0, 2**bits, (channels, 9, 1), dtype=torch.uint8)
-            best = kernels.best_format(kind, kind, channels, 1, 1)
-            w = kernels.prepare(codes, kind, kind, groups=channels, format=best)
-            thresholds = torch.linspace(-2, 2, 2**bits - 1).view(1, -1)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(1, channels, pixels, pixels).contiguous(memory_format=layout)
+            twin = copy.deepcopy(layer).to(memory_format=layout)
+            others = {
+                f"{FLOAT} torch": lambda x=x, twin=twin: twin(x),
+                **(onnx_calls(layer, x) if layout is torch.contiguous_format else {}),
+            }
+            place = "first" if layout is torch.contiguous_format else "last"
+            for bits in (1, 4, 8):
+                name = (
+                    f"W{bits}A{bits} depthwise 3x3 {pixels}x{pixels}x{channels}, channels {place}"
+                )
+                if not table.wants(name):
+                    continue
+                kind = SIGNS if bits == 1 else Codes(bits, 1, -(2 ** (bits - 1)))
+                codes = torch.randint(0, 2**bits, (channels, 9, 1), dtype=torch.uint8)
+                best = kernels.best_format(kind, kind, channels, 1, 1)
+                w = kernels.prepare(codes, kind, kind, groups=channels, format=best)
+                thresholds = torch.linspace(-2, 2, 2**bits - 1).view(1, -1)
 
-            def ours(x=x, w=w, thresholds=thresholds, g=geometry):  # type: ignore[no-untyped-def]
-                codes = x if w.inputs.bits == 1 else kernels.levels(x, thresholds, axis=1)
-                return kernels.convolve(codes, w, g)
+                def ours(x=x, w=w, thresholds=thresholds, g=geometry):  # type: ignore[no-untyped-def]
+                    codes = x if w.inputs.bits == 1 else kernels.levels(x, thresholds, axis=1)
+                    return kernels.convolve(codes, w, g)
 
-            calls: dict[str, Call] = {OURS: ours, **others}
-            table.row(name, 2 * 9 * channels * pixels**2, calls)
+                calls: dict[str, Call] = {OURS: ours, **others}
+                table.row(name, 2 * 9 * channels * pixels**2, calls)

@@ -9,7 +9,7 @@ from ste_lightning.kernels.layout.geometry import Geometry
 from ste_lightning.kernels.layout.integer_codes import SIGNS, STEPS, Codes
 from ste_lightning.kernels.layout.packed_weights import Prepared, prepare
 from ste_lightning.kernels.pack.quantize import levels
-from ste_lightning.kernels.products import convolve, linear
+from ste_lightning.kernels.products import convolve, linear, small_linear
 
 __all__ = [
     "SIGNS",
@@ -23,4 +23,5 @@ __all__ = [
     "levels",
     "linear",
     "prepare",
+    "small_linear",
 ]

@@ -32,6 +32,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+ROWS = 16  # that products have, where nobody says
 _FEW = 4  # channels and outputs of a group that lanes of outputs multiply fastest; only=depthwise
 _WIDEST_STEP = 2**15  # a weight that a word of 16 bits does not hold
 
@@ -45,11 +46,16 @@ class Cpu:
         counting: the format of its popcount kernel: ``"words"`` (VPOPCNTD), ``"lookup"`` (VPSHUFB
             of AVX2), ``"bytes"`` (whatever counts bytes), or ``""`` without compiled code.
         dot_bits: of the vectors whose bytes one instruction multiplies and sums, 0 for none.
+        tiles: whether it has registers that hold tiles of bytes (AMX), and the system lends them.
     """
 
     name: str
     counting: str
     dot_bits: int = 0
+    tiles: bool = False
+
+
+Cost = Callable[[Codes, Codes, Cpu, int], float | None]
 
 
 @dataclass(frozen=True)
@@ -61,36 +67,37 @@ class Kernel:
         format: the layout of its weights, see :mod:`.weight_tiles`.
         operator: ``"gemm"``, linear layers and convolutions; ``"depthwise"``, convolutions whose
             groups have few channels.
-        cost: of inputs, weights and a processor; ``None`` where it cannot be taken.
+        cost: of inputs, weights, a processor and a number of rows; ``None`` where it cannot be
+            taken.
         benchmark: arguments of ``benchmarks/packed_inference.py`` that set the cost.
     """
 
     name: str
     format: str
     operator: str
-    cost: Callable[[Codes, Codes, Cpu], float | None]
+    cost: Cost
     benchmark: str
 
 
-def _planes(format: str) -> Callable[[Codes, Codes, Cpu], float | None]:
+def _planes(format: str) -> Cost:
     """Return the cost of counting: a pass for every pair of bit planes."""
 
-    def cost(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+    def cost(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
         return float(inputs.bits * weights.bits) if cpu.counting == format else None
 
     return cost
 
 
-def _lut_2x1(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+def _lut_2x1(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
     """A pass for every weight bit and two input bits."""
     fits = cpu.counting == "lookup" and weights.bits <= 2 and inputs.bits > 1
     return float(weights.bits * -(-inputs.bits // 2)) if fits else None
 
 
-def _dot(bits: int) -> Callable[[Codes, Codes, Cpu], float | None]:
+def _dot(bits: int) -> Cost:
     """Return the cost of weights that are stored at ``bits`` bits: the fewest are read fastest."""
 
-    def cost(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+    def cost(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
         if not cpu.dot_bits or weights.bits > bits:
             return None
         by_words = 5.3 if cpu.counting == "words" else 1.0  # peaks: 2450 against 460 GOPS
@@ -99,17 +106,30 @@ def _dot(bits: int) -> Callable[[Codes, Codes, Cpu], float | None]:
     return cost
 
 
+def _tiles(bits: int) -> Cost:
+    """Return the cost of tile registers: few rows wait for the weights, which are read once."""
+
+    def cost(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
+        by_vectors = _dot(bits)(inputs, weights, cpu, rows)
+        if not cpu.tiles or by_vectors is None:
+            return None
+        return min(by_vectors, _TILED + _TILED_ROW / max(rows, 1) * (1 + bits / 100))
+
+    return cost
+
+
+_TILED, _TILED_ROW = 1.01, 28.0  # 2048 x 2048: 1630 GOPS of 128 rows, 910 of 32, 545 of 16
 _MULTIPLIED = {"words": 5.9, "lookup": 4.0, "bytes": 3.9}  # VPMADDUBSW, or what LLVM has for it
 
 
-def _int8(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+def _int8(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
     """Pairs of products in 16 bits, where at least two of them fit."""
     if steps_in_16_bits(inputs, stored(weights)) < 2:
         return None
-    return _int16(inputs, weights, cpu, 1.0)
+    return _int16(inputs, weights, cpu, rows, 1.0)
 
 
-def _int16(inputs: Codes, weights: Codes, cpu: Cpu, times: float = 2.0) -> float | None:
+def _int16(inputs: Codes, weights: Codes, cpu: Cpu, rows: int, times: float = 2.0) -> float | None:
     # Operands of one bit are packed while they are read; as bytes they would be copied first.
     one_bit = min(inputs.bits, weights.bits) == 1
     if not cpu.counting or (one_bit and cpu.counting != "lookup"):
@@ -117,7 +137,7 @@ def _int16(inputs: Codes, weights: Codes, cpu: Cpu, times: float = 2.0) -> float
     return times * _MULTIPLIED[cpu.counting]
 
 
-def _few_channels(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+def _few_channels(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
     """Lanes of outputs, of 16 bits."""
     ends = (weights.offset, weights.offset + weights.step * (2**weights.bits - 1))
     fits = max(abs(end) for end in ends) < _WIDEST_STEP
@@ -127,11 +147,11 @@ def _few_channels(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
 _FLOAT = {"words": 21.3, "lookup": 9.0, "bytes": 9.0, "": 1.0}  # the peaks' ratio, 2450 / 115 GOPS
 
 
-def _float(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+def _float(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
     return _FLOAT[cpu.counting]
 
 
-def _float_depthwise(inputs: Codes, weights: Codes, cpu: Cpu) -> float | None:
+def _float_depthwise(inputs: Codes, weights: Codes, cpu: Cpu, rows: int) -> float | None:
     return 1.2
 
 
@@ -144,6 +164,10 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("gemm_a8w2_vnni", "int2", "gemm", _dot(2), "--only bits"),
     Kernel("gemm_a8w4_vnni", "int4", "gemm", _dot(4), "--only bits"),
     Kernel("gemm_a8w8_vnni", "int8", "gemm", _dot(8), "--only bits"),
+    Kernel("gemm_a8w1_amx", "int1_tiles", "gemm", _tiles(1), "--only bits,tokens"),
+    Kernel("gemm_a8w2_amx", "int2_tiles", "gemm", _tiles(2), "--only bits,tokens"),
+    Kernel("gemm_a8w4_amx", "int4_tiles", "gemm", _tiles(4), "--only bits,tokens"),
+    Kernel("gemm_a8w8_amx", "int8_tiles", "gemm", _tiles(8), "--only bits,tokens"),
     Kernel("gemm_a8w8_maddubs", "digits", "gemm", _int8, "--only bits"),
     Kernel("gemm_a16w16_madd", "wide_digits", "gemm", _int16, "--only bits"),
     Kernel("gemm_float_torch", "torch", "gemm", _float, "--only linear"),
@@ -152,13 +176,16 @@ KERNELS: tuple[Kernel, ...] = (
 )
 
 
-def choose(operator: str, inputs: Codes, weights: Codes, cpu: Cpu | None = None) -> Kernel:
+def choose(
+    operator: str, inputs: Codes, weights: Codes, cpu: Cpu | None = None, rows: int = ROWS
+) -> Kernel:
     """Return the cheapest kernel for operands of these codes; the first of equal ones.
 
     Args:
         operator: ``"gemm"`` or ``"depthwise"``.
         inputs, weights: the operands.
         cpu: the processor; default the one that code is generated for.
+        rows: of inputs that are multiplied together: samples, or output positions.
 
     Raises:
         ConfigurationError: if ``STE_KERNEL`` is no kernel's name.
@@ -167,7 +194,8 @@ def choose(operator: str, inputs: Codes, weights: Codes, cpu: Cpu | None = None)
     costs = {
         kernel: cost
         for kernel in KERNELS
-        if kernel.operator == operator and (cost := kernel.cost(inputs, weights, cpu)) is not None
+        if kernel.operator == operator
+        and (cost := kernel.cost(inputs, weights, cpu, rows)) is not None
     }
     forced = os.environ.get("STE_KERNEL", "")
     if forced:
@@ -193,16 +221,21 @@ def host() -> Cpu:
     """Return the processor that code is generated for."""
     if importlib.util.find_spec("numba") is None:
         return Cpu("any, without numba", "")
-    from ste_lightning.kernels.jit.cpu_features import chosen_format, cpu_name, vnni_bits
+    from ste_lightning.kernels.jit.cpu_features import (
+        chosen_format,
+        cpu_name,
+        may_use_tiles,
+        vnni_bits,
+    )
 
-    return Cpu(cpu_name(), chosen_format(), vnni_bits())
+    return Cpu(cpu_name(), chosen_format(), vnni_bits(), may_use_tiles())
 
 
 def cpu_named(name: str) -> Cpu:
     """Return a processor by the name that LLVM (and ``NUMBA_CPU_NAME``) has for it."""
-    from ste_lightning.kernels.jit.cpu_features import chosen_format, vnni_bits
+    from ste_lightning.kernels.jit.cpu_features import chosen_format, has_tiles, vnni_bits
 
-    return Cpu(name, chosen_format(name), vnni_bits(name))
+    return Cpu(name, chosen_format(name), vnni_bits(name), has_tiles(name))
 
 
 def default_format() -> str:
@@ -211,16 +244,22 @@ def default_format() -> str:
 
 
 def best_format(
-    inputs: Codes, weights: Codes, groups: int = 1, channels: int = 0, outputs: int = 0
+    inputs: Codes,
+    weights: Codes,
+    groups: int = 1,
+    channels: int = 0,
+    outputs: int = 0,
+    rows: int = ROWS,
 ) -> str:
     """Return the format of the weights for the kernel that :func:`choose` finds.
 
     Args:
         inputs, weights: the operands.
         groups: of a convolution, with ``channels`` and ``outputs`` in each.
+        rows: that are expected, see :func:`choose`.
     """
     counting, cpu = default_format(), host()
     if counting != (cpu.counting or "torch"):
         cpu = Cpu(f"{counting} only", "" if counting == "torch" else counting)
     few = groups > 1 and channels <= _FEW and outputs <= _FEW
-    return choose("depthwise" if few else "gemm", inputs, weights, cpu).format
+    return choose("depthwise" if few else "gemm", inputs, weights, cpu, rows).format

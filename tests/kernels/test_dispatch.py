@@ -27,6 +27,7 @@ from ste_lightning.kernels.dispatch import KERNELS, Cpu, choose, cpu_named, host
 
 W2, W4, W8 = (Codes(bits, 1, -(2 ** (bits - 1))) for bits in (2, 4, 8))
 ZEN4, HASWELL = Cpu("znver4", "words", 512), Cpu("haswell", "lookup")
+SAPPHIRE = Cpu("sapphirerapids", "words", 512, True)
 CONVOLUTION = Geometry((3, 3), (1, 2), ((1, 1), (0, 1)), (1, 1))
 
 
@@ -37,7 +38,7 @@ def check_every_kernel():
     for kernel in KERNELS:
         for inputs in (SIGNS, Codes(3, 1, -4), Codes(8, 1, -128)):
             for weights in (SIGNS, Codes(2, 1, -1), W4, W8):
-                if kernel.cost(inputs, weights, host()) is None:
+                if kernel.cost(inputs, weights, host(), 16) is None:
                     continue
                 if kernel.operator == "gemm":
                     check_linear(kernel.format, inputs, weights)
@@ -51,7 +52,13 @@ def random_codes(kind, *shape):
 
 
 def check_linear(fmt, inputs, weights):
-    for rows, outputs, channels in ((1, 33, 40), (3, 70, 68), (13, 32, 129), (17, 5, 64)):
+    for rows, outputs, channels in (
+        (1, 33, 40),
+        (3, 70, 68),
+        (13, 32, 129),
+        (17, 5, 64),
+        (37, 40, 600),
+    ):
         codes, x = random_codes(weights, outputs, 1, channels), random_codes(inputs, rows, channels)
         w = prepare(codes, inputs, weights, format=fmt)
         expected = reference.linear(x, inputs, codes, weights)
@@ -69,7 +76,14 @@ def check_linear(fmt, inputs, weights):
 
 
 def check_convolution(kernel, inputs, weights):
-    groups, channels, outputs = (40, 1, 1) if kernel.operator == "depthwise" else (2, 9, 35)
+    if kernel.operator == "depthwise":
+        for groups in (40, 48):
+            check_grouped(kernel, inputs, weights, groups, 1, 1)
+    else:
+        check_grouped(kernel, inputs, weights, 2, 9, 35)
+
+
+def check_grouped(kernel, inputs, weights, groups, channels, outputs):
     codes = random_codes(weights, groups * outputs, 9, channels)
     x = random_codes(inputs, 2, groups * channels, 7, 6)
     w = prepare(codes, inputs, weights, groups=groups, pad_value=1.0, format=kernel.format)
@@ -117,6 +131,9 @@ def test_every_kernel_of_older_processors_is_exact(cpu, tmp_path):
         (ZEN4, Codes(3, 1, -4), W8, "gemm_a8w4_vnni"),
         (ZEN4, SIGNS, W8, "gemm_a8w1_vnni"),
         (ZEN4, W8, W8, "gemm_a8w8_vnni"),
+        (SAPPHIRE, SIGNS, SIGNS, "gemm_bits_popcount_avx512"),
+        (SAPPHIRE, W2, W2, "gemm_a8w2_amx"),
+        (SAPPHIRE, W8, W8, "gemm_a8w8_amx"),
         (HASWELL, SIGNS, SIGNS, "gemm_bits_lut_avx2"),
         (HASWELL, SIGNS, W2, "gemm_a2w1_lut_avx2"),
         (HASWELL, W4, W4, "gemm_a8w8_maddubs"),
@@ -133,7 +150,7 @@ def test_every_row_can_be_forced_where_it_can_be_taken(monkeypatch, caplog):
     for kernel in KERNELS:
         monkeypatch.setenv("STE_KERNEL", kernel.name)
         for cpu in (ZEN4, HASWELL):
-            taken = kernel.cost(SIGNS, SIGNS, cpu) is not None
+            taken = kernel.cost(SIGNS, SIGNS, cpu, 16) is not None
             assert (choose(kernel.operator, SIGNS, SIGNS, cpu) is kernel) or not taken
     monkeypatch.setenv("STE_KERNEL", "gemm_bits_lut_avx2")
     with caplog.at_level(logging.DEBUG):
@@ -153,7 +170,7 @@ def test_a_new_kernel_is_one_row(monkeypatch):
     row = dataclasses.replace(
         next(kernel for kernel in KERNELS if kernel.format == "torch"),
         name="gemm_a8w8_new",
-        cost=lambda inputs, weights, cpu: 0.1 if weights.bits == 8 else None,
+        cost=lambda inputs, weights, cpu, rows: 0.1 if weights.bits == 8 else None,
     )
     monkeypatch.delenv("STE_KERNEL", raising=False)
     monkeypatch.setattr(dispatch, "KERNELS", (*KERNELS, row))
@@ -169,10 +186,11 @@ def test_the_matrix_is_printed(capsys):
     if default_format() != "torch" and os.uname().machine == "x86_64":
         main(["--cpu", "haswell"])
         printed = capsys.readouterr().out
-        assert "haswell: counts by lookup, dot products of 0 bits" in printed
+        assert "haswell: counts by lookup, dot products of 0 bits, no tiles; 16 rows" in printed
         lines = [line for line in printed.splitlines() if line.startswith("W8 ")]
         assert len(lines) == 2
         assert cpu_named("icelake-server") == Cpu("icelake-server", "words", 512)
+        assert cpu_named("sapphirerapids") == dataclasses.replace(SAPPHIRE)
         assert cpu_named("alderlake").dot_bits == 256
 
 

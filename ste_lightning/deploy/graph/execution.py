@@ -14,9 +14,11 @@ from ste_lightning.deploy.graph.plan import Plan, planned
 from ste_lightning.deploy.graph.simplify import is_in_place
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, Ref
 from ste_lightning.deploy.graph.trees import assembled, matched
+from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
 from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.functional.estimator.eager import is_eager
 
 if TYPE_CHECKING:
     from ste_lightning.deploy.graph.network import PackedNetwork
@@ -86,6 +88,7 @@ class Execution:
         self._ranks = [len(g.sizes) for g in graph.inputs]
         self._one = graph.output if isinstance(graph.output, Ref) else None
         self.actions = self._plan.actions
+        self._alone = self._single_layer()
         packed = [layer for layer in layers.values() if isinstance(layer, PackedLayer)]
         self._states = [(layer, layer.state) for layer in packed]
         self._places = []
@@ -98,6 +101,31 @@ class Execution:
             for key, found in hooks_of(network.module).items()
             if key not in network.kept_hooks
         ]
+
+    def _single_layer(self) -> PackedLinear | None:
+        """Return the layer that is all there is to compute, if it takes rows of any number."""
+        if len(self.actions) != 1 or self.actions[0].source != 0 or not self._simple:
+            return None
+        layer = getattr(self.actions[0].call, "__self__", None)
+        if type(layer) is not PackedLinear or self._one is None:
+            return None
+        rows = self._dtypes == [torch.float32] and self._sizes[0] in ([], [(1, layer.shape[1])])
+        whole = self._plan.places[self._one.name] == self.actions[0].result
+        return layer if rows and whole else None
+
+    def at_once(self, x: Any) -> Tensor | None:
+        """Return the output of a single layer for a few rows; ``None`` where more has to be done.
+
+        Of what :meth:`inputs` and :meth:`result` look at, nothing is left but what may change from
+        call to call.
+        """
+        layer = self._alone
+        if layer is None or not isinstance(x, Tensor) or not is_eager(x):
+            return None
+        small = layer.small()
+        if small is None or any(self.hooks) or not self.current():
+            return None
+        return small(x)
 
     def current(self) -> bool:
         """Return whether the layers are what they were."""

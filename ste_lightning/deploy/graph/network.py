@@ -271,6 +271,11 @@ class PackedNetwork(nn.Module):
         Raises:
             ConfigurationError: for arguments that the network does not take.
         """
+        made = self._made
+        if made is not None and len(args) == 1 and not kwargs:
+            y = made.at_once(args[0])
+            if y is not None:
+                return y
         if torch.is_grad_enabled():
             with torch.no_grad():
                 return self._computed(args, kwargs)

@@ -64,19 +64,19 @@ class Plan:
         output: Any,
         device: torch.device,
     ) -> None:
-        self._places = {name: i for i, name in enumerate([*inputs, *values])}
+        self.places = {name: i for i, name in enumerate([*inputs, *values])}
         for step in steps:
-            self._places.setdefault(step.result, len(self._places))
+            self.places.setdefault(step.result, len(self.places))
         self._first = [*[None] * len(inputs), *values.values()]
-        self._first += [None] * (len(self._places) - len(self._first))
+        self._first += [None] * (len(self.places) - len(self._first))
         self._inputs = len(inputs)
         self.output = output
-        kept = {self._places[name] for name in references(output)}
+        kept = {self.places[name] for name in references(output)}
         kept |= set(range(len(inputs), len(inputs) + len(values)))
         actions: list[_Action] = []
         for step in reversed(steps):
-            used = {self._places[name] for name in references((step.args, step.kwargs))}
-            used.add(self._places[step.result])
+            used = {self.places[name] for name in references((step.args, step.kwargs))}
+            used.add(self.places[step.result])
             actions.append(self._action(step, calls, tuple(sorted(used - kept)), device))
             kept |= used
         self.actions = actions[::-1]
@@ -99,7 +99,7 @@ class Plan:
             call = calls[step.target]
         args = [self._placed(value) for value in step.args]
         spots = [(i, a.name) for i, a in enumerate(step.args) if isinstance(a, Ref)]
-        places = tuple((i, self._places[name]) for i, name in spots)
+        places = tuple((i, self.places[name]) for i, name in spots)
         known = {i for i, _ in spots}
         nested = [i for i, a in enumerate(step.args) if i not in known and references(a)]
         keywords = {k: self._placed(v) for k, v in kwargs.items() if references(v)}
@@ -113,13 +113,13 @@ class Plan:
             tuple((i, args[i]) for i in nested),
             plain,
             keywords,
-            self._places[step.result],
+            self.places[step.result],
             done,
         )
 
     def _placed(self, value: Any) -> Any:
         """Return a tree with places for names."""
-        return filled(value, lambda ref: _Place(self._places[ref.name]), lambda record: record)
+        return filled(value, lambda ref: _Place(self.places[ref.name]), lambda record: record)
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Return all places after a call; those that nobody needs hold nothing."""
@@ -143,7 +143,7 @@ class Plan:
 
     def value(self, ref: Ref, values: Sequence[Any]) -> Any:
         """Return what a reference stands for after a call."""
-        return values[self._places[ref.name]]
+        return values[self.places[ref.name]]
 
 
 class _Place(int):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,10 @@ class PackedLinear(PackedLayer):
 
     def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return the product, in the dtype of ``x``."""
+        small = self.small()
+        found = None if small is None else small(x)
+        if found is not None:
+            return found
         outputs, inputs = self.shape
         _input_channels(x, -1, inputs)
         if not self._by_kernel(x):
@@ -55,8 +59,18 @@ class PackedLinear(PackedLayer):
                 y += self.bias
         else:
             operand, factor, offset = self._operand(rows)
-            y = kernels.linear(operand, self.prepared(), factor, offset)
+            w = self.prepared()
+            if operand.dtype == torch.float32 and w.counts_bits:
+                self.derived("small", lambda: kernels.small_linear(w, factor, offset))
+            y = kernels.linear(operand, w, factor, offset)
         return y.view(*x.shape[:-1], outputs).to(x.dtype)
+
+    def small(self) -> Callable[[Tensor], Tensor | None] | None:
+        """Return what multiplies a few rows, once the first call has made it.
+
+        It gives ``None`` for inputs that :meth:`computed` must take.
+        """
+        return self._derived.get("small")
 
     def product(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any

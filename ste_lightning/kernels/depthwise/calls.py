@@ -1,7 +1,8 @@
 """Convolutions of groups of few channels: which compiled code computes them, and how it is called.
 
 Where a group has one channel and the image is stored channel by channel, its pixels are the
-vectors' lanes (:mod:`.channels_first`), else all groups' outputs (:mod:`.channels_last`).
+vectors' lanes (:mod:`.channels_first`), else all groups' outputs (:mod:`.channels_last`), for
+kernels of 3x3 where the processor sums four products at once, :mod:`.columns`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.kernels.jit.threads import share
+from ste_lightning.kernels.layout.array_record import record_of
 from ste_lightning.kernels.layout.geometry import Geometry, Index
 from ste_lightning.kernels.layout.packed_weights import Prepared
 from ste_lightning.kernels.layout.weight_tiles import DEPTHWISE_LANES
@@ -50,7 +52,10 @@ def convolve_grouped(
         if by_plane is not None:
             return _convolve_planes(x, w, by_plane, index, compared)
     out = torch.empty(len(x), *index.output, w.groups * w.outputs)
-    if out.numel() > 0:
+    columns = _columns(w, geometry, tuple(x.shape[2:]))
+    if columns is not None and out.numel() > 0:
+        _convolve_columns(x, w, columns, index, compared, out)
+    elif out.numel() > 0:
         _convolve_lanes(x, w, index, padding, compared, out)
     return out.movedim(-1, 1)
 
@@ -156,6 +161,86 @@ def _convolve_planes(
         by.least,
     )
     return out
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """How :mod:`.columns` convolves images of a size.
+
+    Attributes:
+        record: as there; ``arrays`` are what it refers to.
+        lines: of outputs in an image.
+        least: lines worth a thread.
+    """
+
+    record: NDArray[np.int64]
+    arrays: tuple[NDArray[Any], ...]
+    lines: int
+    least: int
+
+
+def _columns(w: Prepared, geometry: Geometry, size: tuple[int, ...]) -> _Columns | None:
+    """Return how columns of a size are convolved, made once; None where they cannot be."""
+    key = ("columns", geometry, size)
+    if key not in w.cache:
+        w.cache[key] = _make_columns(w, geometry, size)
+    found: _Columns | None = w.cache[key]
+    return found
+
+
+def _make_columns(w: Prepared, geometry: Geometry, size: tuple[int, ...]) -> _Columns | None:
+    from ste_lightning.kernels.depthwise.columns import LANES
+    from ste_lightning.kernels.jit.cpu_features import vnni_bits
+
+    channels, slope, starts = w.groups, w.coefficients.slope, w.coefficients.columns
+    shaped = geometry.kernel == (3, 3) and geometry.dilation == (1, 1)
+    if not (shaped and w.channels == w.outputs == 1 and geometry.stride[1] <= 2 and vnni_bits()):
+        return None
+    shifted = 0 if w.pad_code == int(w.pad_code) else 1  # so that half a code is a number too
+    pad, most = w.pad_code * 2**shifted, (2**w.inputs.bits - 1) << shifted
+    whole = pad == int(pad) and 0 <= pad < 256 and most < 256
+    divided = slope % (2 << shifted) == 0 and not (starts % 2).any()
+    if channels % LANES or not (whole and divided):
+        return None
+    weights = w.terms.astype(np.int64) * (slope // (2 << shifted))
+    largest = np.abs(weights).sum(axis=1).max() * 255 + np.abs(starts).max()
+    if weights.min() < -128 or weights.max() > 127 or largest >= 1 << 23:
+        return None
+    # a word for every column: the bytes of three lines, and a zero
+    lines = np.zeros((channels // LANES, 3, LANES, 4), np.int8)
+    lines[..., :3] = weights.reshape(-1, LANES, 3, 3).transpose(0, 3, 1, 2)
+    arrays = (lines.view(np.int32).ravel(), (starts // 2).astype(np.int32), w.scale, w.shift)
+    (top, _), (left, _) = geometry.padding
+    rows, columns = geometry.output(size)
+    numbers = (channels, *size, top, left, int(pad), rows, columns, *geometry.stride, shifted)
+    least = 1 + (1 << 18) // (columns * channels)
+    return _Columns(record_of(numbers, arrays), arrays, rows, least)
+
+
+def _convolve_columns(
+    x: Tensor,
+    w: Prepared,
+    by: _Columns,
+    index: Index,
+    compared: tuple[_Floats, _Floats],
+    out: Tensor,
+) -> None:
+    from ste_lightning.kernels.depthwise import columns
+
+    last, (factor, offset) = x.movedim(1, -1), compared
+    record, to = by.record.ctypes.data, out.data_ptr()
+    if x.dtype == torch.uint8 and last.is_contiguous():
+        given: tuple[Any, ...] = (record, last.data_ptr(), to)
+        work = columns.convolve_codes()
+    elif x.dtype == torch.uint8 or not last.is_contiguous():
+        codes = _codes(x, w, index, compared, 1 + (1 << 17) // x.shape[1], 0)
+        given = (record, codes.ctypes.data, to)
+        work = columns.convolve_codes()
+    else:
+        thresholds = (factor.ctypes.data, offset.ctypes.data, len(factor))
+        given = (record, last.data_ptr(), *thresholds, not w.inputs.signs, to)
+        work = columns.convolve_floats()
+    share(lambda a, b: work(*given, a, b), len(x) * by.lines, by.least)
 
 
 def _convolve_lanes(

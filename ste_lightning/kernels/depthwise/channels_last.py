@@ -19,14 +19,14 @@ from numba.core import cgutils
 from ste_lightning.kernels.epilogue.write import finish_sums
 from ste_lightning.kernels.gemm.rows import next_row
 from ste_lightning.kernels.jit.arrays import empty
-from ste_lightning.kernels.jit.compiling import compiled, emitted
+from ste_lightning.kernels.jit.compiling import compiled, emitted, nested
 from ste_lightning.kernels.jit.llvm import load
 from ste_lightning.kernels.jit.simd import compare, compare_affine, copy, store_64
 from ste_lightning.kernels.layout.weight_tiles import DEPTHWISE_LANES as LANES
 from ste_lightning.kernels.pack.input_bits import octets_of
 from ste_lightning.kernels.ukernels.int8 import multiply_words
 
-__all__ = ["binary_planar", "binary_rows", "convolve", "spread_codes"]
+__all__ = ["binary_pixels", "binary_planar", "binary_rows", "convolve", "spread_codes"]
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _BYTES = ir.VectorType(_I8, LANES)
@@ -216,30 +216,37 @@ def _store_bits(typing: Any, out: Any, at: Any, word: Any) -> Any:
     return types.none(_ARRAY, types.int64, types.uint32), code
 
 
-@compiled
-def binary_rows(x, channels, strict, scale, shift, out, lanes, first, last):  # type: ignore[no-untyped-def]
-    """Write the signs (or steps, if ``strict``) of pixels ``first`` to ``last`` as bytes.
+@nested
+def binary_pixels(x, at, channels, strict, scale, shift, out, to, count):  # type: ignore[no-untyped-def]
+    """Write the signs (or steps, if ``strict``) of ``count`` pixels from ``x[at]`` on as bytes.
 
-    ``x`` has its channels last; ``out`` has ``lanes`` bytes per pixel; ``scale`` and ``shift``, if
-    not empty, are those of scale x + shift per channel.
+    Channels are last; ``scale`` and ``shift``, if not empty, are those of scale x + shift per
+    channel.
     """
     affine = len(scale) > 0
-    for pixel in range(first, last):
-        start, at = pixel * channels, pixel * lanes
+    for pixel in range(count):
+        start, place = at + pixel * channels, to + pixel * channels
         c = 0
         while c + 32 <= channels:
             if affine:
                 word = compare_affine(x, start + c, strict, scale, shift, c)
             else:
                 word = compare(x, start + c, strict)
-            _store_bits(out, at + c, word)
+            _store_bits(out, place + c, word)
             c += 32
         while c < channels:
             value = x[start + c]
             if affine:
                 value = value * scale[c] + shift[c]
-            out[at + c] = np.uint8(value > 0 if strict else not (value < 0))
+            out[place + c] = np.uint8(value > 0 if strict else not (value < 0))
             c += 1
+
+
+@compiled
+def binary_rows(x, channels, strict, scale, shift, out, lanes, first, last):  # type: ignore[no-untyped-def]
+    """As :func:`binary_pixels`, of pixels ``first`` to ``last``; ``out`` has as many lanes."""
+    at = first * channels
+    binary_pixels(x, at, channels, strict, scale, shift, out, at, last - first)
 
 
 @compiled

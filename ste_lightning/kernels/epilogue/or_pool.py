@@ -9,6 +9,12 @@ from ste_lightning.kernels.jit.c_functions import BYTES, INTEGERS, SIZE, SUMS, o
 from ste_lightning.kernels.jit.compiling import inlined
 from ste_lightning.kernels.jit.simd import load_64, store_64
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
+from ste_lightning.kernels.layout.plan import (
+    PLAN_CHANNELS,
+    PLAN_GROUPS,
+    PLAN_ROW_BYTES,
+    PLAN_ROW_SLOPE,
+)
 from ste_lightning.kernels.layout.read_record import integers_of, opened, record_at
 
 __all__ = ["relay"]
@@ -49,7 +55,12 @@ def _pool(source, base, window, begin, end, before, after, wide, out, to):  # ty
 def _relay(  # type: ignore[no-untyped-def]
     record, lines, source, source_image, window, taps, before, after, pixel, out, sums, first, last
 ):
-    groups, channels, size, pixels = record[3], record[6], record[7], record[_PIXELS]
+    groups, channels, size, pixels = (
+        record[PLAN_GROUPS],
+        record[PLAN_CHANNELS],
+        record[PLAN_ROW_BYTES],
+        record[_PIXELS],
+    )
     image, step = record[_IMAGE], groups * size
     wide = (groups * channels + 7) // 8
     straight = groups == 1 or channels == 8 * size
@@ -76,7 +87,7 @@ def _relay(  # type: ignore[no-untyped-def]
                 for n in range(groups * channels):
                     bit, c = (np.int64(pixel[n >> 3]) >> (n & 7)) & 1, n % channels
                     out[to + n // channels * size + (c >> 3)] |= np.uint8(bit << (c & 7))
-            if record[12] != 0:
+            if record[PLAN_ROW_SLOPE] != 0:
                 for group in range(groups):
                     total = np.int32(0)
                     for i in range(to + group * size, to + group * size + size):
@@ -100,7 +111,7 @@ def relay(  # type: ignore[no-untyped-def]
     :func:`.pack_floats`.
     """
     record = record_at(record_)
-    pixel = empty(record[3] * record[6] + 8, np.uint8)
+    pixel = empty(record[PLAN_GROUPS] * record[PLAN_CHANNELS] + 8, np.uint8)
     _relay(
         *(record, integers_of(record, _LINES), opened(source), source_image, opened(window), taps),
         *(opened(before), opened(after), pixel, opened(out), opened(sums), first, last),

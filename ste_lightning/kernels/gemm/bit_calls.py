@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,24 +18,35 @@ from ste_lightning.kernels.gemm.entries import entry_point
 from ste_lightning.kernels.jit.threads import share
 from ste_lightning.kernels.layout.call_record import Site
 
-__all__ = ["Packed", "Relay", "bits_of", "floats_of", "pack_images", "products", "share_products"]
+__all__ = [
+    *("Packed", "Relay", "bits_of", "floats_of", "pack_images", "products", "rows_call"),
+    "share_products",
+]
 
 _LEAST_WORK = 1 << 22  # bytes of bits x outputs: about 0.1 ms
 _LEAST_PACKED = 1 << 17  # bits
 
 
+# compiled functions, and numba, are imported when the first of them is called
 @functools.cache
-def _packing(name: str) -> Any:
-    from ste_lightning.kernels.pack import input_images
+def _pack_floats() -> Callable[..., None]:
+    from ste_lightning.kernels.pack.input_images import pack_floats
 
-    return getattr(input_images, name)()
+    return pack_floats()
 
 
 @functools.cache
-def _relay() -> Any:
-    from ste_lightning.kernels.epilogue import or_pool
+def _pack_codes() -> Callable[..., None]:
+    from ste_lightning.kernels.pack.input_images import pack_codes_of
 
-    return or_pool.relay()
+    return pack_codes_of()
+
+
+@functools.cache
+def _relay() -> Callable[..., None]:
+    from ste_lightning.kernels.epilogue.or_pool import relay
+
+    return relay()
 
 
 class Packed(NamedTuple):
@@ -101,13 +112,13 @@ def pack_images(
 
         codes = by_pixel(x)
         where = (site.address, codes.data_ptr(), bits, images * site.image, sums)
-        work = _packing("pack_codes_of")
+        work = _pack_codes()
         share(lambda a, b: work(*where, a, b), images, least)
     else:
         require(x.dtype == torch.float32, "dtype", x.dtype, "use float32, or uint8 codes")
         x, planar, *thresholds, _kept = _floats_in(x, site, factor, offset)
         given = (site.address, x.data_ptr(), planar, *thresholds, bits, sums)
-        work = _packing("pack_floats")
+        work = _pack_floats()
         share(lambda a, b: work(*given, a, b), images, least)
     return packed
 
@@ -139,6 +150,39 @@ def products(
     out = torch.empty(images, *site.output, site.pitch)
     entry_point(site, "once")(*given, out.data_ptr(), images)
     return out if tail is None else tail(out)
+
+
+def rows_call(
+    site: Site, factor: Tensor | None = None, offset: Tensor | None = None
+) -> Callable[[Tensor], Tensor | None]:
+    """Return :func:`products` of rows with nothing left to look up: for small calls.
+
+    Args:
+        site: of a linear layer.
+        factor, offset: as in :func:`pack_images`.
+
+    Returns:
+        A function of x that returns ``None`` where x is not contiguous float32 (rows, channels) on
+        the CPU, has no rows, or so many that threads share it.
+    """
+    once, empty, dtype = entry_point(site, "once"), torch.empty, torch.float32
+    address, channels, pitch = site.address, site.channels, site.pitch
+    most, threads = 2 * _LEAST_WORK // max(site.work, 1), torch.get_num_threads
+    _, planar, *thresholds, kept = _floats_in(empty(1, channels), site, factor, offset)
+
+    def call(x: Tensor) -> Tensor | None:
+        shape = x.shape
+        if x.dtype is not dtype or len(shape) != 2 or shape[1] != channels:
+            return None
+        rows = shape[0]
+        if not (x.is_cpu and x.is_contiguous()) or rows == 0 or (rows > most and threads() > 1):
+            return None
+        out = empty(rows, pitch)
+        once(address, x.data_ptr(), planar, *thresholds, out.data_ptr(), rows)
+        return out
+
+    call.kept = site, kept  # type: ignore[attr-defined]  # the addresses are theirs
+    return call
 
 
 def _multiply(results: str, site: Site, packed: Packed, out: Tensor) -> None:

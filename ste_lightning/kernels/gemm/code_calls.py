@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -26,11 +26,17 @@ _PAST = 16  # bytes past its end that a product may read
 
 
 @functools.cache
-def _compiled(name: str) -> Any:
-    """Return a compiled function; the first call imports numba."""
-    from ste_lightning.kernels.gemm import code_entry_points
+def _pack_digits() -> Callable[..., None]:
+    from ste_lightning.kernels.gemm.code_entry_points import pack_digits
 
-    return getattr(code_entry_points, name)()
+    return pack_digits()
+
+
+@functools.cache
+def _pool() -> Callable[..., None]:
+    from ste_lightning.kernels.gemm.code_entry_points import pool
+
+    return pool()
 
 
 def code_site(
@@ -94,7 +100,7 @@ def pack_for(
     bits = torch.empty(site.planes * plane + past, dtype=torch.uint8)
     bits[site.planes * plane :] = 0  # where offsets into a table are read, none may be wrong
     sums = torch.empty(rows * site.groups if site.summed else 0, dtype=torch.int32)
-    work = _compiled("pack_digits")
+    work = _pack_digits()
     given = (site.address, x.data_ptr(), bits.data_ptr(), plane, sums.data_ptr())
     least = 1 + _LEAST_CODES // site.channels
     share(lambda a, b: work(*given, a, b), rows, least)
@@ -143,7 +149,7 @@ def pooled(
     out = _room((images, *size, channels))
     image = x.numel() // max(images, 1)
     where = (window.ctypes.data, *window.shape, flips.ctypes.data, channels, out.data_ptr())
-    work = _compiled("pool")
+    work = _pool()
     least = 1 + _LEAST_CODES // (window.size * channels)
     share(lambda a, b: work(x.data_ptr(), image, *where, a, b), images, least)
     return out

@@ -1,8 +1,6 @@
-"""Products whose results are codes, and max pooling of codes, as compiled code.
+"""Codes packed for products, and max pooling of codes, as compiled code.
 
-Records are those of :mod:`.call_record`, whose columns are the table of :mod:`.requantize`, and
-whose extra integers are added to every sum. All functions take ranges, so that threads can share
-the work.
+All functions take ranges, so that threads can share the work.
 """
 
 from __future__ import annotations
@@ -14,79 +12,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ste_lightning.kernels.gemm import int8
-from ste_lightning.kernels.gemm.entry_points import by_gathering, by_lookup, by_rows
-from ste_lightning.kernels.jit.arrays import as_int8
 from ste_lightning.kernels.jit.c_functions import BYTES, INTEGERS, SIZE, SUMS, carray, on_demand
 from ste_lightning.kernels.jit.compiling import emitted, inlined
 from ste_lightning.kernels.jit.llvm import load, pointer_to, store
-from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
-from ste_lightning.kernels.layout.read_record import (
-    bytes_of,
-    floats_of,
-    integers_of,
-    opened,
-    record_at,
-    words_of,
-)
+from ste_lightning.kernels.layout.plan import PLAN_GROUPS, PLAN_ROW_SLOPE
+from ste_lightning.kernels.layout.read_record import opened, record_at
 from ste_lightning.kernels.pack import input_codes
 
-__all__ = [
-    *("gathered", "gathered_digits", "lookup", "pack_digits", "pool", "rows", "rows_of_digits"),
-]
-
-_POSITIONS, _PIXELS = NUMBERS["positions"], NUMBERS["pixels"]
-_PANELS, _COLUMNS, _SCALE, _SHIFT = (ARRAYS[n] for n in ("panels", "columns", "scale", "shift"))
-_EXTRA, _INDEX, _BORDER = (ARRAYS[name] for name in ("extra", "index", "border"))
-_ARGUMENTS = (INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
-
-
-@on_demand(*_ARGUMENTS)
-def lookup(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """Write codes of rows ``first`` to ``last`` and panels ``begin`` to ``end``.
-
-    Args as in :func:`.site_products.lookup_bits`.
-    """
-    given = (record_at(record_), opened(bits_), plane, opened(sums_), as_int8(opened(out_)))
-    by_lookup(*given, first, last, begin, end)
-
-
-@on_demand(*_ARGUMENTS)
-def gathered(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`lookup`, for the formats of bits that gather pixels; all panels."""
-    given = (record_at(record_), opened(bits_), plane, opened(sums_), as_int8(opened(out_)))
-    by_gathering(*given, first, last, begin, end)
-
-
-@on_demand(*_ARGUMENTS)
-def rows(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`gathered`, for rows; reads seven rows past the last."""
-    given = (record_at(record_), opened(bits_), plane, opened(sums_), as_int8(opened(out_)))
-    by_rows(*given, first, last, begin, end)
-
-
-@on_demand(*_ARGUMENTS)
-def gathered_digits(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`gathered`, for the formats whose kernels sum products."""
-    record = record_at(record_)
-    int8.multiply_gathered(
-        *(record, opened(bits_), plane, opened(sums_), record[_PIXELS]),
-        *(words_of(record, _INDEX), integers_of(record, _BORDER), record[_POSITIONS]),
-        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), as_int8(opened(out_)), first, last),
-    )
-
-
-@on_demand(*_ARGUMENTS)
-def rows_of_digits(record_, bits_, plane, sums_, out_, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`rows`, for the formats whose kernels sum products; reads three rows past."""
-    record = record_at(record_)
-    int8.multiply(
-        *(record, opened(bits_), plane, opened(sums_)),
-        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), words_of(record, _EXTRA)),
-        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), as_int8(opened(out_))),
-        *(first, last, begin, end),
-    )
+__all__ = ["pack_digits", "pool"]
 
 
 @emitted
@@ -159,5 +92,5 @@ def pool(source_, image, window_, pixels, taps, flips_, channels, out_, first, l
 def pack_digits(record_, codes_, out_, plane, sums_, first, last):  # type: ignore[no-untyped-def]
     """Pack rows ``first`` to ``last`` of codes, as :func:`.code_rows.pack_digits` says."""
     record = record_at(record_)
-    sums = carray(sums_, (last * record[3] if record[12] != 0 else 0,))
+    sums = carray(sums_, (last * record[PLAN_GROUPS] if record[PLAN_ROW_SLOPE] != 0 else 0,))
     input_codes.pack_digits(*(record, opened(codes_), opened(out_), plane, sums, first, last))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 from ste_lightning.kernels.layout.call_record import Site
 from ste_lightning.kernels.layout.weight_tiles import LAYOUTS
@@ -27,36 +26,28 @@ def entry_point(site: Site, results: str) -> Callable[..., None]:
 
 @functools.cache
 def _compiled(way: str, kind: str, results: str) -> Callable[..., None]:
-    found: Callable[..., None] = _table()[way, kind, results]()
-    return found
+    from ste_lightning.kernels.gemm import entry_points as of
+    from ste_lightning.kernels.jit import c_functions as c
 
-
-@functools.cache
-def _table() -> dict[tuple[str, str, str], Callable[[], Any]]:
-    from ste_lightning.kernels.gemm import code_entry_points as to_codes
-    from ste_lightning.kernels.gemm import entry_points as of_bits
-    from ste_lightning.kernels.gemm import vnni
-
-    return {
-        ("lookup", "bits", "floats"): of_bits.lookup_floats,
-        ("lookup", "bits", "bits"): of_bits.lookup_bits,
-        ("lookup", "bits", "codes"): to_codes.lookup,
-        ("lookup", "bits", "once"): of_bits.lookup_once,
-        ("lookup", "bits", "finished"): of_bits.lookup_finished,
-        ("gathered", "bits", "floats"): of_bits.gathered_floats,
-        ("gathered", "bits", "bits"): of_bits.gathered_bits,
-        ("gathered", "bits", "codes"): to_codes.gathered,
-        ("gathered", "bits", "once"): of_bits.gathered_once,
-        ("gathered", "bits", "finished"): of_bits.gathered_finished,
-        ("rows", "bits", "floats"): of_bits.rows_floats,
-        ("rows", "bits", "bits"): of_bits.rows_bits,
-        ("rows", "bits", "codes"): to_codes.rows,
-        ("rows", "bits", "once"): of_bits.rows_once,
-        ("rows", "bits", "finished"): of_bits.rows_finished,
-        ("gathered", "codes", "codes"): to_codes.gathered_digits,
-        ("rows", "codes", "codes"): to_codes.rows_of_digits,
-        ("gathered", "dot", "floats"): vnni.gathered_floats,
-        ("gathered", "dot", "codes"): vnni.gathered_codes,
-        ("rows", "dot", "floats"): vnni.rows_floats,
-        ("rows", "dot", "codes"): vnni.rows_codes,
+    at_once: dict[tuple[str, str], Callable[[], Callable[..., None]]] = {
+        ("lookup", "once"): of.lookup_once,
+        ("lookup", "finished"): of.lookup_finished,
+        ("gathered", "once"): of.gathered_once,
+        ("gathered", "finished"): of.gathered_finished,
+        ("rows", "once"): of.rows_once,
+        ("rows", "finished"): of.rows_finished,
     }
+    if (way, results) in at_once:
+        return at_once[way, results]()
+    bodies: dict[tuple[str, str], Callable[..., None]] = {
+        ("lookup", "bits"): of.lookup,
+        ("gathered", "bits"): of.gathered,
+        ("rows", "bits"): of.rows,
+        ("gathered", "codes"): of.gathered_digits,
+        ("rows", "codes"): of.rows_of_digits,
+        ("gathered", "dot"): of.gathered_dot,
+        ("rows", "dot"): of.rows_dot,
+    }
+    out = {"floats": c.FLOATS, "bits": c.BYTES, "codes": c.CODES}[results]
+    given = (c.INTEGERS, c.BYTES, c.SIZE, c.SUMS, out, *[c.SIZE] * 4)
+    return c.addressed(*given)(bodies[way, kind]).compiled()

@@ -1,8 +1,8 @@
-"""Products at a site, as compiled code: packed inputs (or floats) in, floats or bits out.
+"""Products at a site, as compiled code: packed inputs (or floats) in; floats, bits or codes out.
 
 There are three ways to read inputs: ``lookup``, ``gathered`` and ``rows``; each has functions of
-ranges of rows and of panels, so that threads can share the work, one that packs as well, and one
-that also computes the float layers after it.
+ranges of rows and of panels, so that threads can share the work; those that count bits have one
+that packs as well, and one that also computes the float layers after it.
 """
 
 from __future__ import annotations
@@ -10,20 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.epilogue.float_head_loops import finish_all
+from ste_lightning.kernels.gemm import int8, vnni
 from ste_lightning.kernels.gemm.lut import multiply_lookup
 from ste_lightning.kernels.gemm.popcount import multiply, multiply_gathered
 from ste_lightning.kernels.jit.arrays import empty
-from ste_lightning.kernels.jit.c_functions import (
-    BYTES,
-    FLAG,
-    FLOATS,
-    INTEGERS,
-    SIZE,
-    SUMS,
-    on_demand,
-)
+from ste_lightning.kernels.jit.c_functions import FLAG, FLOATS, INTEGERS, SIZE, on_demand
 from ste_lightning.kernels.jit.compiling import nested
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
+from ste_lightning.kernels.layout.plan import PLAN_FORMAT, PLAN_OUTPUTS, PLAN_PITCH
 from ste_lightning.kernels.layout.read_record import (
     bytes_of,
     extra_of,
@@ -36,10 +30,9 @@ from ste_lightning.kernels.layout.read_record import (
 from ste_lightning.kernels.pack.input_images import packed
 
 __all__ = [
-    *("by_gathering", "by_lookup", "by_rows"),
-    *("gathered_bits", "gathered_finished", "gathered_floats", "gathered_once"),
-    *("lookup_bits", "lookup_finished", "lookup_floats", "lookup_once"),
-    *("rows_bits", "rows_finished", "rows_floats", "rows_once"),
+    *("gathered", "gathered_digits", "gathered_dot", "gathered_finished", "gathered_once"),
+    *("lookup", "lookup_finished", "lookup_once"),
+    *("rows", "rows_dot", "rows_finished", "rows_of_digits", "rows_once"),
 ]
 
 _POSITIONS, _PIXELS, _IMAGE = (NUMBERS[name] for name in ("positions", "pixels", "image"))
@@ -47,8 +40,6 @@ _PANELS, _COLUMNS, _SCALE, _SHIFT = (ARRAYS[n] for n in ("panels", "columns", "s
 _INDEX, _BORDER = ARRAYS["index"], ARRAYS["border"]
 _STARTS, _OFFSETS, _SIZES = (ARRAYS[name] for name in ("starts", "offsets", "sizes"))
 
-_TO_FLOATS = (INTEGERS, BYTES, SIZE, SUMS, FLOATS, SIZE, SIZE, SIZE, SIZE)
-_TO_BITS = (INTEGERS, BYTES, SIZE, SUMS, BYTES, SIZE, SIZE, SIZE, SIZE)
 _AT_ONCE = (INTEGERS, FLOATS, FLAG, FLOATS, FLOATS, SIZE, FLOATS, SIZE)
 
 
@@ -85,55 +76,78 @@ def by_rows(record, bits, plane, sums, out, first, last, begin, end):  # type: i
     )
 
 
-@on_demand(*_TO_FLOATS)
-def lookup_floats(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """Write floats of rows ``first`` to ``last`` and panels ``begin`` to ``end``.
+@nested
+def _by_gathering_digits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Sum products of rows that are gathered pixel by pixel; all panels."""
+    int8.multiply_gathered(
+        *(record, bits, plane, sums, record[_PIXELS], words_of(record, _INDEX)),
+        *(integers_of(record, _BORDER), record[_POSITIONS]),
+        *(bytes_of(record, _PANELS), words_of(record, _COLUMNS), extra_of(record, out)),
+        *(floats_of(record, _SCALE), floats_of(record, _SHIFT), out, first, last),
+    )
 
-    ``bits`` are packed images, ``plane`` bytes from one plane of bits to the next, and ``sums``
-    the codes' sums, which are read only where the plan has a slope for them.
-    """
+
+@nested
+def _by_rows_of_digits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Sum products of rows as they are."""
+    int8.multiply(
+        *(record, bits, plane, sums, bytes_of(record, _PANELS), words_of(record, _COLUMNS)),
+        *(extra_of(record, out), floats_of(record, _SCALE), floats_of(record, _SHIFT)),
+        *(out, first, last, begin, end),
+    )
+
+
+# Bodies of the functions that :mod:`.entries` compiles for results of each type. They write rows
+# ``first`` to ``last`` and panels ``begin`` to ``end``: floats, bits (whole bytes a row) or codes.
+# ``bits`` are packed images, ``plane`` bytes from one plane of bits to the next, and ``sums`` the
+# codes' sums, which are read only where the plan has a slope for them.
+
+
+def lookup(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Count bits by look-ups."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
     by_lookup(*given, first, last, begin, end)
 
 
-@on_demand(*_TO_BITS)
-def lookup_bits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`lookup_floats`, with bits as results: whole bytes per row."""
-    given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    by_lookup(*given, first, last, begin, end)
-
-
-@on_demand(*_TO_FLOATS)
-def gathered_floats(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`lookup_floats`, for the formats that gather pixels; all panels."""
+def gathered(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Count bits of gathered pixels; all panels."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
     by_gathering(*given, first, last, begin, end)
 
 
-@on_demand(*_TO_BITS)
-def gathered_bits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`lookup_bits`, for the formats that gather pixels; all panels."""
-    given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    by_gathering(*given, first, last, begin, end)
-
-
-@on_demand(*_TO_FLOATS)
-def rows_floats(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`lookup_floats`, for rows of the other formats; reads seven rows past the last."""
+def rows(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Count bits of rows; reads seven rows past the last."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
     by_rows(*given, first, last, begin, end)
 
 
-@on_demand(*_TO_BITS)
-def rows_bits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
-    """As :func:`rows_floats`, with bits as results."""
+def gathered_digits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Sum products of gathered pixels; all panels."""
     given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
-    by_rows(*given, first, last, begin, end)
+    _by_gathering_digits(*given, first, last, begin, end)
+
+
+def rows_of_digits(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Sum products of rows; reads three rows past the last."""
+    given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
+    _by_rows_of_digits(*given, first, last, begin, end)
+
+
+def gathered_dot(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Multiply bytes of gathered pixels; all panels."""
+    given = (record_at(record), opened(bits), plane, opened(sums), opened(out))
+    vnni.by_gathering(*given, first, last)
+
+
+def rows_dot(record, bits, plane, sums, out, first, last, begin, end):  # type: ignore[no-untyped-def]
+    """Multiply rows of bytes."""
+    given = (record_at(record), opened(bits), opened(sums), opened(out))
+    vnni.by_rows(*given, first, last, begin, end)
 
 
 @nested
 def _lookup_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
-    rows, panels = images * record[_POSITIONS], (record[4] + 63) // 64
+    rows, panels = images * record[_POSITIONS], (record[PLAN_OUTPUTS] + 63) // 64
     by_lookup(record, bits, 0, sums, out, 0, rows, 0, panels)
 
 
@@ -144,8 +158,8 @@ def _gathered_all(record, bits, sums, out, images):  # type: ignore[no-untyped-d
 
 @nested
 def _rows_all(record, bits, sums, out, images):  # type: ignore[no-untyped-def]
-    width = 32 if record[0] == 2 else 64
-    by_rows(record, bits, 0, sums, out, 0, images, 0, (record[4] + width - 1) // width)
+    width = 32 if record[PLAN_FORMAT] == 2 else 64
+    by_rows(record, bits, 0, sums, out, 0, images, 0, (record[PLAN_OUTPUTS] + width - 1) // width)
 
 
 @on_demand(*_AT_ONCE)
@@ -177,7 +191,7 @@ def lookup_finished(record_, x, planar, scale, shift, thresholds, out, images, t
     """As :func:`lookup_once`, and what follows it: as :class:`.tail.Tail` says."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    y = empty(images * record[_POSITIONS] * record[17], np.float32)
+    y = empty(images * record[_POSITIONS] * record[PLAN_PITCH], np.float32)
     _lookup_all(record, bits, sums, y, images)
     finish_all(tail, y, images, opened(out))
 
@@ -187,7 +201,7 @@ def gathered_finished(record_, x, planar, scale, shift, thresholds, out, images,
     """As :func:`gathered_once`, and what follows it."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    y = empty(images * record[_POSITIONS] * record[17], np.float32)
+    y = empty(images * record[_POSITIONS] * record[PLAN_PITCH], np.float32)
     _gathered_all(record, bits, sums, y, images)
     finish_all(tail, y, images, opened(out))
 
@@ -197,6 +211,6 @@ def rows_finished(record_, x, planar, scale, shift, thresholds, out, images, tai
     """As :func:`rows_once`, and what follows it."""
     record = record_at(record_)
     bits, sums = packed(record, opened(x), planar, scale, shift, thresholds, images)
-    y = empty(images * record[_POSITIONS] * record[17], np.float32)
+    y = empty(images * record[_POSITIONS] * record[PLAN_PITCH], np.float32)
     _rows_all(record, bits, sums, y, images)
     finish_all(tail, y, images, opened(out))

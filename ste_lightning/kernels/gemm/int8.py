@@ -12,6 +12,21 @@ import numpy as np
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
 from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import compiled, inlined, nested
+from ste_lightning.kernels.layout.plan import (
+    PLAN_BLOCK,
+    PLAN_DIGIT,
+    PLAN_FORMAT,
+    PLAN_GROUP_BYTES,
+    PLAN_GROUPS,
+    PLAN_INPUT_PLANES,
+    PLAN_OUTPUTS,
+    PLAN_PANEL_BYTES,
+    PLAN_PLANE_BYTES,
+    PLAN_ROW_BYTES,
+    PLAN_TAPS,
+    PLAN_UNITS,
+    PLAN_WEIGHT_PLANES,
+)
 from ste_lightning.kernels.ukernels.int8 import bytes_1, bytes_4, words_1, words_4
 from ste_lightning.kernels.ukernels.lut_2x1 import table_2x1_1, table_2x1_4
 
@@ -30,17 +45,22 @@ def _width(fmt):  # type: ignore[no-untyped-def]
 @nested
 def _sum(plan, count, panels, panel, bits, row, row_plane, sums):  # type: ignore[no-untyped-def]
     """Write X of ``count`` rows times one panel to ``sums``; rows are read in fours."""
-    fmt, stride, units, block = plan[0], plan[5] * plan[7], plan[8], plan[14]
+    fmt, stride, units, block = (
+        plan[PLAN_FORMAT],
+        plan[PLAN_TAPS] * plan[PLAN_ROW_BYTES],
+        plan[PLAN_UNITS],
+        plan[PLAN_BLOCK],
+    )
     width = _width(fmt)
     in_unit = 64 if fmt != 4 else 32  # bytes of weights
     parts = 2 if fmt < 5 else 1  # a panel of the formats of digits is two of 16 outputs
     fours = count // 4 * 4 if count % 4 == 1 else (count + 3) // 4 * 4
     sums[: max(fours, count) * width] = 0
-    for i in range(plan[1]):
-        for j in range(plan[2]):
-            shift = np.int32(2 * i + plan[15] * j)
+    for i in range(plan[PLAN_INPUT_PLANES]):
+        for j in range(plan[PLAN_WEIGHT_PLANES]):
+            shift = np.int32(2 * i + plan[PLAN_DIGIT] * j)
             for part in range(parts):
-                base = panel + j * plan[9] + part * units * in_unit
+                base = panel + j * plan[PLAN_PLANE_BYTES] + part * units * in_unit
                 start = 0
                 while start < units:
                     size = min(block, units - start)
@@ -86,9 +106,9 @@ def multiply(  # type: ignore[no-untyped-def]
 
     ``bits`` must be readable for three rows after the last; ``padding`` holds a zero per output.
     """
-    outputs, stride = plan[4], plan[5] * plan[7]
-    width = _width(plan[0])
-    panel_bytes = plan[16]
+    outputs, stride = plan[PLAN_OUTPUTS], plan[PLAN_TAPS] * plan[PLAN_ROW_BYTES]
+    width = _width(plan[PLAN_FORMAT])
+    panel_bytes = plan[PLAN_PANEL_BYTES]
     sums, none = empty(_ROWS * width, np.int32), empty(0, np.uint16)
     index, border = zeros(1, np.int32), zeros(1, np.int64)
     for p in range(begin, end):
@@ -127,9 +147,15 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     A pixel of -1 is padding: codes of zero. ``padding[border[position]]`` (a row of all outputs)
     is added to the integers. ``bits`` must be readable eight bytes past its end.
     """
-    input_planes, groups, outputs, taps, size = plan[1], plan[3], plan[4], plan[5], plan[7]
-    width = _width(plan[0])
-    panel_bytes = plan[16]
+    input_planes, groups, outputs, taps, size = (
+        plan[PLAN_INPUT_PLANES],
+        plan[PLAN_GROUPS],
+        plan[PLAN_OUTPUTS],
+        plan[PLAN_TAPS],
+        plan[PLAN_ROW_BYTES],
+    )
+    width = _width(plan[PLAN_FORMAT])
+    panel_bytes = plan[PLAN_PANEL_BYTES]
     sums, none = empty(_GATHERED * width, np.int32), empty(0, np.uint16)
     stride = taps * size
     plane = _GATHERED * stride
@@ -143,7 +169,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
             )
             for n in range(0, outputs, width):
                 column = group * outputs + n
-                panel = group * plan[10] + n // width * panel_bytes
+                panel = group * plan[PLAN_GROUP_BYTES] + n // width * panel_bytes
                 _sum(plan, count, panels, panel, rows, 0, plane, sums)
                 finish_rows(
                     *(plan, False, none, sums, width, row_sums, pixels, index, border, positions),

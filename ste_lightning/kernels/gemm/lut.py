@@ -14,6 +14,16 @@ from ste_lightning.kernels.gemm.rows import finish_rows, next_row
 from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import inlined, nested
 from ste_lightning.kernels.jit.simd import copy
+from ste_lightning.kernels.layout.plan import (
+    PLAN_GROUP_BYTES,
+    PLAN_GROUPS,
+    PLAN_INPUT_PLANES,
+    PLAN_OUTPUTS,
+    PLAN_PLANE_BYTES,
+    PLAN_ROW_BYTES,
+    PLAN_UNITS,
+    PLAN_WEIGHT_PLANES,
+)
 from ste_lightning.kernels.ukernels.lut_one_row import single_row
 from ste_lightning.kernels.ukernels.lut_two_rows import (
     NOTHING,
@@ -114,14 +124,23 @@ def _multiply(  # type: ignore[no-untyped-def]
     total,
     halves,
 ):
-    planes, groups, outputs, units = plan[1], plan[3], plan[4], plan[8]
+    planes, groups, outputs, units = (
+        plan[PLAN_INPUT_PLANES],
+        plan[PLAN_GROUPS],
+        plan[PLAN_OUTPUTS],
+        plan[PLAN_UNITS],
+    )
     positions, stride = len(starts), 2 * (units + STEP) + 32
     pairs = block // 2
     for row in range(first, last, block):
         rows = min(block, last - row)
         for group in range(groups):
             for plane in range(planes):
-                base = plane * row_plane + group * plan[7] + row // positions * image_bytes
+                base = (
+                    plane * row_plane
+                    + group * plan[PLAN_ROW_BYTES]
+                    + row // positions * image_bytes
+                )
                 position = row % positions
                 to = plane * pairs * stride
                 for r in range(0, rows, 2):
@@ -134,7 +153,7 @@ def _multiply(  # type: ignore[no-untyped-def]
             alone = short and rows == 1
             many = _PANELS if alone else 1
             for p in range(begin, end, many):
-                panel = group * plan[10] + p * _WIDTH * units
+                panel = group * plan[PLAN_GROUP_BYTES] + p * _WIDTH * units
                 used = (rows + 3) // 4 * 4 * _WIDTH
                 if alone:
                     _count_one(panels, panel, min(many, end - p), indices, units, s16)
@@ -144,13 +163,13 @@ def _multiply(  # type: ignore[no-untyped-def]
                 else:
                     total[:used] = 0
                     for i in range(planes):
-                        for j in range(plan[2]):
+                        for j in range(plan[PLAN_WEIGHT_PLANES]):
                             done = 0
                             while done < units:
                                 size = min(_MOST_UNITS, units - done)
                                 s16[:used] = 0
                                 at = i * pairs * stride + 2 * done
-                                weights = panel + j * plan[9] + done * _WIDTH
+                                weights = panel + j * plan[PLAN_PLANE_BYTES] + done * _WIDTH
                                 _count(
                                     *(panels, weights, rows, indices, at, stride, size),
                                     *(halves, s16),
@@ -197,9 +216,9 @@ def multiply_lookup(  # type: ignore[no-untyped-def]
     bytes past its end. ``pixels``, ``index``, ``border`` and ``padding`` are those of
     :func:`~ste_lightning.kernels.gemm.popcount.multiply_gathered`.
     """
-    planes, units = plan[1], plan[8]
+    planes, units = plan[PLAN_INPUT_PLANES], plan[PLAN_UNITS]
     stride = 2 * (units + STEP) + 32
-    short = planes * plan[2] == 1 and units <= _MOST_UNITS
+    short = planes * plan[PLAN_WEIGHT_PLANES] == 1 and units <= _MOST_UNITS
     block = min(max(_INDICES // (planes * stride) // 4 * 4, 16), _MOST_ROWS)
     blocks = max(1, (last - first + block - 1) // block)  # of the same size, to split weights once
     block = (last - first + 4 * blocks - 1) // (4 * blocks) * 4

@@ -13,7 +13,19 @@ import numpy as np
 from ste_lightning.kernels.gemm.rows import finish_rows, gather_rows
 from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import inlined, nested
-from ste_lightning.kernels.ukernels.popcount import tile
+from ste_lightning.kernels.layout.plan import (
+    PLAN_FORMAT,
+    PLAN_GROUP_BYTES,
+    PLAN_GROUPS,
+    PLAN_INPUT_PLANES,
+    PLAN_OUTPUTS,
+    PLAN_PLANE_BYTES,
+    PLAN_ROW_BYTES,
+    PLAN_TAPS,
+    PLAN_UNITS,
+    PLAN_WEIGHT_PLANES,
+)
+from ste_lightning.kernels.ukernels.popcount import PANELS, row_of_panels, tile
 
 __all__ = ["multiply", "multiply_gathered"]
 
@@ -49,17 +61,17 @@ def _count(fmt, many, panels, panel, bits, row, stride, units, s16, s32):  # typ
 @nested
 def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total):  # type: ignore[no-untyped-def]
     """Write X of ``count`` rows times one panel to ``total``, for several planes or long rows."""
-    fmt, units = plan[0], plan[8]
+    fmt, units = plan[PLAN_FORMAT], plan[PLAN_UNITS]
     width = 32 if fmt == 2 else 64
     unit = 4 if fmt == 2 else 1
     used = count * width
     total[:used] = 0
-    for i in range(plan[1]):
-        for j in range(plan[2]):
+    for i in range(plan[PLAN_INPUT_PLANES]):
+        for j in range(plan[PLAN_WEIGHT_PLANES]):
             start = 0
             while start < units:
                 size = min(units - start, _MOST_UNITS)
-                from_panel = panel + j * plan[9] + start * width * unit
+                from_panel = panel + j * plan[PLAN_PLANE_BYTES] + start * width * unit
                 from_row = row + i * row_plane + start * unit
                 _count(
                     fmt,
@@ -85,10 +97,10 @@ def _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s
 @inlined
 def _tile(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total, short):  # type: ignore[no-untyped-def]
     """Count ``count`` rows times one panel; the counts are in ``s16`` if ``short``."""
-    fmt, units = plan[0], plan[8]
+    fmt, units = plan[PLAN_FORMAT], plan[PLAN_UNITS]
     if short:
         _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, s32)
-    elif fmt == 2 and plan[1] * plan[2] == 1:
+    elif fmt == 2 and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1:
         _count(fmt, count > 1, panels, panel, bits, row, stride, units, s16, total)
     else:
         _sum_planes(plan, count, panels, panel, bits, row, row_plane, stride, s16, s32, total)
@@ -116,7 +128,12 @@ def multiply(  # type: ignore[no-untyped-def]
     ``bits`` must be readable for as many rows as the micro-kernel takes after ``first``;
     ``padding`` holds a zero per output.
     """
-    fmt, outputs, stride, units = plan[0], plan[4], plan[7], plan[8]
+    fmt, outputs, stride, units = (
+        plan[PLAN_FORMAT],
+        plan[PLAN_OUTPUTS],
+        plan[PLAN_ROW_BYTES],
+        plan[PLAN_UNITS],
+    )
     index, border = zeros(1, np.int32), zeros(1, np.int64)
     width = 32 if fmt == 2 else 64
     step = _rows(fmt)
@@ -124,7 +141,20 @@ def multiply(  # type: ignore[no-untyped-def]
     s16 = empty(step * width, np.uint16)
     s32 = empty(step * width, np.int32)
     total = empty(step * width, np.int32)
-    short = fmt < 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
+    short = (
+        fmt < 2 and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1 and units <= _MOST_UNITS
+    )
+    if fmt == 2 and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1 and last - first == 1:
+        whole = begin + (end - begin) // PANELS * PANELS
+        for p in range(begin, whole, PANELS):
+            size, column = width * units * unit, p * width
+            row_of_panels(panels, p * size, size, bits, first * stride, units, total)
+            finish_rows(
+                *(plan, False, s16, total, PANELS * width, sums, 1, index, border, 1, columns),
+                *(padding, scale, shift, out, first, 1, 0, column),
+                min(PANELS * width, outputs - column),
+            )
+        begin = whole
     for p in range(begin, end):
         panel = p * width * units * unit
         column = p * width
@@ -165,15 +195,23 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
     A pixel of -1 is padding: zero bits. ``padding[border[position]]`` (a row of all outputs) is
     added to the integers. ``bits`` must be readable eight bytes past its end.
     """
-    fmt, input_bits, groups, outputs, taps = plan[0], plan[1], plan[3], plan[4], plan[5]
-    size, units = plan[7], plan[8]
+    fmt, input_bits, groups, outputs, taps = (
+        plan[PLAN_FORMAT],
+        plan[PLAN_INPUT_PLANES],
+        plan[PLAN_GROUPS],
+        plan[PLAN_OUTPUTS],
+        plan[PLAN_TAPS],
+    )
+    size, units = plan[PLAN_ROW_BYTES], plan[PLAN_UNITS]
     width = 32 if fmt == 2 else 64
     step = _rows(fmt)
     unit = 4 if fmt == 2 else 1
     s16 = empty(step * width, np.uint16)
     s32 = empty(step * width, np.int32)
     total = empty(step * width, np.int32)
-    short = fmt < 2 and plan[1] * plan[2] == 1 and units <= _MOST_UNITS
+    short = (
+        fmt < 2 and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1 and units <= _MOST_UNITS
+    )
     stride = taps * size
     plane = _BLOCK * stride
     rows = zeros(input_bits * plane + 8, np.uint8)
@@ -186,7 +224,7 @@ def multiply_gathered(  # type: ignore[no-untyped-def]
                 *(rows, plane),
             )
             column = group * outputs
-            panel = group * plan[10]
+            panel = group * plan[PLAN_GROUP_BYTES]
             end = column + outputs
             while column < end:
                 valid = min(width, end - column)

@@ -11,6 +11,16 @@ import numpy as np
 
 from ste_lightning.kernels.epilogue.write import finish_row, finish_tile
 from ste_lightning.kernels.jit.compiling import inlined
+from ste_lightning.kernels.layout.plan import (
+    PLAN_GROUPS,
+    PLAN_INPUT_PLANES,
+    PLAN_OUTPUTS,
+    PLAN_PITCH,
+    PLAN_ROW_BYTES,
+    PLAN_ROW_SLOPE,
+    PLAN_SLOPE,
+    PLAN_TAPS,
+)
 from ste_lightning.kernels.pack.im2col import gather
 
 __all__ = ["finish_rows", "gather_rows", "next_row"]
@@ -33,8 +43,8 @@ def gather_rows(  # type: ignore[no-untyped-def]
 
     ``bits`` are planes of ``row_plane`` bytes, ``rows`` planes of ``plane`` bytes.
     """
-    groups, taps, size = plan[3], plan[5], plan[7]
-    for i in range(plan[1]):
+    groups, taps, size = plan[PLAN_GROUPS], plan[PLAN_TAPS], plan[PLAN_ROW_BYTES]
+    for i in range(plan[PLAN_INPUT_PLANES]):
         image, position = first // positions * pixels, first % positions
         to = i * plane
         for _ in range(count):
@@ -73,8 +83,12 @@ def finish_rows(  # type: ignore[no-untyped-def]
     ``sums`` are those of the inputs' codes per pixel and group; ``padding`` has a row of all
     outputs for every border.
     """
-    groups, taps, pitch = plan[3], plan[5], plan[17]
-    slope, row_slope, outputs = np.int32(plan[11]), np.int32(plan[12]), plan[3] * plan[4]
+    groups, taps, pitch = plan[PLAN_GROUPS], plan[PLAN_TAPS], plan[PLAN_PITCH]
+    slope, row_slope, outputs = (
+        np.int32(plan[PLAN_SLOPE]),
+        np.int32(plan[PLAN_ROW_SLOPE]),
+        plan[PLAN_GROUPS] * plan[PLAN_OUTPUTS],
+    )
     image, position = first // positions * pixels, first % positions
     place = first * pitch + column
     done = 0  # outputs

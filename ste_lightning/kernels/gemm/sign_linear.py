@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ste_lightning.kernels.gemm import entry_points
+from ste_lightning.kernels.gemm.entries import entry_point
 from ste_lightning.kernels.layout.call_record import row_site
 from ste_lightning.kernels.layout.integer_codes import SIGNS
 from ste_lightning.kernels.layout.packed_weights import Prepared
@@ -57,7 +57,7 @@ def _made(outputs: int, channels: int, format: str) -> _Room:
     lanes = lanes_of(format).ctypes.data
     shape = (outputs, 1, channels, weights.units, layout.width, layout.unit, lanes)
     to = (panels.ctypes.data, 0, sums.ctypes.data, 0, 0, outputs)
-    product = getattr(entry_points, f"{site.way}_once")()
+    product = entry_point(site, "once")
     return _Room(weights, sums, (*shape, *to), weights.shift.ctypes.data, site.address, product)
 
 

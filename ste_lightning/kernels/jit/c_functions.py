@@ -14,7 +14,7 @@ from ste_lightning.kernels.jit.arrays import carray as carray
 from ste_lightning.kernels.jit.code_cache import kept_between_processes
 
 __all__ = [
-    *("BYTES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
+    *("BYTES", "CODES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
     *("addressed", "carray", "on_demand"),
 ]
 
@@ -22,6 +22,7 @@ FLOAT, SIZE = types.float32, types.int64
 FLAG = SIZE  # 0 for no
 _pointer: Any = types.CPointer
 BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
+CODES = _pointer(types.int8)  # bytes that epilogues know from bits by their type
 INTEGERS, SUMS, DOUBLES = (_pointer(kind) for kind in (types.int64, types.int32, types.float64))
 _IN_C: dict[Any, Any] = {FLOAT: ctypes.c_float}  # the rest is as wide as an address
 

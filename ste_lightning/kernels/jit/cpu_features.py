@@ -9,12 +9,23 @@ The code generator itself is asked, so that NUMBA_CPU_NAME and NUMBA_CPU_FEATURE
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import platform
+import sys
 
 import llvmlite.binding as llvm
 from numba.core import config, registry
 
-__all__ = ["FORMATS", "chosen_format", "cpu_name", "has_avx2", "vnni_bits"]
+__all__ = [
+    "FORMATS",
+    "chosen_format",
+    "cpu_name",
+    "has_avx2",
+    "has_tiles",
+    "may_use_tiles",
+    "vnni_bits",
+]
 
 FORMATS = ("lookup", "bytes", "words")
 
@@ -92,3 +103,29 @@ def vnni_bits(cpu: str | None = None) -> int:
     if not lines:
         return 0
     return 512 if "%zmm" in lines[0] else 256
+
+
+_WITH_TILES = ("sapphirerapids", "emeraldrapids", "graniterapids", "graniterapids-d")
+
+
+@functools.cache
+def has_tiles(cpu: str | None = None) -> bool:
+    """Return whether code may use AMX's tiles of bytes, on a processor of that name."""
+    listed: str | None = getattr(config, "CPU_FEATURES", None)
+    if cpu is None and listed is not None:
+        return "+amx-int8" in listed.split(",")
+    if cpu is not None or getattr(config, "CPU_NAME", None):
+        return (cpu or cpu_name()) in _WITH_TILES
+    return bool(llvm.get_host_cpu_features().get("amx-int8", False))
+
+
+_ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18  # ARCH_REQ_XCOMP_PERM, of Linux on x86-64
+
+
+@functools.cache
+def may_use_tiles() -> bool:
+    """Ask the system once whether this process may use tile registers, which Linux has lazily."""
+    if not has_tiles() or not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        return False
+    granted: int = ctypes.CDLL(None, use_errno=True).syscall(_ARCH_PRCTL, _REQUEST, _TILE_DATA)
+    return granted == 0

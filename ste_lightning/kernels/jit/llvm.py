@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils
 
-__all__ = ["load", "pointer_to", "splat", "store"]
+__all__ = ["fetch", "load", "pointer_to", "splat", "store"]
 
 
 def pointer_to(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
@@ -34,3 +35,12 @@ def splat(builder: Any, scalar: Any, lanes: int) -> Any:
     return builder.shuffle_vector(
         one, undefined, ir.Constant(ir.VectorType(index, lanes), [0] * lanes)
     )
+
+
+def fetch(builder: Any, pointer: Any) -> None:
+    """Have a cache line read into the second cache: a hint, of any address."""
+    octets, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [octets, flag, flag, flag])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+    hints = [ir.Constant(flag, hint) for hint in (0, 2, 1)]  # read, second cache, data
+    builder.call(function, [builder.bitcast(pointer, octets), *hints])

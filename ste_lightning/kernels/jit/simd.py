@@ -209,6 +209,20 @@ def copy(typing: Any, source: Any, at: Any, out: Any, to: Any, count: Any) -> An
 
 
 @emitted
+def fill(typing: Any, out: Any, to: Any, count: Any, value: Any) -> Any:
+    """Set ``count`` bytes."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out_, to_, count_, value_ = args
+        written = pointer_to(context, builder, signature.args[0], out_, to_)
+        octet = builder.trunc(value_, ir.IntType(8))
+        cgutils.memset(builder, written, count_, octet)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    return types.none(_BYTES, types.int64, types.int64, types.int64), code
+
+
+@emitted
 def load_64(typing: Any, source: Any, at: Any) -> Any:
     """Return eight bytes."""
 

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PLAN", "record_of"]
-
-PLAN = 18  # entries of a plan, in ``Prepared``
+__all__ = ["record_of"]
 
 
 def record_of(numbers: Iterable[int], arrays: Iterable[NDArray[Any]]) -> NDArray[np.int64]:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ste_lightning.errors import require
-from ste_lightning.kernels.layout.array_record import PLAN, record_of
+from ste_lightning.kernels.layout.array_record import record_of
 from ste_lightning.kernels.layout.geometry import Geometry, index_of
 from ste_lightning.kernels.layout.indirection import runs_of_image
 from ste_lightning.kernels.layout.packed_weights import Prepared
+from ste_lightning.kernels.layout.plan import PLAN, PLAN_PITCH, PLAN_ROW_SLOPE, PLAN_SLOPE
 
 __all__ = [
     "ARRAYS",
@@ -155,13 +156,17 @@ def bit_site(
     whole = bool((doubled == np.rint(doubled)).all())
     require(whole, "pad_value", "a fraction", "then sums are no integers")
     plan = w.plan.copy()
-    slope, row_slope, outputs = int(plan[11]), int(plan[12]), w.groups * w.outputs
+    slope, row_slope, outputs = (
+        int(plan[PLAN_SLOPE]),
+        int(plan[PLAN_ROW_SLOPE]),
+        w.groups * w.outputs,
+    )
     bound = 2 * least - w.coefficients.columns - doubled.astype(np.int64)
     if row_slope == 0:  # then nothing but X counts, once the factor is divided out
-        plan[11] = np.sign(slope)
+        plan[PLAN_SLOPE] = np.sign(slope)
         bound = -(-bound // abs(slope))
     pitch = -(-outputs // 8)
-    plan[17] = 8 * pitch
+    plan[PLAN_PITCH] = 8 * pitch
     extra = np.zeros(bound.size + 32, np.int32)
     extra[: bound.size] = np.clip(bound, -_LARGEST, _LARGEST).ravel()
     return site_at(w, geometry, size, extra, plan, w.arrays, pitch)

@@ -70,7 +70,7 @@ def fitting(format: str, inputs: Codes, weights: Codes) -> str:
     largest = max(abs(end) for end in _ends(weights))
     if format == "depthwise" and largest >= 2**15:
         format = "digits"  # its lanes hold words
-    if weights.bits > {"int1": 1, "int2": 2, "int4": 4}.get(format, 8):
-        format = "int8"
+    if weights.bits > {"int1": 1, "int2": 2, "int4": 4}.get(format.removesuffix("_tiles"), 8):
+        format = "int8_tiles" if format.endswith("_tiles") else "int8"
     narrow = format == "digits" and steps_in_16_bits(inputs, stored(weights)) < 2
     return "wide_digits" if narrow else format

@@ -22,6 +22,7 @@ from ste_lightning.kernels.layout.int8_weights import (
 from ste_lightning.kernels.layout.integer_codes import Codes, Coefficients
 from ste_lightning.kernels.layout.weight_tiles import (
     LAYOUTS,
+    TILED,
     Layout,
     aligned,
     lay_out,
@@ -32,6 +33,8 @@ from ste_lightning.kernels.layout.weight_tiles import (
 )
 
 __all__ = ["Prepared", "prepare"]
+
+_LEAST_TILED, _NEVER = 5, 1 << 40  # rows that share a product by tile registers
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,11 @@ class Prepared:
 
     @functools.cached_property
     def block(self) -> int:
-        """Units that one pass over a panel may sum."""
+        """Units that one pass over a panel may sum; of dot products, the rows that take tiles."""
+        if self.layout.by_dot:
+            from ste_lightning.kernels.jit.cpu_features import may_use_tiles  # imports numba
+
+            return _LEAST_TILED if self.layout.tiles and may_use_tiles() else _NEVER
         if self.format != "digits":
             return self.layout.block
         return min(self.layout.block, steps_in_16_bits(self.inputs, stored(self.weights)))
@@ -125,15 +132,7 @@ class Prepared:
 
     @functools.cached_property
     def plan(self) -> NDArray[np.int64]:
-        """One array instead of a dozen arguments, which each cost time at every call.
-
-        Entries: 0 format, 1 input planes, 2 weight planes, 3 groups, 4 outputs per group, 5 taps,
-        6 channels per group, 7 bytes of a packed input row and group, 8 units of an output's
-        weights, 9 bytes of a weight plane, 10 bytes of a group's panels, 11 slope, 12 row slope,
-        13 whether binary inputs are steps (x > 0) rather than signs (x >= 0), 14 units that one
-        call of a micro-kernel may sum, 15 bits of the weights in a plane, 16 bytes of a panel and
-        plane, 17 places from one row of results to the next.
-        """
+        """What compiled code is told: see :mod:`.plan`."""
         layout, group = self.layout, len(self.panels) // self.groups
         sizes = (self.groups, self.outputs, self.taps, self.channels, self.row_bytes, self.units)
         entries = (
@@ -156,8 +155,9 @@ class Prepared:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what holds addresses: a copy's arrays lie elsewhere."""
-        return {k: v for k, v in self.__dict__.items() if k != "sites"} | {"cache": {}}
+        """Leave out addresses, a copy's arrays lie elsewhere, and what this process may do."""
+        own = ("sites", "plan", "block")
+        return {k: v for k, v in self.__dict__.items() if k not in own} | {"cache": {}}
 
 
 def prepare(
@@ -198,7 +198,8 @@ def prepare(
     )
     format = fitting(format, inputs, weights)
     if taps * groups > 1 and format != "torch" and LAYOUTS[format].packed:
-        format = "int8"  # a convolution reads its weights once for every few rows
+        # a convolution reads its weights once for every few rows
+        format = TILED["int8"] if LAYOUTS[format].tiles else "int8"
     outputs = all_outputs // groups
     tap_sums = array.sum(axis=2, dtype=np.int64)
     empty = np.empty(0, np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ __all__ = [
     "DEPTHWISE_LANES",
     "LAYOUTS",
     "TABLES",
+    "TILED",
     "Layout",
     "aligned",
     "lane_order",
@@ -38,6 +39,7 @@ class Layout:
         digit: bits of the weights that a plane holds.
         input_digit: bits of the inputs that a plane holds.
         block: most units that one pass over a panel sums; their weights fit the first cache.
+        tiles: whether products of several rows take tile registers.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Layout:
     digit: int = 1
     input_digit: int = 1
     block: int = 0
+    tiles: bool = False
 
     @property
     def of_products(self) -> bool:
@@ -96,12 +99,14 @@ LAYOUTS = {
     "int2": Layout(9, 32, 4, 4, 12, 4, 2, 8),
     "int1": Layout(10, 32, 4, 4, 12, 4, 1, 8),
 }
+TILED = {name: f"{name}_tiles" for name in ("int8", "int4", "int2", "int1")}
+LAYOUTS |= {tiled: replace(LAYOUTS[name], tiles=True) for name, tiled in TILED.items()}
 TABLES = 64  # bytes of the tables before the panels of the formats ``int4``, ``int2`` and ``int1``
 
 
 def aligned(size: int) -> Bytes:
-    """Return ``size`` zero bytes that start at a cache line, with 128 readable ones after them."""
-    room = np.zeros(size + 64 + 128, np.uint8)
+    """Return ``size`` zero bytes that start at a cache line, with 1024 readable ones after them."""
+    room = np.zeros(size + 64 + 1024, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + size]
 

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted, inlined
-from ste_lightning.kernels.jit.cpu_features import has_avx2
+from ste_lightning.kernels.jit.cpu_features import has_avx2, vnni_bits
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat
 from ste_lightning.kernels.jit.simd import copy
 
@@ -75,8 +75,34 @@ def _count_32(
     ), code
 
 
+_16_VALUES = ir.VectorType(ir.FloatType(), 16)
+
+
+def _sixteens(builder: Any, numbers: Any) -> list[Any]:
+    """Return both halves of 32 integers."""
+    masks = (ir.Constant(ir.VectorType(ir.IntType(32), 16), [*range(k, k + 16)]) for k in (0, 16))
+    return [builder.shuffle_vector(numbers, numbers, mask) for mask in masks]
+
+
+def _joined(builder: Any, halves: list[Any]) -> Any:
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [*range(_LANES)])
+    return builder.shuffle_vector(*halves, mask)
+
+
+def _gathered(builder: Any, table: Any, numbers: Any) -> Any:
+    pointer, flags = ir.IntType(8).as_pointer(), ir.VectorType(ir.IntType(1), 16)
+    kind = ir.FunctionType(_16_VALUES, [_16_VALUES, pointer, numbers.type, flags, ir.IntType(32)])
+    name = "llvm.x86.avx512.mask.gather.dps.512"
+    gather = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+    none, all_ = ir.Constant(_16_VALUES, None), ir.Constant(flags, [1] * 16)
+    scale = ir.Constant(ir.IntType(32), 4)
+    return builder.call(gather, [none, builder.bitcast(table, pointer), numbers, all_, scale])
+
+
 def _look_up(builder: Any, table: Any, near: Any) -> Any:
     """Return the table's entries of these numbers."""
+    if vnni_bits() == 512:  # then AVX-512 is there
+        return _joined(builder, [_gathered(builder, table, n) for n in _sixteens(builder, near)])
     found: Any = ir.Constant(_VALUES, ir.Undefined)
     for i in range(_LANES):
         lane = ir.Constant(ir.IntType(32), i)
@@ -88,6 +114,13 @@ def _look_up(builder: Any, table: Any, near: Any) -> Any:
 
 def _look_up_16(builder: Any, table: Any, near: Any) -> Any:
     """As :func:`_look_up`, of the first 16 entries: both registers that they fill are permuted."""
+    if vnni_bits() == 512:
+        kind = ir.FunctionType(_16_VALUES, [_16_VALUES, ir.VectorType(ir.IntType(32), 16)])
+        name = "llvm.x86.avx512.permvar.sf.512"
+        permute = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+        entries = load(builder, table, _16_VALUES, 4)
+        halves = [builder.call(permute, [entries, n]) for n in _sixteens(builder, near)]
+        return _joined(builder, halves)
     eight, numbers = (ir.VectorType(kind, 8) for kind in (ir.FloatType(), ir.IntType(32)))
     kind = ir.FunctionType(eight, [eight, numbers])
     name = "llvm.x86.avx2.permps"
@@ -120,16 +153,17 @@ def _look_up_16(builder: Any, table: Any, near: Any) -> Any:
 def _nearest(few: bool) -> Any:
     """Return what writes the codes of 32 elements by comparing each with one threshold.
 
-    It is that of :func:`_near`, among at most 16 if ``few``.
+    It is that of :func:`_near`, among at most 16 if ``few``. Where all places are further than
+    ``error`` from those of thresholds, they tell by themselves: places never fall where x grows.
     """
 
     def nearest_32(
         typing: Any, x: Any, start: Any, scale: Any, table: Any, origin: Any, slope: Any, last: Any,
-        out: Any,
+        error: Any, out: Any,
     ) -> Any:  # fmt: skip
 
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            x_, start_, scale_, table_, origin_, slope_, last_, out_ = args
+            x_, start_, scale_, table_, origin_, slope_, last_, error_, out_ = args
 
             def data(position: int, array: Any) -> Any:
                 return context.make_array(signature.args[position])(context, builder, array).data
@@ -142,22 +176,38 @@ def _nearest(few: bool) -> Any:
                 builder.fsub(values, splat(builder, origin_, _LANES)),
                 splat(builder, slope_, _LANES),
             )
-            place = builder.fadd(place, ir.Constant(_VALUES, [0.5] * _LANES))
-            most, zero = splat(builder, last_, _LANES), ir.Constant(_VALUES, None)
+            half = ir.Constant(_VALUES, [0.5] * _LANES)
+            place, zero = builder.fadd(place, half), ir.Constant(_VALUES, None)
+            # three quarters beyond the last one, not-a-number too, it is reached
+            most = builder.fadd(last_, ir.Constant(ir.FloatType(), 0.75))
+            most = splat(builder, most, _LANES)
             place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
             place = builder.select(builder.fcmp_ordered(">", place, zero), place, zero)
             near = builder.fptosi(place, _COUNTS)
-            look_up = _look_up_16 if few and has_avx2() else _look_up
-            compared = look_up(builder, data(3, table_), near)
-            reached = builder.fcmp_unordered(">=", values, compared)
-            codes = builder.trunc(builder.sub(near, builder.sext(reached, _COUNTS)), _CODES)
-            target = builder.bitcast(builder.gep(data(7, out_), [start_]), _CODES.as_pointer())
+            beyond = builder.fsub(builder.fsub(place, builder.sitofp(near, _VALUES)), half)
+            reached = builder.fcmp_ordered(">", beyond, zero)
+            cell = cgutils.alloca_once_value(builder, reached)  # type: ignore[no-untyped-call]
+            builder.store(reached, cell)
+            error = splat(builder, error_, _LANES)
+            close = builder.and_(
+                builder.fcmp_ordered("<=", beyond, error),
+                builder.fcmp_ordered("<=", builder.fsub(zero, error), beyond),
+            )
+            any_ = builder.bitcast(close, ir.IntType(_LANES))
+            with builder.if_then(builder.icmp_unsigned("!=", any_, any_.type(0)), likely=False):
+                look_up = _look_up_16 if few and has_avx2() else _look_up
+                compared = look_up(builder, data(3, table_), near)
+                builder.store(builder.fcmp_unordered(">=", values, compared), cell)
+            codes = builder.trunc(
+                builder.sub(near, builder.sext(builder.load(cell), _COUNTS)), _CODES
+            )
+            target = builder.bitcast(builder.gep(data(8, out_), [start_]), _CODES.as_pointer())
             builder.store(codes, target).align = 1
             return context.get_dummy_value()
 
         number = types.float32
         return types.none(
-            *(_FLOATS, types.int64, number, _FLOATS, number, number, number),
+            *(_FLOATS, types.int64, number, _FLOATS, number, number, number, number),
             types.Array(types.uint8, 1, "C"),
         ), code
 
@@ -209,6 +259,17 @@ def _slope(table, count):  # type: ignore[no-untyped-def]
     return slope
 
 
+@inlined
+def _error(table, count, slope):  # type: ignore[no-untyped-def]
+    """Return how far the places of thresholds are from halves at most, less than 1/4; else 1."""
+    most = np.float32(0)
+    for k in range(count):
+        place = (table[k] - table[0]) * slope + np.float32(0.5)
+        beyond = place - np.float32(k) - np.float32(0.5)
+        most = max(most, max(beyond, -beyond))
+    return most if most < np.float32(0.25) else np.float32(1)
+
+
 @addressed(FLOATS, FLOATS, FLOATS, SIZE, SIZE, SIZE, BYTES, SIZE, SIZE)
 def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, last):  # type: ignore[no-untyped-def]
     """Write codes of elements ``first`` to ``last`` of planes of ``inner`` floats.
@@ -233,11 +294,12 @@ def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, 
             before = c
         if slope > 0:
             origin, most = table[0], np.float32(count - 1)
+            error = _error(table, count, slope)
             while start + 32 <= end:
                 if count <= 16:
-                    _nearest_32_few(x, start, scale[0], table, origin, slope, most, out)
+                    _nearest_32_few(x, start, scale[0], table, origin, slope, most, error, out)
                 else:
-                    _nearest_32(x, start, scale[0], table, origin, slope, most, out)
+                    _nearest_32(x, start, scale[0], table, origin, slope, most, error, out)
                 start += 32
         elif count <= MOST_COMPARED:
             while start + 32 <= end:

@@ -21,6 +21,13 @@ from ste_lightning.kernels.jit.simd import (
     step_planes,
     store_32,
 )
+from ste_lightning.kernels.layout.plan import (
+    PLAN_CHANNELS,
+    PLAN_FORMAT,
+    PLAN_GROUPS,
+    PLAN_ROW_BYTES,
+    PLAN_STEPS,
+)
 
 __all__ = ["octets_of", "pack_codes", "pack_planar", "pack_rows"]
 
@@ -59,7 +66,13 @@ def pack_rows(plan, x, scale, shift, out, sums, first, last):  # type: ignore[no
     one per channel of all groups: scale * x + shift is compared; ``out`` the bits; ``sums``
     number of ones per row and group, or empty; rows ``first`` to ``last``.
     """
-    fmt, groups, channels, size, strict = plan[0], plan[3], plan[6], plan[7], plan[13] != 0
+    fmt, groups, channels, size, strict = (
+        plan[PLAN_FORMAT],
+        plan[PLAN_GROUPS],
+        plan[PLAN_CHANNELS],
+        plan[PLAN_ROW_BYTES],
+        plan[PLAN_STEPS] != 0,
+    )
     affine = len(scale) > 0
     whole = channels // 32 * 32
     for row in range(first, last):
@@ -113,7 +126,12 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
 
     Args as in :func:`pack_rows`, with ``pixels`` per image and images ``first`` to ``last``.
     """
-    groups, channels, size, strict = plan[3], plan[6], plan[7], plan[13] != 0
+    groups, channels, size, strict = (
+        plan[PLAN_GROUPS],
+        plan[PLAN_CHANNELS],
+        plan[PLAN_ROW_BYTES],
+        plan[PLAN_STEPS] != 0,
+    )
     octets = empty(32, np.uint8)
     affine = len(scale) > 0
     step = groups * size
@@ -154,7 +172,12 @@ def pack_planar(plan, x, pixels, scale, shift, out, first, last):  # type: ignor
 @nested
 def pack_codes(plan, codes, bit, out, start, first, last):  # type: ignore[no-untyped-def]
     """Pack bit ``bit`` of unsigned codes, rows ``first`` to ``last``, to ``out[start:]``."""
-    fmt, groups, channels, size = plan[0], plan[3], plan[6], plan[7]
+    fmt, groups, channels, size = (
+        plan[PLAN_FORMAT],
+        plan[PLAN_GROUPS],
+        plan[PLAN_CHANNELS],
+        plan[PLAN_ROW_BYTES],
+    )
     whole = channels // 32 * 32
     for row in range(first, last):
         for group in range(groups):

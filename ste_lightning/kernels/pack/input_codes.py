@@ -17,6 +17,13 @@ from numba.core import cgutils
 from ste_lightning.kernels.jit.arrays import empty, zeros
 from ste_lightning.kernels.jit.compiling import compiled, emitted, inlined
 from ste_lightning.kernels.jit.simd import copy, copy_32
+from ste_lightning.kernels.layout.plan import (
+    PLAN_CHANNELS,
+    PLAN_FORMAT,
+    PLAN_GROUPS,
+    PLAN_INPUT_PLANES,
+    PLAN_ROW_BYTES,
+)
 
 __all__ = ["pack_digits", "sum_64"]
 
@@ -115,8 +122,13 @@ def pack_digits(plan, codes, out, plane, sums, first, last):  # type: ignore[no-
     Args: ``codes`` of rows x groups x channels; ``out`` planes of ``plane`` bytes, one for every
     digit of the inputs; ``sums`` of the codes per row and group, or empty.
     """
-    fmt, planes, channels, size = plan[0], plan[1], plan[6], plan[7]
-    groups = plan[3]
+    fmt, planes, channels, size = (
+        plan[PLAN_FORMAT],
+        plan[PLAN_INPUT_PLANES],
+        plan[PLAN_CHANNELS],
+        plan[PLAN_ROW_BYTES],
+    )
+    groups = plan[PLAN_GROUPS]
     part = zeros(64, np.uint8)
     packed = empty(128, np.uint8)
     whole = channels // 64 * 64

@@ -21,6 +21,13 @@ from ste_lightning.kernels.jit.c_functions import (
 )
 from ste_lightning.kernels.jit.compiling import nested
 from ste_lightning.kernels.layout.call_record import ARRAYS, NUMBERS
+from ste_lightning.kernels.layout.plan import (
+    PLAN_CHANNELS,
+    PLAN_GROUPS,
+    PLAN_INPUT_PLANES,
+    PLAN_ROW_BYTES,
+    PLAN_ROW_SLOPE,
+)
 from ste_lightning.kernels.layout.read_record import integers_of, opened, record_at
 from ste_lightning.kernels.pack.input_bits import pack_codes, pack_planar, pack_rows
 
@@ -33,12 +40,12 @@ _LINES = ARRAYS["lines"]
 @nested
 def _pack(record, x, planar, scale, shift, out, sums, images):  # type: ignore[no-untyped-def]
     pixels, image, lines = record[_PIXELS], record[_IMAGE], integers_of(record, _LINES)
-    dense = images * pixels * record[3] * record[7]
+    dense = images * pixels * record[PLAN_GROUPS] * record[PLAN_ROW_BYTES]
     bits = out
     if len(lines) > 0:
         bits = empty(dense + 16, np.uint8)
     if planar:
-        if record[6] < 8 * record[7]:
+        if record[PLAN_CHANNELS] < 8 * record[PLAN_ROW_BYTES]:
             bits[:dense] = 0
         pack_planar(record, x, pixels, scale, shift, bits, 0, images)
     else:
@@ -56,12 +63,12 @@ def pack_floats(record_, x_, planar, scale_, shift_, thresholds, out_, sums_, fi
     of the thresholds, of which there are none or one per channel.
     """
     record = record_at(record_)
-    groups, pixels = record[3], record[_PIXELS]
-    x = opened(x_)[first * pixels * groups * record[6] :]
+    groups, pixels = record[PLAN_GROUPS], record[_PIXELS]
+    x = opened(x_)[first * pixels * groups * record[PLAN_CHANNELS] :]
     scale, shift = carray(scale_, (thresholds,)), carray(shift_, (thresholds,))
     out = opened(out_)[first * record[_IMAGE] :]
     sums = opened(sums_)[first * pixels * groups :]
-    if record[12] == 0:
+    if record[PLAN_ROW_SLOPE] == 0:
         sums = sums[:0]
     _pack(record, x, planar, scale, shift, out, sums, last - first)
 
@@ -70,8 +77,8 @@ def pack_floats(record_, x_, planar, scale_, shift_, thresholds, out_, sums_, fi
 def packed(record, x, planar, scale_, shift_, thresholds, images):  # type: ignore[no-untyped-def]
     """Return packed images and their sums, in memory that products may read behind."""
     bits = empty((images + 7) * record[_IMAGE] + 16, np.uint8)
-    count = images * record[_PIXELS] * record[3]
-    sums = empty(count if record[12] != 0 else 0, np.int32)
+    count = images * record[_PIXELS] * record[PLAN_GROUPS]
+    sums = empty(count if record[PLAN_ROW_SLOPE] != 0 else 0, np.int32)
     scale, shift = carray(scale_, (thresholds,)), carray(shift_, (thresholds,))
     _pack(record, x, planar, scale, shift, bits, sums, images)
     return bits, sums
@@ -82,18 +89,18 @@ def pack_codes_of(record_, codes_, out_, plane, sums_, first, last):  # type: ig
     """As :func:`pack_floats`, of codes with their channels last: a plane for each of their bits."""
     record = record_at(record_)
     pixels, image, lines = record[_PIXELS], record[_IMAGE], integers_of(record, _LINES)
-    groups, channels, rows = record[3], record[6], (last - first) * pixels
+    groups, channels, rows = record[PLAN_GROUPS], record[PLAN_CHANNELS], (last - first) * pixels
     codes = opened(codes_)[first * pixels * groups * channels :]
-    for bit in range(record[1]):
+    for bit in range(record[PLAN_INPUT_PLANES]):
         out = opened(out_)[bit * plane + first * image :]
         bits = out
         if len(lines) > 0:
-            bits = empty(rows * groups * record[7] + 16, np.uint8)
+            bits = empty(rows * groups * record[PLAN_ROW_BYTES] + 16, np.uint8)
         pack_codes(record, codes, bit, bits, 0, 0, rows)
         if len(lines) > 0:
             out[: (last - first) * image] = 0
             pad_lines(bits, last - first, lines, record[_LINE], image, out)
-    if record[12] != 0:
+    if record[PLAN_ROW_SLOPE] != 0:
         sums = opened(sums_)[first * pixels * groups :]
         for row in range(rows * groups):
             total = np.int32(0)

@@ -20,7 +20,7 @@ from ste_lightning.kernels.jit.c_functions import (
     addressed,
     carray,
 )
-from ste_lightning.kernels.jit.cpu_features import vnni_bits
+from ste_lightning.kernels.jit.cpu_features import may_use_tiles, vnni_bits
 from ste_lightning.kernels.jit.simd import copy
 from ste_lightning.kernels.jit.simd_rounding import levels_32, sum_32
 from ste_lightning.kernels.jit.threads import share
@@ -141,7 +141,8 @@ def prepare_levels(
     kind = Codes(int(high - low).bit_length(), 1, int(low))
     all_outputs, channels = weight.shape[:2]
     taps = math.prod(weight.shape[2:])
-    format = fitting("int8" if vnni_bits() else "digits", inputs, kind)
+    format = "int8_tiles" if may_use_tiles() else "int8" if vnni_bits() else "digits"
+    format = fitting(format, inputs, kind)
     sizes = (groups, all_outputs // groups, taps, channels)
     empty = empty_prepared(format, inputs, kind, *sizes)
     layout, units = empty.layout, empty.units // taps

@@ -18,10 +18,12 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.jit.compiling import emitted
-from ste_lightning.kernels.jit.llvm import load, splat
+from ste_lightning.kernels.jit.llvm import fetch, load, pointer_to, splat, store
 
-__all__ = ["CHUNK", "tile"]
+__all__ = ["CHUNK", "PANELS", "row_of_panels", "tile"]
 
+PANELS = 4  # that one row of words is counted against at once
+_AHEAD = 2048  # bytes of each that are fetched before they are needed
 CHUNK = 31  # bytes whose count, at most 248, fits into a byte
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
@@ -171,3 +173,42 @@ def tile(name: str, rows: int) -> Callable[..., Any]:
         return types.none(byte_array, index, byte_array, index, index, index, out), code
 
     return emitted(micro_kernel)
+
+
+@emitted
+def row_of_panels(
+    typing: Any, panels: Any, panel: Any, size: Any, bits: Any, row: Any, units: Any, sums: Any
+) -> Any:
+    """Write the counts of one row of words against four panels of 32 channels to ``sums``.
+
+    The panels, of ``size`` bytes, follow each other: four streams keep more of the memory busy than
+    one does, and eight counts wait for one word of the row.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        panels_, panel_, size_, bits_, row_, units_, sums_ = args
+        b, fmt = builder, _Words(builder)
+        line = fmt.lanes * fmt.unit
+        first = pointer_to(context, b, signature.args[0], panels_, panel_)
+        starts = [b.gep(first, [b.mul(size_, _index(p))]) for p in range(PANELS)]
+        source = pointer_to(context, b, signature.args[3], bits_, row_)
+        cells = [cgutils.alloca_once(b, fmt.kind) for _ in range(PANELS * fmt.vectors)]  # type: ignore[no-untyped-call]
+        for cell in cells:
+            b.store(ir.Constant(fmt.kind, None), cell)
+        with cgutils.for_range(b, units_) as loop:
+            word = splat(b, load(b, b.gep(source, [b.mul(loop.index, _index(4))]), _I32), fmt.lanes)
+            at = b.mul(loop.index, _index(line * fmt.vectors))
+            for p, start in enumerate(starts):
+                place = b.gep(start, [at])
+                for v, w in enumerate(fmt.weights(place)):
+                    fetch(b, b.gep(place, [_index(_AHEAD + v * line)]))
+                    cell = cells[p * fmt.vectors + v]
+                    b.store(b.add(b.load(cell), _count(b, b.xor(word, w))), cell)
+        for number, cell in enumerate(cells):
+            to = pointer_to(context, b, signature.args[6], sums_, _index(number * fmt.lanes))
+            store(b, b.load(cell), to, 4)
+        return context.get_dummy_value()
+
+    byte_array, index = types.Array(types.uint8, 1, "C"), types.int64
+    sums_array = types.Array(types.int32, 1, "C")
+    return types.none(byte_array, index, index, byte_array, index, index, sums_array), code

@@ -22,11 +22,11 @@ from numba.core import cgutils
 
 from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.kernels.jit.cpu_features import has_avx2, vnni_bits
-from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, store
+from ste_lightning.kernels.jit.llvm import fetch, load, pointer_to, splat, store
 from ste_lightning.kernels.ukernels.int8 import multiply_words
 
 __all__ = [
-    *("bytes_1", "bytes_4", "bytes_8", "bytes_12", "decode_panel"),
+    *("bytes_1", "bytes_4", "bytes_8", "bytes_12", "decode_panel", "dot"),
     *("interleave_4", "interleave_8", "interleave_12", "packed_1", "packed_4"),
 ]
 
@@ -61,7 +61,7 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
     return builder.shuffle_vector(*halves, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
 
 
-def _dot(builder: Any, total: Any, x: Any, w: Any) -> Any:
+def dot(builder: Any, total: Any, x: Any, w: Any) -> Any:
     """Return total + the sums of four neighbouring products of unsigned x and signed w."""
     bits = vnni_bits()
     if bits:
@@ -152,7 +152,7 @@ class _Sums:
             x = splat(b, load(b, b.gep(first, [_index(4 * r)]), _I32), 16)
             for w, half in zip(weights, cells, strict=True):
                 cell = half[chain % len(half)]
-                b.store(_dot(b, b.load(cell), x, w), cell)
+                b.store(dot(b, b.load(cell), x, w), cell)
 
     def write(self, target: Any) -> None:
         """Write the sums, 32 of a row after those of the one before."""
@@ -298,26 +298,37 @@ packed_1, packed_4 = _of_packed(1, _CHAINS), _of_packed(4, 1)
 
 @emitted
 def decode_panel(
-    typing: Any, panels: Any, panel: Any, table: Any, bits: Any, units: Any, out: Any
-) -> Any:
-    """Write a panel of 1, 2 or 4 bits as bytes to ``out``, which has room for eight units more."""
+    typing: Any, panels: Any, panel: Any, table: Any, bits: Any, units: Any, start: Any, size: Any,
+    out: Any,
+) -> Any:  # fmt: skip
+    """Write ``size`` of a panel's ``units`` as bytes to ``out``, from ``start`` on.
+
+    They have 1, 2 or 4 bits; ``start`` is a multiple of eight, and ``out`` has room for eight more.
+    """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        panels_, panel_, table_, bits_, units_, out_ = args
+        panels_, panel_, table_, bits_, units_, start_, size_, out_ = args
         kinds = signature.args
         source, tables_ = (
             pointer_to(context, builder, kinds[0], panels_, at) for at in (panel_, table_)
         )
-        target = pointer_to(context, builder, kinds[5], out_, _index(0))
+        target = pointer_to(context, builder, kinds[7], out_, _index(0))
 
         def emit(width: int) -> None:
             per, tables = 8 // width, _tables(builder, tables_, width)
-            groups = builder.sdiv(builder.add(units_, _index(per - 1)), _index(per))
+
+            def groups(number: Any) -> Any:
+                return builder.sdiv(builder.add(number, _index(per - 1)), _index(per))
+
+            begin = builder.mul(groups(start_), _index(64))
             for half in range(2):
-                first = builder.gep(source, [builder.mul(groups, _index(64 * half))])
-                to = builder.gep(target, [builder.mul(units_, _index(64 * half))])
-                with cgutils.for_range(builder, groups) as loop:
+                first = builder.add(begin, builder.mul(groups(units_), _index(64 * half)))
+                first = builder.gep(source, [first])
+                to = builder.gep(target, [builder.mul(size_, _index(64 * half))])
+                following = builder.mul(groups(size_), _index(64))
+                with cgutils.for_range(builder, groups(size_)) as loop:
                     at = builder.gep(first, [builder.mul(loop.index, _index(64))])
+                    fetch(builder, builder.gep(at, [following]))
                     place = builder.gep(to, [builder.mul(loop.index, _index(64 * per))])
                     found = _decoded(builder, load(builder, at, _BYTES), width, tables)
                     for j, value in enumerate(found):
@@ -326,7 +337,7 @@ def decode_panel(
         _for_each_width(builder, bits_, emit)
         return context.get_dummy_value()
 
-    return types.none(_ARRAY, *[_INDEX] * 4, _ARRAY), code
+    return types.none(_ARRAY, *[_INDEX] * 6, _ARRAY), code
 
 
 def _interleaved(count: int) -> Any:
