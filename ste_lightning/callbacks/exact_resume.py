@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torchmetrics import Metric, MetricCollection
 
 from ste_lightning.callbacks.earlier_best import follow_best
@@ -25,7 +28,8 @@ class ExactResume(L.Callback):
     resumed then has the weights, metrics and curves of the uninterrupted one, bit for bit on the
     same machine, given a loader whose position is known: one with ``state_dict``, as those of
     ``ste_lightning.data`` and torchdata's ``StatefulDataLoader``, or any loader at the end of an
-    epoch.
+    epoch. Where another loader is resumed within an epoch, a warning says so, Lightning's or this
+    callback's.
 
     It has to be there when the checkpoint is written and when training goes on.
     """
@@ -75,6 +79,8 @@ class ExactResume(L.Callback):
         """Within an epoch the loaders had drawn long before the checkpoint: set once more."""
         state, within = self._mine(trainer), self._restored.get("within", False)
         self._restored = {}
+        if within:
+            _warn_of_loaders(trainer)
         if state is None or not within:
             return
         set_random_state(state["random"])
@@ -99,6 +105,24 @@ class ExactResume(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forget what a fit that failed has not used."""
         self._restored, self._sums = {}, {}
+
+
+def _warn_of_loaders(trainer: L.Trainer) -> None:
+    """Say that training goes on with other batches, where Lightning does not see it."""
+    loaders = CombinedLoader(trainer.train_dataloader).flattened
+    unknown = [one for one in loaders if not hasattr(one, "load_state_dict")]
+    length = trainer.num_training_batches
+    if math.isfinite(length):
+        steps = math.ceil(length / trainer.accumulate_grad_batches)
+        if trainer.global_step % steps != 0:
+            return  # Lightning warns
+    if unknown:
+        rank_zero_warn(
+            f"Training goes on within an epoch, and {type(unknown[0]).__name__} cannot say where "
+            "it was: its next batches are not those of the uninterrupted training. Give a loader "
+            "with state_dict and load_state_dict, such as torchdata's StatefulDataLoader, or go "
+            "on from the end of an epoch."
+        )
 
 
 def _undo_end_of_epoch(loop: dict[str, Any]) -> None:

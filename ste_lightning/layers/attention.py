@@ -181,6 +181,7 @@ class QuantMultiheadAttention(AttentionForward, QuantizedLayer, nn.MultiheadAtte
         """Return the scores on their quantizer's grid."""
         if self.score_quantizer is None or not self.input_quantization:
             return scores
+        self.rest_while_frozen(self.score_quantizer)
         quantized: Tensor = self.score_quantizer(scores)
         return quantized
 

@@ -24,6 +24,7 @@ from ste_lightning.quantizers import (
     Quantizer,
     QuantizerSpec,
     Sign,
+    Uniform,
     build,
     describe,
     mean_magnitude,
@@ -33,6 +34,7 @@ from ste_lightning.quantizers import (
 __all__ = ["QUANTIZED", "QuantizedLayer", "quantizes"]
 
 _logger = logging.getLogger("ste_lightning")
+_OPERANDS = ("weight", "input", "score")
 
 QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {}
 
@@ -128,17 +130,29 @@ class QuantizedLayer(nn.Module):
 
     def freeze_with_weights(self) -> None:
         """Freeze the quantizers if the latent weights are frozen: the layer stays as it is."""
-        quantizers = [
-            self._modules.get(f"{operand}_quantizer") for operand in ("weight", "input", "score")
-        ]
-        own = self._parameters.get(self.latent_key)
-        parts = {id(p) for q in quantizers if q is not None for p in q.parameters()}
-        latents = [p for p in self.parameters() if id(p) not in parts] if own is None else [own]
-        if any(p.requires_grad for p in latents):
+        if not self.is_frozen():
             return
-        for quantizer in quantizers:
-            if quantizer is not None:
-                quantizer.requires_grad_(False)
+        for quantizer in self._quantizers():
+            quantizer.requires_grad_(False)
+
+    def is_frozen(self) -> bool:
+        """Return whether the latent weights are not trained."""
+        own = self._parameters.get(self.latent_key)
+        if own is not None:
+            return not own.requires_grad
+        parts = {id(p) for quantizer in self._quantizers() for p in quantizer.parameters()}
+        return not any(p.requires_grad for p in self.parameters() if id(p) not in parts)
+
+    def _quantizers(self) -> list[nn.Module]:
+        found = (self._modules.get(f"{operand}_quantizer") for operand in _OPERANDS)
+        return [quantizer for quantizer in found if quantizer is not None]
+
+    def rest_while_frozen(self, quantizer: nn.Module | None) -> None:
+        """Let a running range stay where it is while the layer's weights are frozen."""
+        if isinstance(quantizer, Uniform):
+            frozen = self.is_frozen()
+            if quantizer.resting is not frozen:  # compiled code sees a change, not each call
+                quantizer.resting = frozen
 
     @torch.no_grad()
     def _start_weights(self) -> None:
@@ -176,7 +190,7 @@ class QuantizedLayer(nn.Module):
         """
         if not bool(self.latent_weight().isfinite().all()):
             raise ConfigurationError("its weights are NaN or infinite")
-        for operand in ("weight", "input", "score"):
+        for operand in _OPERANDS:
             quantizer = self._modules.get(f"{operand}_quantizer")
             if isinstance(quantizer, Quantizer):
                 quantizer.check(operand)
@@ -218,6 +232,7 @@ class QuantizedLayer(nn.Module):
         """Return the quantized input of the layer."""
         if self.input_quantizer is None or not self.input_quantization:
             return x
+        self.rest_while_frozen(self.input_quantizer)
         quantized: Tensor = self.input_quantizer(x)
         return quantized
 
@@ -238,6 +253,7 @@ class QuantizedLayer(nn.Module):
         # nn.Module's own lookup of these costs as much as a small tensor operation
         modules, parameters = self._modules, self._parameters
         weights, inputs = modules.get("weight_quantizer"), modules.get("input_quantizer")
+        self.rest_while_frozen(inputs)
         weight: Tensor | None = parameters.get("weight")
         if weight is None:  # parametrized or pruned
             weight = self.weight

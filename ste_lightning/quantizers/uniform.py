@@ -40,8 +40,9 @@ class Uniform(Quantizer):
     anew; activations from a running average in buffers, so that evaluation does not depend on
     the batch. It moves once per optimizer step, towards the union of what the step's batches
     hold: a forward pass that is repeated, by activation checkpointing or for gradients that
-    accumulate, sees the same range again. Inside ``torch.func`` it does not move. Without any
-    data yet, evaluation lets inputs pass, with a warning.
+    accumulate, sees the same range again. Inside ``torch.func`` it does not move, and in a layer
+    whose weights are frozen no more than once, to the first data. Without any data yet,
+    evaluation lets inputs pass, with a warning.
 
     Args:
         bits: 1 to 8.
@@ -71,6 +72,7 @@ class Uniform(Quantizer):
     maximum: Tensor
     initialized: Tensor
     step_range: StepRange
+    resting: bool = False  # set by a layer while its weights are frozen
 
     def __init__(
         self,
@@ -185,7 +187,8 @@ class Uniform(Quantizer):
             return mean.clamp_min(torch.finfo(x.dtype).tiny), 0.0
         if not self.running:
             return self._grid(*self._extremes(x))
-        low, high = self._observe(x) if self.training else (self.minimum, self.maximum)
+        moves = self.training and not (self.resting and self._has_range())
+        low, high = self._observe(x) if moves else (self.minimum, self.maximum)
         return self._grid(low.to(x.dtype), high.to(x.dtype))
 
     @torch.no_grad()
@@ -229,9 +232,12 @@ class Uniform(Quantizer):
 
     def ready(self) -> bool:
         """Return whether there is a range: data was seen, or is about to be."""
+        return self._has_range() or self.training
+
+    def _has_range(self) -> bool:
         if not self._ready and not torch.compiler.is_compiling():
             self._ready = not self.initialized.is_meta and bool(self.initialized)
-        return self._ready or self.training
+        return self._ready
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the quantized values; inputs pass in float before any data was seen."""

@@ -13,7 +13,6 @@ HARMLESS = (
     r".*isinstance\(treespec, LeafSpec\).*",  # Lightning's own use of a deprecated torch name
     r".*does not have many workers.*",  # our data are in memory
     r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*resuming from a checkpoint that ended before the epoch ended.*",  # after Ctrl-C
     r"The dirpath has changed from.*",  # resumed into another folder, as intended
     r".*Experiment logs directory .* exists and is not empty.*",  # resumed into its own folder
     r".*Checkpoint directory .* exists and is not empty.*",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ste_lightning.data.batches import StepLoader
 from ste_lightning.layers import QuantLinear
 from ste_lightning.models.optimization import build_schedule
 from ste_lightning.optim import Bop, Chained
+from ste_lightning.running.quiet import quiet
 
 STEPS = 4
 LSQ = [{"match": "net.2", "weight": {"map": "lsq", "bits": 4}, "input": {"map": "lsq", "bits": 4}}]
@@ -223,6 +225,28 @@ def test_a_loader_without_a_position_is_exact_at_the_end_of_epochs(tmp_path: Pat
         assert same(trainer.lightning_module.state_dict(), again.lightning_module.state_dict())
 
 
+class Endless(torch.utils.data.IterableDataset):
+    """Batches without a known number."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(batch_of, range(STEPS))
+
+
+class Streamed(Data):
+    def train_dataloader(self) -> Any:
+        return DataLoader(Endless(), batch_size=None)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(Shuffled, "your dataloader is not resumable"), (Streamed, "DataLoader cannot say where")],
+)
+def test_who_resumes_other_batches_is_told(tmp_path: Path, data: type[Data], said: str) -> None:
+    _, io, _ = fit(tmp_path, Module(), data=data(), max_epochs=1)
+    with quiet(), pytest.warns(UserWarning, match=said):
+        fit(tmp_path / "b", Module(), data=data(), ckpt_path=io.kept[1][0], max_epochs=1)
+
+
 def test_a_finished_training_is_the_beginning_of_a_longer_one(tmp_path: Path) -> None:
     longer, _, _ = fit(tmp_path / "a", Module(), max_epochs=3)
     fit(tmp_path / "b", Module(), max_epochs=1, minutes=None)
@@ -230,6 +254,16 @@ def test_a_finished_training_is_the_beginning_of_a_longer_one(tmp_path: Path) ->
         tmp_path / "b", Module(), max_epochs=3, ckpt_path=tmp_path / "b" / "last.ckpt"
     )
     assert same(longer.lightning_module.state_dict(), again.lightning_module.state_dict())
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what started the tests may ignore it."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 class At(L.Callback):
@@ -244,22 +278,17 @@ class At(L.Callback):
                 signal.raise_signal(one)
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("stop", "step"), [(signal.SIGINT, 1), (signal.SIGINT, 3), (signal.SIGTERM, 5)]
 )
 def test_stopped_by_a_signal_it_finishes_the_step_and_saves(
     tmp_path: Path, step: int, stop: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     whole, _, _ = fit(tmp_path / "whole", Module(), minutes=None)
-    try:
-        with pytest.raises(SystemExit):  # Lightning's SIGTERMException is one
-            fit(tmp_path, Module(), (At(step, stop),), minutes=None)
-        left = signal.getsignal(signal.SIGINT)
-    finally:
-        for one, handler in handlers.items():
-            signal.signal(one, handler)
-    assert left is signal.default_int_handler
+    with pytest.raises(SystemExit):  # Lightning's SIGTERMException is one
+        fit(tmp_path, Module(), (At(step, stop),), minutes=None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert ("Ctrl-C again" in capsys.readouterr().err) == (stop == signal.SIGINT)
     last = tmp_path / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == step + 1
@@ -267,23 +296,17 @@ def test_stopped_by_a_signal_it_finishes_the_step_and_saves(
     assert same(whole.lightning_module.state_dict(), again.lightning_module.state_dict())
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_terminated_within_a_validation_it_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit):
-            fit(tmp_path, Module(), (At(2 * STEPS - 1, signal.SIGTERM),), minutes=None)
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    with pytest.raises(SystemExit):
+        fit(tmp_path, Module(), (At(2 * STEPS - 1, signal.SIGTERM),), minutes=None)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_stops_at_once_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(SystemExit):
-            fit(tmp_path, Module(), (At(5, signal.SIGINT, signal.SIGINT),), minutes=None)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with pytest.raises(SystemExit):
+        fit(tmp_path, Module(), (At(5, signal.SIGINT, signal.SIGINT),), minutes=None)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == STEPS
 
 

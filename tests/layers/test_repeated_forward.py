@@ -9,11 +9,18 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 
 from ste_lightning.convert import quantize_
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.layers import QuantizedLayer, QuantLinear, RPReLU
+from ste_lightning.layers import (
+    QuantConv1d,
+    QuantizedLayer,
+    QuantLinear,
+    QuantMultiheadAttention,
+    RPReLU,
+)
 
 LEARNED = {"map": "lsq", "bits": 4}
 RANGES = {"map": "uniform", "bits": 4}
@@ -183,3 +190,55 @@ def test_another_quantization_is_refused_but_its_tensors_can_be_had() -> None:
         three.load_state_dict(one.state_dict())
     three.load_state_dict(dict(one.state_dict()))
     assert torch.equal(three.weight, one.weight)
+
+
+def attend(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    y: torch.Tensor = layer(x, x, x)[0]
+    return y
+
+
+def frozen_layers() -> dict[str, tuple[nn.Module, Any]]:
+    grids: dict[str, Any] = {"weight_quantizer": RANGES, "input_quantizer": RANGES}
+    pruned = QuantLinear(8, 8, **grids)
+    prune.random_unstructured(pruned, "weight", 0.3)
+    signs = QuantLinear(8, 8, weight_quantizer="sign", input_quantizer=RANGES)
+    attention = QuantMultiheadAttention(8, 2, score_quantizer=RANGES, **grids)
+    return {
+        "linear": (QuantLinear(8, 8, **grids), nn.Module.__call__),
+        "conv": (QuantConv1d(4, 2, 3, **grids), nn.Module.__call__),
+        "signs": (signs, nn.Module.__call__),
+        "pruned": (pruned, nn.Module.__call__),
+        "attention": (attention, attend),
+        "compiled": (
+            QuantLinear(8, 8, **grids),
+            torch.compile(nn.Module.__call__, backend="eager"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", frozen_layers())
+def test_ranges_of_frozen_layers_are_set_once_and_rest_until_unfrozen(kind: str) -> None:
+    torch.manual_seed(0)
+    layer, run = frozen_layers()[kind]
+    x = torch.randn(3, 4, 8)
+    ranges = {k: v for k, v in layer.named_buffers() if k.endswith(("minimum", "maximum"))}
+
+    def moved(scale: float) -> list[bool]:
+        before = {key: value.clone() for key, value in ranges.items()}
+        # another optimizer step, in which ranges may move again
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+        optimizer.step()
+        run(layer, scale * x)
+        return [not torch.equal(value, before[key]) for key, value in ranges.items()]
+
+    layer.requires_grad_(False)
+    assert any(moved(1.0))
+    found = {key: value.clone() for key, value in ranges.items()}
+    assert not any(moved(2.0))
+    layer.eval()
+    y = run(layer, 3 * x)
+    layer.train()
+    assert torch.equal(run(layer, 3 * x), y)
+    assert all(torch.equal(value, found[key]) for key, value in ranges.items())
+    layer.requires_grad_(True)
+    assert any(moved(4.0))
