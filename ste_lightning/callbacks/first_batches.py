@@ -20,19 +20,27 @@ class FirstBatches:
     Args:
         model: a module with quantized layers.
         watch: how many batches decide whether an input quantizer is dead; then it is an error.
-        calibrate: how many batches set the scales of the inputs.
+        calibrate: how many batches more set the scales of the inputs.
+        calibration: takes these batches.
         look_again: whether to look at one batch although ``watch`` is 0; then only with a
             warning, and only where nothing is compiled.
     """
 
-    def __init__(self, model: nn.Module, watch: int, calibrate: int, look_again: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        watch: int,
+        calibrate: int,
+        calibration: Calibration,
+        look_again: bool,
+    ) -> None:
         self.compiled = _has_compiled(model)
         self.strict = watch > 0
         if look_again and not self.compiled:
             watch = 1
         self.remaining = {"watch": watch, "calibrate": calibrate}
         self.watch = QuantizerWatch(model)
-        self.calibration = Calibration(model, calibrate)
+        self.calibration = calibration
         if calibrate:
             self.calibration.attach()
         if watch:
@@ -49,7 +57,7 @@ class FirstBatches:
         for key in self.remaining:
             self.remaining[key] -= 1
         if self.remaining["calibrate"] == 0:
-            self.calibration.detach()
+            self.calibration.finish()
         if self.remaining["watch"] == 0:
             self.watch.detach()
             self._judge()

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
 )
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
@@ -21,7 +22,14 @@ from ste_lightning.callbacks.finite_check import FiniteCheck
 from ste_lightning.callbacks.first_batches import FirstBatches
 from ste_lightning.callbacks.recorded_layers import refuse_another_checkpoint
 from ste_lightning.callbacks.swap_at_setup import cancel_swap, convert_module, swap_at_setup
-from ste_lightning.convert import Finding, Policy, Report, dead_weights, lost_zeros
+from ste_lightning.convert import (
+    Calibration,
+    Finding,
+    Policy,
+    Report,
+    dead_weights,
+    lost_zeros,
+)
 from ste_lightning.convert.scheduled import with_schedule
 from ste_lightning.convert.watch import collapsed_steps, named_quantized_layers
 from ste_lightning.errors import ConfigurationError, require
@@ -112,6 +120,7 @@ class QuantizationAwareTraining(L.Callback):
         self._finite = FiniteCheck(self.check_finite) if self.check_finite else None
         self._scheduled: list[nn.Module] = []
         self._batches = 0  # training batches that were quantized and checked so far
+        self._kept: dict[str, list[Tensor]] = {}  # inputs that calibration has seen of them
         self._said: set[str] = set()  # layers whose lost zeros were named
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -210,7 +219,7 @@ class QuantizationAwareTraining(L.Callback):
             trainer.max_epochs,
             "a schedule needs the length of training: set max_epochs or max_steps",
         )
-        _switch(pl_module, trainer.current_epoch >= self.start_epoch)
+        _switch(pl_module, self._is_on(trainer))
         if self._finite is not None:
             self._finite.on_train_start(trainer, pl_module)
         self._say(lost_zeros(pl_module))
@@ -224,16 +233,20 @@ class QuantizationAwareTraining(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Switch quantization on when its time has come, and watch this epoch's first batch."""
-        on = trainer.current_epoch >= self.start_epoch
-        _switch(pl_module, on)
-        if not on:
+        _switch(pl_module, self._is_on(trainer))
+        if not self._is_on(trainer):
             return
         if self.start_epoch > 0 and self._batches == 0:
             _initialize_weights(pl_module)
+        self._look_at_first(pl_module, again=self.watch_batches > 0)
+
+    def _look_at_first(self, module: nn.Module, again: bool) -> None:
+        """Watch and calibrate as far as that is not done."""
         watch = max(self.watch_batches - self._batches, 0)
         calibrate = max(self.calibrate_batches - self._batches, 0)
-        again = self.watch_batches > 0 and watch == 0
-        self._first = FirstBatches(pl_module, watch, calibrate, look_again=again)
+        calibration = Calibration(module, self.calibrate_batches, self._kept)
+        look_again = again and watch == 0
+        self._first = FirstBatches(module, watch, calibrate, calibration, look_again)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -241,10 +254,16 @@ class QuantizationAwareTraining(L.Callback):
         """Move the schedules to where training is, and look at the batch."""
         if self._finite is not None:
             self._finite.on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        first = max(self.watch_batches, self.calibrate_batches)
+        if self._first is None and self._batches < first and self._is_on(trainer):
+            self._look_at_first(pl_module, again=False)  # resumed within an epoch
         if self._scheduled:
             progress = self._progress(trainer, pl_module)
             for quantizer in self._scheduled:
                 quantizer.set_progress(progress)  # type: ignore[operator]
+
+    def _is_on(self, trainer: L.Trainer) -> bool:
+        return trainer.current_epoch >= self.start_epoch
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
@@ -275,7 +294,7 @@ class QuantizationAwareTraining(L.Callback):
         """Look at the model now and then; judge the quantizers after the first batches."""
         if self._finite is not None:
             self._finite.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if trainer.current_epoch >= self.start_epoch:
+        if self._is_on(trainer):
             self._batches += 1
         if self._first is not None and self._first.batch_done():
             self._first = None
@@ -285,7 +304,7 @@ class QuantizationAwareTraining(L.Callback):
         if self._finite is not None:
             self._finite.on_train_epoch_end(trainer, pl_module)
         self._close()
-        if trainer.current_epoch < self.start_epoch:
+        if not self._is_on(trainer):
             return
         for finding in collapsed_steps(pl_module):
             rank_zero_warn(finding.message)
@@ -333,23 +352,35 @@ class QuantizationAwareTraining(L.Callback):
             "policy": self.policy.plain(),
             "layers": self._layers,
             "batches": self._batches,
+            "calibration": self._kept,
         }
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse a checkpoint whose layers had other quantizers.
+        """Refuse a checkpoint whose layers had other quantizers, or of a part of a calibration.
 
         Raises:
-            ConfigurationError: with the differences.
+            ConfigurationError: with the differences; for one of several processes that were
+                calibrating, as it knows what one of them has seen.
         """
         state = checkpoint.get("callbacks", {}).get(self.state_key)
-        if state is not None:
-            refuse_another_checkpoint(state, pl_module)
+        if state is None:
+            return
+        refuse_another_checkpoint(state, pl_module)
+        fits = trainer.state.fn == TrainerFn.FITTING
+        require(
+            not (fits and trainer.world_size > 1 and state.get("calibration")),
+            "calibrate_batches",
+            self.calibrate_batches,
+            f"several processes cannot go on from a checkpoint after {state['batches']} batches of "
+            "it; start again, or from a later checkpoint",
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint's training was."""
         self._batches = int(state_dict["batches"])
+        self._kept = {name: list(x) for name, x in state_dict.get("calibration", {}).items()}
 
 
 def _switch(module: nn.Module, on: bool) -> None:

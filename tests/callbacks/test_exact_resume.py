@@ -193,7 +193,7 @@ def test_every_checkpoint_leads_to_the_same_end(tmp_path: Path, kind: str) -> No
     qat, bop = options.pop("qat", False), options.pop("bop", False)
 
     def callbacks() -> tuple[L.Callback, ...]:
-        return (QuantizationAwareTraining(LSQ, calibrate_batches=1),) if qat else ()
+        return (QuantizationAwareTraining(LSQ, calibrate_batches=6),) if qat else ()
 
     trainer, io, best = fit(tmp_path / "whole", Module(bop), callbacks(), **options)
     end = trainer.lightning_module.state_dict()

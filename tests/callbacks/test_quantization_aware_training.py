@@ -13,9 +13,11 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.trainer.states import TrainerFn
 from omegaconf import OmegaConf
 from plain_modules import Configured, Plain, SetUp, digits, mlp, trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ste_lightning.callbacks import QuantizationAwareTraining, load_quantized
 from ste_lightning.convert import dequantize_, quantize_
@@ -476,6 +478,30 @@ def test_calibration_uses_several_batches() -> None:
         scales.append(float(module.net[3].input_quantizer.scale.detach()))
         assert not module.net[3].input_quantizer._forward_pre_hooks
     assert scales[0] != scales[1]
+
+
+def test_calibration_goes_on_over_the_ends_of_epochs() -> None:
+    one, two = digits(2)
+    scales = []
+    for loader, epochs in ((digits(2), 2), (DataLoader([one, two, one], batch_size=None), 1)):
+        torch.manual_seed(0)
+        module = Plain(lr=0.0)
+        run = QuantizationAwareTraining(LEARNED, calibrate_batches=3)
+        trainer([run], max_epochs=epochs).fit(module, loader)
+        scales.append(float(module.net[3].input_quantizer.scale.detach()))
+    assert scales[0] == scales[1]
+
+
+def test_several_processes_do_not_go_on_within_a_calibration() -> None:
+    module, run = Plain(), QuantizationAwareTraining(LEARNED, calibrate_batches=4)
+    trainer([run]).fit(module, digits(2))
+    checkpoint = {"callbacks": {run.state_key: run.state_dict()}}
+    several = L.Trainer(accelerator="cpu", devices=2, logger=False, barebones=True)
+    several.state.fn = TrainerFn.FITTING
+    with pytest.raises(ConfigurationError, match=r"calibrate_batches=4.*after 2 batches"):
+        run.on_load_checkpoint(several, module, checkpoint)
+    several.state.fn = TrainerFn.TESTING
+    run.on_load_checkpoint(several, module, checkpoint)
 
 
 def test_batch_norm_is_estimated_anew_at_the_end() -> None:

@@ -97,7 +97,7 @@ def test_calibration_averages_over_batches_and_keeps_little() -> None:
     layer(torch.tensor([[0.0, 1.0, 2.0, 9.0]]))
     assert float(layer.input_quantizer.maximum) == pytest.approx(9.0, abs=0.7)
     layer.eval()(torch.full((1, 4), 50.0))
-    calibration.detach()
+    calibration.finish()
     assert not calibration.kept
     assert float(layer.input_quantizer.maximum) < 10
 
