@@ -32,6 +32,7 @@ GROUPS = (
     "callbacks",
     "logger",
     "launcher",
+    "sweeper",
     "recipe",
 )
 

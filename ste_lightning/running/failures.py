@@ -32,6 +32,15 @@ __all__ = [
     "warning",
 ]
 
+# of Hydra's plugins, the extra of this package that brings them
+_EXTRAS = {
+    "joblib": "joblib",
+    "optuna": "optuna",
+    "ray": "ray-launcher",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "tpe": "optuna",
+}
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
@@ -118,6 +127,8 @@ def _missing(error: MissingConfigException) -> str:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         listed = recipes.listing()
         return f"unknown recipe {wanted!r}.{hint} Recipes:\n{listed}"
+    if group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler") and option in _EXTRAS:
+        return f"{group}={option} is not installed: pip install 'ste-lightning[{_EXTRAS[option]}]'."
     if error.options:
         return str(unknown(group, option, error.options))
     return str(error)

@@ -17,7 +17,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from ste_lightning.errors import ConfigurationError
+from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.paths import RECIPES
 from ste_lightning.running import recipes
 from ste_lightning.running.schema import Schema
@@ -121,6 +121,12 @@ def _run_name(*, _root_: DictConfig) -> str:
     return " ".join([_chosen(_root_=_root_), f"seed={_root_.seed}", *said])[:200]
 
 
+def _direction(*, _root_: DictConfig) -> str:
+    """Return where a search shall take the monitored metric."""
+    require(_root_.monitor is not None, "monitor", None, "name the metric that the search is for")
+    return "maximize" if _root_.monitor_mode == "max" else "minimize"
+
+
 def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     """Make recipes, the config schema and the recipe listing known to Hydra.
 
@@ -134,4 +140,5 @@ def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     ConfigStore.instance().store(name="ste_schema", node=Schema, provider="ste_lightning")
     OmegaConf.register_new_resolver("recipe_name", _chosen, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("search_direction", _direction, replace=True)
     OmegaConf.register_new_resolver("recipe_listing", recipes.listing, replace=True)

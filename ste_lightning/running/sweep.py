@@ -31,8 +31,14 @@ class Combine(Callback):
     failed: ClassVar[bool] = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember the folder, to combine what there is if the sweep is stopped."""
-        Combine.open = (Path(config.hydra.sweep.dir), config)
+        """Remember the folder, to combine what there is if the sweep is stopped.
+
+        The sweep's configuration goes there too: not every sweeper writes it.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(config))
+        Combine.open = (folder, config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Combine what the runs left behind."""
@@ -95,7 +101,17 @@ def _tables(
     write_text(folder / "table.tex", sweep_table.latex(table))
     if any(line.runs > 1 for line in table):
         notes.append("means with 95 % intervals over seeds; differences seed by seed")
-    report.print_rows(name, sweep_table.shown(table), notes)
+    report.print_rows(name, sweep_table.shown(table), [*notes, *_best(folder)])
+
+
+def _best(folder: Path) -> list[str]:
+    """Return what a search has found best, if the sweep was one."""
+    file = folder / "optimization_results.yaml"
+    if not file.is_file():
+        return []
+    found = OmegaConf.load(file)
+    settings = " ".join(f"{key}={value}" for key, value in found.get("best_params", {}).items())
+    return [f"best: {settings} ({found.get('best_value')})"]
 
 
 def _figures(folder: Path, sweep: Sweep, nodes: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ compiler finds steps and ranges, adds the bias, and differentiates what made the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple  # noqa: UP035  torch 2.6 knows lists by this name
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def _product(
     dilation: Sequence[int],
     groups: int,
     pad_value: float,
-) -> list[Tensor]:
+) -> List[Tensor]:  # noqa: UP006
     x, weight = x.contiguous(), weight.contiguous()
     product = _product_of((stride, padding, dilation, groups, pad_value))
     a, b = (
@@ -143,7 +143,7 @@ def _product_backward(
     dilation: Sequence[int],
     groups: int,
     pad_value: float,
-) -> list[Tensor]:
+) -> List[Tensor]:  # noqa: UP006
     grad, weight = grad.contiguous(), weight.contiguous()
     waiting = tuple(t.contiguous() for t in kept)
     product = _product_of((stride, padding, dilation, groups, pad_value))

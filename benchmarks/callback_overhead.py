@@ -1,11 +1,13 @@
-"""What QuantizationMonitor costs, logging to CSV included.
+"""What QuantizationMonitor (logging to CSV included) and FiniteCheck cost.
 
-    python benchmarks/monitor_overhead.py [--steps 400] [--every 100] [--hidden 512]
+    python benchmarks/callback_overhead.py [--steps 400] [--every 100] [--hidden 512]
+    python benchmarks/callback_overhead.py --check
 
-A binary network (64 inputs, batches of 128) trains with the monitor on at every second step:
-measured and unmeasured steps alternate and see the same noise of the machine; processor time is
-counted, so that other programs do not. The overhead at ``--every`` is the difference of the two
-medians, divided by ``every`` times the unmeasured step's.
+A binary network (64 inputs, batches of 128) trains; processor time is counted, so that other
+programs do not. With the monitor on at every second step, measured and unmeasured steps alternate
+and see the same noise of the machine: the overhead at ``--every`` is the difference of the two
+medians, divided by ``every`` times the unmeasured step's. ``--check``: the share of the training
+that ``FiniteCheck(every=10)`` spends in its hooks.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -20,7 +24,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
-from ste_lightning.callbacks import QuantizationMonitor
+from ste_lightning.callbacks import FiniteCheck, QuantizationMonitor
 from ste_lightning.layers import QuantLinear
 
 
@@ -63,8 +67,31 @@ class Clock(L.Callback):
         self.last = now
 
 
-def measure(hidden: int, steps: int, folder: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the times of unmeasured and of measured steps."""
+class TimedCheck(FiniteCheck):
+    """Sums the processor time of its hooks."""
+
+    spent = 0.0
+
+    def _timed(self, hook: Callable[..., None], *rest: Any) -> None:
+        start = time.process_time()
+        hook(*rest)
+        self.spent += time.process_time() - start
+
+    def on_train_batch_start(self, *rest: Any) -> None:
+        """Take its time."""
+        self._timed(super().on_train_batch_start, *rest)
+
+    def on_before_backward(self, *rest: Any) -> None:
+        """Take its time."""
+        self._timed(super().on_before_backward, *rest)
+
+    def on_train_batch_end(self, *rest: Any) -> None:
+        """Take its time."""
+        self._timed(super().on_train_batch_end, *rest)
+
+
+def train(hidden: int, steps: int, folder: str, callback: L.Callback) -> np.ndarray:
+    """Return the processor time of every step."""
     clock = Clock()
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(128 * steps, 64, generator=generator)
@@ -73,7 +100,7 @@ def measure(hidden: int, steps: int, folder: str) -> tuple[np.ndarray, np.ndarra
     sampler = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(data), 128, True)
     trainer = L.Trainer(
         max_epochs=1,
-        callbacks=[QuantizationMonitor(every=2, figures=False), clock],
+        callbacks=[callback, clock],
         logger=CSVLogger(folder),
         accelerator="cpu",
         enable_progress_bar=False,
@@ -82,18 +109,31 @@ def measure(hidden: int, steps: int, folder: str) -> tuple[np.ndarray, np.ndarra
     )
     loader = torch.utils.data.DataLoader(data, sampler=sampler, batch_size=None)
     trainer.fit(Network(hidden), loader)
-    times = np.array(clock.times[20:])
+    return np.array(clock.times)
+
+
+def measure(hidden: int, steps: int, folder: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times of unmeasured and of measured steps."""
+    times = train(hidden, steps, folder, QuantizationMonitor(every=2, figures=False))[20:]
     return times[0::2], times[1::2]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--hidden", type=int, default=512)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
+        if options.check:
+            train(options.hidden, 20, folder, FiniteCheck())  # compiles machine code
+            check = TimedCheck(every=10)
+            total = train(options.hidden, options.steps, folder, check).sum()
+            step, share = total / options.steps, check.spent / total
+            print(f"step {step * 1e3:.2f} ms; FiniteCheck(every=10) {share:.2%} of it")
+            return
         plain, measured = measure(options.hidden, options.steps, folder)
     step = np.median(plain)
     differences = (measured - plain[: len(measured)]) / (options.every * step)
