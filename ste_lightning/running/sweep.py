@@ -109,7 +109,7 @@ def _best(folder: Path) -> list[str]:
     file = folder / "optimization_results.yaml"
     if not file.is_file():
         return []
-    found = OmegaConf.load(file)
+    found: Any = OmegaConf.to_container(OmegaConf.load(file))
     settings = " ".join(f"{key}={value}" for key, value in found.get("best_params", {}).items())
     return [f"best: {settings} ({found.get('best_value')})"]
 

@@ -8,6 +8,7 @@ A module's docstring is the title of a part, a test's docstring its row.
 from __future__ import annotations
 
 import ast
+import hashlib
 import platform
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-__all__ = ["DOCUMENT", "Row", "document", "rows"]
+__all__ = ["DOCUMENT", "Row", "digest", "document", "rows"]
 
 FOLDER = Path(__file__).parent
 DOCUMENT = FOLDER.parents[1] / "docs" / "compatibility.md"
@@ -24,9 +25,9 @@ HEAD = """# What works together
 
 Each row is a test of `tests/compatibility`, which trains, resumes, compiles or deploys a small
 network and compares numbers. `make compatibility` runs them, the slow ones too, and writes this
-page; the normal tests check that no row is missing.
+page; the normal tests check that it is of these tests and of the pinned versions.
 
-Last run: {versions}.
+Last run: {versions}, tests {tests}.
 """
 
 
@@ -50,6 +51,12 @@ def rows() -> Iterator[Row]:
                 yield Row(part, shows.rstrip("."), f"{file.stem}.{node.name}")
 
 
+def digest() -> str:
+    """Return what tells these tests from others: a hash of their sources."""
+    sources = [file.read_bytes() for file in sorted(FOLDER.glob("*.py"))]
+    return hashlib.sha256(b"\n".join(sources)).hexdigest()[:12]
+
+
 def document(outcomes: dict[str, str], versions: str) -> str:
     """Return the page.
 
@@ -57,7 +64,7 @@ def document(outcomes: dict[str, str], versions: str) -> str:
         outcomes: by test, as in :class:`Row`.
         versions: of what they were run with.
     """
-    lines, part = [HEAD.format(versions=versions)], None
+    lines, part = [HEAD.format(versions=versions, tests=digest())], None
     for row in rows():
         if row.part != part:
             part = row.part

@@ -82,7 +82,11 @@ def sharded(rank: int, folder: Path, policy: Any) -> None:
 
 @pytest.mark.parametrize("policy", [SIGN, FOUR_BITS], ids=["sign", "4 bits"])
 def test_shards_are_one_network(policy: Any, tmp_path: Path) -> None:
-    """`fully_shard` on two processes trains as one process does; each loads the other's weights"""
+    """`fully_shard` in a loop of torch on two processes (gloo): trains as one process does, each
+    loads the other's weights. Learned steps are scalars, which torch does not shard: they are
+    `ignored_params`, and the loop averages their gradients. Lightning's `ModelParallelStrategy`
+    is not tried
+    """
     one = network(policy)
     train(one, slice(None))
     torch.save(one.state_dict(), tmp_path / "one.pt")

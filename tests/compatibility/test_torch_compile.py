@@ -53,13 +53,17 @@ def packed(spec):
 
 @pytest.mark.parametrize("spec", ["sign", LSQ, UNIFORM], ids=str)
 def test_a_packed_network(spec):
-    """A compiler that looked inside would drop tensors whose addresses were taken."""
+    """`torch.compile` of a packed network, traced by its backend "eager": the same numbers
+
+    A compiler that looked inside would drop tensors whose addresses were taken.
+    """
     network, tokens = packed(spec)
     expected = network(tokens)
     assert torch.equal(torch.compile(network, backend="eager")(tokens), expected)
 
 
 def test_packed_layers_within_compiled_code():
+    """Layers of a packed network called by compiled code: the same numbers"""
     network, _ = packed(LSQ)
     layers = [network.layer(name) for name in ("down", "up", "head")]
 
@@ -74,7 +78,10 @@ def test_packed_layers_within_compiled_code():
 
 
 def test_records_of_operations_are_refused():
-    """They would hold the results of one input as constants."""
+    """`torch.jit.trace` and `make_fx` of a packed network are refused
+
+    They would hold the results of one input as constants.
+    """
     network, tokens = packed("sign")
     for record in (lambda: torch.jit.trace(network, (tokens,)), lambda: make_fx(network)(tokens)):
         with pytest.raises(ConfigurationError, match=r"jit\.trace or make_fx; use deploy\.export"):
@@ -88,6 +95,7 @@ def test_records_of_operations_are_refused():
     ids=str,
 )
 def test_backward_passes_under_compiled_autograd(spec):
+    """Backward passes under compiled autograd: the same gradients"""
     torch.manual_seed(0)
     eager = nn.Sequential(nn.Linear(8, 512), nn.Linear(512, 512), nn.Linear(512, 2))
     quantize_(eager, [{"match": "*", "weight": spec, "input": spec}])
@@ -103,6 +111,8 @@ def test_backward_passes_under_compiled_autograd(spec):
 
 
 def test_simulations():
+    """`theory.simulate` called by compiled code: the same numbers"""
+
     def run():
         return simulate(n=16, samples=64, trials=4, steps=20).latent
 
