@@ -79,7 +79,7 @@ def test_a_search_goes_on_where_it_was_and_a_run_that_fails_costs_itself(
     assert len(after) == 4
     assert after.items() >= losses.items()
 
-    params = ["~hydra.sweeper.params", "data.batch_size=choice(256,0)"]
+    params = ["--multirun", "data.batch_size=choice(256,0)"]
     status, _, err = cli(
         *(one for one in SEARCH if "batch" not in one),
         *(*params, "monitor=val/accuracy", "monitor_mode=max", "hydra.sweeper.n_trials=4"),
@@ -88,7 +88,7 @@ def test_a_search_goes_on_where_it_was_and_a_run_that_fails_costs_itself(
     assert status == 1
     assert "batch_size=0 cannot be used" in err
     best = OmegaConf.load(tmp_path / "failing" / "optimization_results.yaml")
-    assert best.best_params == {"data.batch_size": 256}
+    assert best.best_params["data.batch_size"] == 256
     status, _, err = cli(*SEARCH, "monitor=null", "hydra.sweeper.n_trials=1")
     assert status == 1
     assert "monitor=None cannot be used: name the metric" in err

@@ -113,6 +113,7 @@ def test_tuner(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def val_dataloader(self) -> Any:
             return digits(1)
 
+    torch.manual_seed(0)
     module = Batches()
     run = trainer([QuantizationAwareTraining(FOUR_BITS)], max_epochs=2)
     tuner = Tuner(run)

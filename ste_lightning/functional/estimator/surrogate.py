@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.extensions import REMEDY, load_installed
@@ -243,6 +244,14 @@ def surrogate(rule: RuleSpec, **params: Any) -> Surrogate:
     return _make(name, params)
 
 
+def is_driven(value: object) -> bool:
+    """Return whether a parameter is a tensor that a schedule drives, which is trusted.
+
+    The compiler of torch 2.6 makes rules whose parameters are symbols for such tensors.
+    """
+    return isinstance(value, (Tensor, Proxy))
+
+
 def is_positive(value: float | Tensor) -> bool:
-    """Return whether a parameter is positive; tensors are driven by schedules and trusted."""
-    return isinstance(value, Tensor) or value > 0
+    """Return whether a parameter is positive, as far as it is known."""
+    return is_driven(value) or bool(value > 0)

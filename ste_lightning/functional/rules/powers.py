@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.functional.estimator.surrogate import Surrogate, register
+from ste_lightning.functional.estimator.surrogate import (
+    Surrogate,
+    is_driven,
+    is_positive,
+    register,
+)
 
 __all__ = ["ReSTE"]
 
@@ -31,11 +36,10 @@ class ReSTE(Surrogate):
     paper: ClassVar[str] = "Wu et al. 2023, arXiv 2308.06689 (ReSTE), section 3.3"
 
     def __post_init__(self) -> None:
-        require(
-            isinstance(self.o, Tensor) or self.o >= 1, "o", self.o, "the order must be 1 or more"
-        )
-        require(self.m > 0, "m", self.m, "use a positive number")
-        require(self.t > self.m, "t", self.t, f"the cut must lie above m={self.m}")
+        require(is_driven(self.o) or self.o >= 1, "o", self.o, "the order must be 1 or more")
+        require(is_positive(self.m), "m", self.m, "use a positive number")
+        ordered = is_driven(self.t) or is_driven(self.m) or self.t > self.m
+        require(ordered, "t", self.t, f"the cut must lie above m={self.m}")
 
     def derivative(self, x: Tensor) -> Tensor:
         """Return the three-piece derivative."""
