@@ -21,6 +21,9 @@ class FiniteCheck(L.Callback):
     On the CPU a loss that is not finite stops the run before its gradients reach the weights.
     :class:`~ste_lightning.callbacks.QuantizationAwareTraining` does the same by itself.
 
+    Cost: of the processor time of a step of a binary network 64-n-n-10 with 128 rows 9 % at
+    n = 128, 5 % at 512, 2.5 % at 2048 (``benchmarks/callback_overhead.py --check``).
+
     Args:
         every: training steps between two looks at the model; default 10.
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     StochasticWeightAveraging,
+    WeightAveraging,
 )
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
@@ -36,9 +36,7 @@ from ste_lightning.errors import ConfigurationError, require
 
 __all__ = ["QuantizationAwareTraining"]
 
-# Lightning 2.5 has none
-_WEIGHT_AVERAGING: Any = getattr(lightning_callbacks, "WeightAveraging", ())
-_AVERAGING: Any = (StochasticWeightAveraging, _WEIGHT_AVERAGING)
+_AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
 
 class QuantizationAwareTraining(L.Callback):
@@ -153,7 +151,7 @@ class QuantizationAwareTraining(L.Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if callback is self:
                 return
-            if isinstance(callback, _WEIGHT_AVERAGING) and stage == "fit":
+            if isinstance(callback, WeightAveraging) and stage == "fit":
                 raise ConfigurationError(
                     f"callbacks=[{type(callback).__name__}, {type(self).__name__}] cannot be used "
                     f"in this order: put {type(self).__name__} first, as averaging copies the "
