@@ -26,6 +26,7 @@ def test_a_language_model_comes_back_from_its_folder(tmp_path: Path) -> None:
     policy = [
         {"match": "*", "weight": weight, "input": {"map": "uniform", "bits": 8}},
         {"match": "*.mlp.*", "weight": {"map": "apot", "bits": 4}, "input": "token"},
+        {"match": "*.c_fc", "weight": {"map": "lsq", "bits": 4, "group_size": 8}},
     ]
     report = quantize_(model, policy)
     assert len(report.quantized) == 8  # every Conv1D; not the tied head, not the positions

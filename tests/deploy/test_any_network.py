@@ -13,6 +13,8 @@ from torch import nn
 from ste_lightning import deploy
 from ste_lightning.convert import quantize_
 from ste_lightning.deploy.compare import compared
+from ste_lightning.deploy.graph.simplify import is_in_place
+from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantEmbedding, QuantLinear
 
@@ -64,6 +66,7 @@ FUNCTIONS = {
     "in place": lambda y, x: F.relu(y * 2, inplace=True).add_(x),
     "slices": lambda y, x: torch.cat([y[:, ::2], x[..., -4:]], dim=1),
     "masks": lambda y, x: torch.where(x > 0, y, x.new_full((), -2.0)).masked_fill(x < -1, 3.0),
+    "masks joined": lambda y, x: torch.where((x > 0) & (x < 1) | (x.abs() > 2), y, x),
     "written into a copy": lambda y, x: torch.index_fill(y.clone(), 1, torch.tensor([0]), 0.5) + x,
     "by length": lambda y, x: y + torch.arange(len(x), dtype=x.dtype).unsqueeze(1) / len(x),
     "sorted": lambda y, x: y.sort(dim=1).values + x.topk(8, dim=1)[0],
@@ -137,6 +140,11 @@ def test_torchs_transformer_layers(tmp_path):
     x = torch.randn(3, 5, 8)
     network(x)
     exact(network, x, others=[(torch.randn(2, 9, 8),)], tmp_path=tmp_path)
+
+
+def test_joining_masks_is_not_taken_for_a_change_in_place():
+    assert not is_in_place(Step("both", "function", "__and__.Tensor", (), {}))
+    assert is_in_place(Step("sum", "function", "add_.Tensor", (), {}))
 
 
 class Windows(nn.Module):

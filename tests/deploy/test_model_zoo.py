@@ -42,8 +42,7 @@ SEGFORMER = {**STAGES, "num_attention_heads": [1, 2, 3, 4], "decoder_hidden_size
 
 
 def made(name, options):
-    config = getattr(T, name.replace("ForCausalLM", "").replace("LMHead", "") + "Config", None)
-    config = config or getattr(T, re.sub("(Encoder)?Model$", "", name) + "Config")
+    config = getattr(T, re.sub("(ForCausalLM|(LMHead|Encoder)?Model)$", "", name) + "Config")
     return getattr(T, name)(config(**options))
 
 
@@ -132,6 +131,7 @@ def test_packed_and_loaded_give_the_same(family, policy, tmp_path):
     promised = summary(model).deployed_bytes
     assert size <= 1.05 * promised + 8192 + 64 * len(packed.graph.steps)
     loaded = deploy.load(tmp_path / "net.safetensors")
+    worst = 0.0
     for rows in (2, 1, 4):
         given = {key: torch.cat([x, x])[:rows] for key, x in sample().items()}
         with torch.no_grad():
@@ -140,9 +140,12 @@ def test_packed_and_loaded_give_the_same(family, policy, tmp_path):
         assert len(ours) == len(theirs) > 0
         for a, b, c in zip(ours, theirs, wanted, strict=False):
             assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
-            assert float((a - c).norm()) <= 1e-2 * float(c.norm()) + 1e-6
+            difference = float((a - c).norm()) / (float(c.norm()) + 1e-6)
+            assert difference <= 1e-2
+            worst = max(worst, difference)
         # sums within rounding of a threshold may fall on its other side; all else is equal
         assert all(row.equal for row in compared(model, packed, **given))
+    print(f"{family} {policy}: {size} bytes, promised {promised}; difference {worst:.0e}")
 
 
 @pytest.mark.parametrize(

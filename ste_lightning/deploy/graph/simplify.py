@@ -28,7 +28,8 @@ _VIEWS = ("view", "_unsafe_view", "reshape", "unflatten.int", "flatten.using_int
 
 def is_in_place(step: Step) -> bool:
     """Return whether a step changes its first argument."""
-    return step.op == "function" and step.target.partition(".")[0].endswith("_")
+    packet = step.target.partition(".")[0]
+    return step.op == "function" and packet.endswith("_") and not packet.endswith("__")
 
 
 def rewired(step: Step, gone: Mapping[str, Any]) -> Step:
