@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from ste_lightning.deploy.graph.network import PackedNetwork, largest
-from ste_lightning.deploy.graph.steps import Ref
-from ste_lightning.deploy.graph.trees import dissected
+from ste_lightning.deploy.graph.trees import cast, float_type, tensors_in
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer
 
@@ -64,8 +64,8 @@ def compared(
         network: packed from it, here or from a file.
         args, kwargs: a call's.
     """
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    tolerance = _TOLERANCES.get(dtype, 1e-4)
+    dtype = float_type(model.parameters())
+    tolerance = max(_TOLERANCES.get(p.dtype, 1e-4) for p in model.parameters())
     trained, names = _recorded(model, network, args, kwargs, dtype)
     given: defaultdict[str, list[Any]] = defaultdict(list)
     for name, x, y in trained[:-1]:
@@ -98,7 +98,7 @@ def require_equal(model: nn.Module, network: PackedNetwork, *args: Any, **kwargs
 
 
 def _recorded(
-    model: nn.Module, network: PackedNetwork, args: Any, kwargs: Any, dtype: torch.dtype
+    model: nn.Module, network: PackedNetwork, args: Any, kwargs: Any, dtype: torch.dtype | None
 ) -> tuple[list[tuple[str, Any, Any]], list[str]]:
     """Return the calls of the trained layers that have a packed twin of their name, in order."""
     twins = dict(network.module.named_modules())
@@ -117,13 +117,11 @@ def _recorded(
             names.append(plain)
             handles.append(module.register_forward_hook(record, with_kwargs=True))
 
-    def cast(x: Any) -> Any:
-        return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
-
     try:
         model.eval()
         with torch.compiler.set_stance("force_eager"):
-            output = model(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()})
+            args, kwargs = cast((args, kwargs), dtype)
+            output = model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
@@ -157,14 +155,15 @@ def _replacing(
         try:
             ours = result
             if len(args) == len(inputs) and kwargs.keys() == named.keys():
-                ours = module(*_floats(inputs), **_floats(named))
+                ours = module(*cast(inputs, torch.float32), **cast(named, torch.float32))
         finally:
             busy = False
+        kinds = [_TOLERANCES.get(t.dtype, 0.0) for t in tensors_in((list(inputs), wanted))]
         found.append(
             Difference(name, type(module).__name__, _farthest(args, inputs),
-                       _farthest(ours, wanted), tolerance)
+                       _farthest(ours, wanted), max([tolerance, *kinds]))
         )  # fmt: skip
-        return _floats(wanted)
+        return cast(wanted, torch.float32)
 
     handles = []
     for name in names:
@@ -181,42 +180,14 @@ def _replacing(
             handle.remove()
 
 
-def _floats(value: Any) -> Any:
-    """Return what a packed layer takes and gives: float32 in the place of other floats."""
-    if isinstance(value, Tensor):
-        return value.float() if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return {key: _floats(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_floats(item) for item in value)
-    return value
-
-
 def _kept(value: Any) -> Any:
     """Return copies of tensors, which the model may change in place afterwards."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _kept(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-        return type(value)(map(_kept, value))
-    return value
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def leaf(tensor: Any) -> Ref:
-        found.append(torch.as_tensor(tensor))
-        return Ref("")
-
-    dissected(value, leaf)
-    return found
+    return tree_map_only(Tensor, lambda t: t.detach().clone(), value)
 
 
 def _farthest(one: Any, other: Any) -> float:
     """Return the largest difference of two results, relative to the largest number in them."""
-    ours, theirs = _tensors(one), _tensors(other)
+    ours, theirs = tensors_in(one), tensors_in(other)
     worst = 0.0 if len(ours) == len(theirs) else float("inf")
     for a, b in zip(ours, theirs, strict=False):
         if a.shape != b.shape:

@@ -17,7 +17,7 @@ from ste_lightning.deploy.export.runtimes import runtime
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
-from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.errors import require, unknown
 from ste_lightning.io.whole_file import written_whole
 from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.model_info import model_info
@@ -37,6 +37,7 @@ class Schema:
     out: str | None = None
     config: str | None = None
     floats: str = "float32"
+    dynamic: bool | None = None
     samples: int = 1000
     batch_sizes: list[int] = field(default_factory=lambda: [1, 64])
     seconds: float = 2.0
@@ -46,6 +47,8 @@ class Schema:
 
 
 _MOST = {"samples": 1 << 20, "threads": 1024, "seconds": 3600}
+_COMPARED = 16  # samples on which the packed copy is compared with the model, layer by layer
+
 _ENDINGS = {
     "packed": "packed.safetensors",
     "onnx": "onnx",
@@ -89,15 +92,15 @@ def run_export(cfg: DictConfig) -> None:
         model, data = restored(str(checkpoint), settings["config"])
         samples = evaluation_samples(data, settings["samples"])
         info = model_info(data, samples, settings["classes"], stated)
-        network = pack(model, floats=settings["floats"], info=info)
-    if not isinstance(network, PackedNetwork):
-        raise ConfigurationError(f"{type(model).__name__} cannot be exported: see the warning.")
+        network = pack(model, samples[:_COMPARED], floats=settings["floats"], info=info)
     ending = _ENDINGS[settings["format"]]
     out = Path(settings["out"] or checkpoint.with_suffix("").as_posix() + f".{ending}")
     console = Console()
     with written_whole(out) as temporary:  # an earlier file stays unless this one is right
-        export(network, temporary, settings["format"], samples)
-        run = runtime(temporary, settings["format"])
+        dynamic = settings["dynamic"]
+        one = dynamic is False or (dynamic is None and settings["format"] == "qonnx")
+        export(network, temporary, settings["format"], samples[:1] if one else samples, dynamic)
+        run = runtime(temporary, settings["format"], 1 if one else None)
         _print_layers(console, out, temporary.stat().st_size, layer_rows(network, samples))
         if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
             raise SystemExit(1)

@@ -291,3 +291,31 @@ def test_tables_give_the_codes_of_their_thresholds(count, even):
         reached = (sums >= rows[:, :outputs]).sum(1)
         flips = table[3 + count * stride // 2 :][:outputs]
         assert np.array_equal(np.where(flips < 0, count - reached, reached), wanted)
+
+
+class Tokens(nn.Module):
+    """Layers of tokens: two that share an input, an activation, and one behind it."""
+
+    def __init__(self, quantizer) -> None:
+        super().__init__()
+        given = {"weight_quantizer": quantizer, "input_quantizer": quantizer}
+        self.a, self.b, self.c = (QuantLinear(12, 12, **given) for _ in range(3))
+        self.shift = nn.Parameter(torch.randn(12))
+
+    def forward(self, x):
+        y = self.c(torch.relu(self.a(x)) + self.shift)
+        return y + self.b(x) * x
+
+
+@pytest.mark.parametrize("quantizer", ["sign", {"map": "lsq", "bits": 4, "signed": True}])
+def test_layers_of_tokens_are_computed_together(quantizer):
+    torch.manual_seed(0)
+    net = Tokens(quantizer)
+    net(torch.randn(3, 5, 12))
+    packed = deploy.pack(net.eval(), torch.randn(3, 5, 12))
+    apart = deploy.pack(net, torch.randn(3, 5, 12), fold=False)
+    apart.fuses = False
+    for shape in ((3, 5, 12), (1, 1, 12), (0, 5, 12), (2, 9, 12)):
+        x = torch.randn(shape)
+        assert torch.equal(packed(x), apart(x))
+        torch.testing.assert_close(packed(x), net(x), rtol=1e-5, atol=1e-5)

@@ -77,6 +77,8 @@ def test_runtimes_agree(format, case, tmp_path):
     for batch in (x, x[:1]):
         assert torch.allclose(run(batch), expected[: len(batch)], rtol=0, atol=1e-5)
     if format == "qonnx":
+        (given,) = pytest.importorskip("onnx").load(path).graph.input
+        assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [1, 1, 8, 8]
         nodes = pytest.importorskip("onnx").load(path).graph.node
         kinds = [node.op_type for node in nodes]
         wanted = {
@@ -84,6 +86,27 @@ def test_runtimes_agree(format, case, tmp_path):
             "ternary x 2 bit": ["MultiThreshold", "Quant"] * 3,
         }
         assert sorted(k for k in kinds if k in wanted[case]) == sorted(wanted[case])
+
+
+def test_all_sizes_are_fixed(tmp_path):
+    packed = deploy.pack(network())
+    x = torch.randn(5, 1, 8, 8)
+    path = export(packed, tmp_path / "net", "torch_export", x[:2], dynamic=False)
+    assert torch.allclose(runtime(path, "torch_export", 2)(x), packed(x), rtol=0, atol=1e-5)
+    with pytest.raises((RuntimeError, AssertionError)):
+        runtime(path, "torch_export")(x)
+
+
+def test_a_batch_that_the_exporter_fixes_is_refused(tmp_path):
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    net = nn.Sequential(nn.EmbeddingBag(9, 8), QuantLinear(8, 4)).eval()
+    words = torch.randint(9, (3, 5))
+    packed = deploy.pack(net, words)
+    with pytest.raises(ConfigurationError, match="use dynamic=False"):
+        export(packed, tmp_path / "net", "onnx", words)
+    path = export(packed, tmp_path / "net", "onnx", words, dynamic=False)
+    assert torch.allclose(runtime(path, "onnx")(words), packed(words), rtol=0, atol=1e-5)
 
 
 def test_every_number_of_thresholds_in_torch_operators():

@@ -229,3 +229,165 @@ def test_shape_and_type_of_packed_weights_can_be_asked_for(tmp_path) -> None:
     net = Reads(read)
     quantize_(net, INNER)
     same(net, torch.randn(3, 8), tmp_path=tmp_path)
+
+
+class Around(Body):
+    """A function between the last two layers that may use parts of the network."""
+
+    def __init__(self, function, **parts) -> None:
+        super().__init__(function)
+        for name, part in parts.items():
+            if isinstance(part, torch.Tensor):
+                self.register_buffer(name, part)
+            else:
+                setattr(self, name, part)
+
+    def forward(self, x, *given):
+        return self.c(self.function(self, self.b(self.a(x)), x, *given))
+
+
+def turned(net, y, x):
+    pairs = torch.view_as_complex(y.unflatten(1, (4, 2)))
+    return torch.view_as_real(pairs * net.turn * (2 + 1j)).flatten(1)
+
+
+def autocast(net, y, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        z = y @ net.a.weight
+    with torch.enable_grad(), torch.no_grad():
+        z = z + 1
+    return z.float() + y
+
+
+def by_size(net, y, x):
+    n = x.shape[1]
+    seen = torch.ones(x.shape[0], n, dtype=torch.bool).tril(diagonal=n - 3)
+    y = y.masked_fill(~seen, 0) + torch.linspace(-1, 1, n)
+    return y + F.max_pool1d(y, n) + F.avg_pool1d(y[:, None], kernel_size=y.size(1)).squeeze(1)
+
+
+def doubled(x: torch.Tensor, times: int) -> torch.Tensor:
+    if times > 1:
+        return x * 2
+    return x
+
+
+def numbers_of_buffers(net, y, x):
+    y = y.topk(int(net.count), 1).values
+    return torch.cat([y * 2 if net.flag else y, y[:, : net.count.item()]], 1)
+
+
+PARTS = {
+    "complex numbers": (turned, {"turn": torch.polar(torch.ones(4), torch.arange(4.0))}),
+    "Fourier": (lambda net, y, x: torch.fft.irfft(torch.fft.rfft(y) * 1j, n=8) + y, {}),
+    "autocast and no_grad": (autocast, {}),
+    "rows of a mask": (lambda net, y, x: y[x[:, 0] < 9][torch.nonzero(x[:, 1] < 9)[:, 0]], {}),
+    "a scripted function": (lambda net, y, x: torch.jit.script(doubled)(y, 3), {}),
+    "numbers of buffers": (
+        numbers_of_buffers,
+        {"count": torch.tensor(4), "flag": torch.tensor(True)},
+    ),
+    "another type of floats": (
+        lambda net, y, x: net.half_layer(y.half()).float(),
+        {"half_layer": nn.Linear(8, 8).half()},
+    ),
+    "sizes": (by_size, {}),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_parts_between_layers(kind, tmp_path) -> None:
+    torch.manual_seed(0)
+    function, parts = PARTS[kind]
+    net = Around(function, **parts)
+    quantize_(net, INNER)
+    same(net, torch.randn(5, 8), torch.randn(1, 8), torch.randn(7, 8), tmp_path=tmp_path)
+
+
+class Pooled(nn.Module):
+    """Convolutions whose result is pooled over its whole size, and sampled on a grid of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.c = nn.Linear(8, 4)
+
+    def forward(self, x):
+        y = self.b(self.a(x))
+        rows, columns = (torch.linspace(-1, 1, n) for n in y.shape[-2:])
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
+        y = y + F.grid_sample(y, 0.9 * grid.expand(len(x), -1, -1, -1), align_corners=False)
+        most = F.max_pool2d(y, kernel_size=y.shape[2:], ceil_mode=True)
+        return self.c((F.avg_pool2d(y, y.size()[2:]) + most).flatten(1))
+
+
+def test_functions_of_sizes_keep_them_free(tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Pooled()
+    quantize_(net, INNER)
+    others = torch.randn(1, 3, 6, 9), torch.randn(7, 3, 10, 5)
+    same(net, torch.randn(2, 3, 8, 8), *others, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_words(mode, tmp_path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.EmbeddingBag(20, 8, mode=mode), *(nn.Linear(8, 8) for _ in range(3)))
+    quantize_(net, [{"match": "2", "weight": "sign", "input": "sign"}])
+    words = torch.randint(20, (3, 6)), torch.randint(20, (2, 9))
+    same(net, *words, tmp_path=tmp_path)
+    loaded = deploy.load(tmp_path / "net.safetensors")
+    found = loaded.predict(words[0].numpy())  # nothing has to say that words are whole numbers
+    torch.testing.assert_close(found[2].outputs, net(words[0])[2], rtol=1e-4, atol=1e-4)
+
+
+class Translates(nn.Module):
+    """torch's encoder and decoder, with the mask of targets that its documentation shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = nn.Transformer(8, 2, 1, 1, 16, dropout=0.0, batch_first=True)
+        self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x, y):
+        mask = nn.Transformer.generate_square_subsequent_mask(y.shape[1])
+        return self.c(self.b(self.whole(x, y, tgt_mask=mask)))
+
+
+def test_a_causal_mask_for_torchs_transformer(tmp_path) -> None:
+    torch.manual_seed(0)
+    net = Translates()
+    quantize_(net, INNER)
+    given = torch.randn(3, 5, 8), torch.randn(3, 4, 8)
+    same(net, given, (torch.randn(2, 7, 8), torch.randn(2, 6, 8)), tmp_path=tmp_path)
+
+
+REFUSED = {
+    "a branch on values": (lambda net, y, x: y if y.sum() > 0 else -y, {}, "a tensor holds"),
+    "scripted weights": (
+        lambda net, y, x: net.part(y),
+        {"part": torch.jit.script(nn.Linear(8, 8))},
+        "'part' is scripted",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_captured_says_why(kind, capfd) -> None:
+    function, parts, words = REFUSED[kind]
+    net = Around(function, **parts)
+    quantize_(net, INNER)
+    net.eval()
+    with pytest.warns(UserWarning, match=words):
+        packed = deploy.pack(net, torch.randn(3, 8))
+    assert packed.reason
+    assert capfd.readouterr().err == ""  # torch would show its graph
+
+
+def test_a_cast_that_the_packed_copy_cannot_follow_is_refused() -> None:
+    net = Body(lambda y, x: y.double())
+    quantize_(net, INNER)
+    net.double().eval()
+    with pytest.raises(ConfigurationError, match=r"forward casts to another type"):
+        deploy.pack(net, torch.randn(3, 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import shutil
@@ -31,7 +32,11 @@ __all__ = ["FORMATS", "export", "integer_state_dict"]
 
 
 def export(
-    network: PackedNetwork, path: str | Path, format: str, example: Any, dynamic: bool = True
+    network: PackedNetwork,
+    path: str | Path,
+    format: str,
+    example: Any,
+    dynamic: bool | None = None,
 ) -> Path:
     """Write a packed network for another runtime.
 
@@ -44,7 +49,8 @@ def export(
             kind of machine by AOTInductor; needs a C++ compiler) or ``"state_dict"``
             (safetensors of the integer weights).
         example: a batch of inputs, a tuple of several, or a dict of keywords.
-        dynamic: whether the batch size stays free (it alone), or all sizes are fixed.
+        dynamic: whether the batch size stays free (it alone), or all sizes are the example's;
+            default free, but for ``"qonnx"``, whose executor and FPGA flows take fixed sizes.
 
     Returns:
         The path.
@@ -66,7 +72,8 @@ def export(
         network(*args, **kwargs)
     require_captured(network)
     with written_whole(path) as temporary:
-        FORMATS[format](network, temporary, example, dynamic)
+        free = format != "qonnx" if dynamic is None else dynamic
+        FORMATS[format](network, temporary, example, free)
     return Path(path)
 
 
@@ -145,7 +152,9 @@ def _needs(*packages: str) -> None:
             )
 
 
-def _to_onnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool, qonnx: bool) -> None:
+def _onnx(
+    network: PackedNetwork, path: Path, example: Any, dynamic: bool, qonnx: bool = False
+) -> None:
     _needs("onnx", "onnxscript")
     plain = plain_network(network, qonnx)
     given, free = _example(network, example, dynamic)
@@ -162,17 +171,16 @@ def _to_onnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool, qo
             verbose=False,
         )
         assert program is not None
+        for value, sizes in zip(program.model.graph.inputs, free, strict=False):
+            require(
+                not sizes or value.shape is None or not isinstance(value.shape[0], int),
+                "dynamic",
+                dynamic,
+                f"torch's exporter fixes the batch of {value.name!r}: use dynamic=False",
+            )
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # stack traces with the paths of this machine
         program.save(str(path), external_data=False)
-
-
-def _onnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
-    _to_onnx(network, path, example, dynamic, qonnx=False)
-
-
-def _qonnx(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
-    _to_onnx(network, path, example, dynamic, qonnx=True)
 
 
 def _program(network: PackedNetwork, example: Any, dynamic: bool) -> torch.export.ExportedProgram:
@@ -209,14 +217,10 @@ def _state_dict(network: PackedNetwork, path: Path, example: Any, dynamic: bool)
     tensor_file.write(path, integer_state_dict(network), {})
 
 
-def _packed(network: PackedNetwork, path: Path, example: Any, dynamic: bool) -> None:
-    save(network, path)
-
-
 FORMATS: dict[str, Callable[[PackedNetwork, Path, Any, bool], Any]] = {
-    "packed": _packed,
+    "packed": lambda network, path, example, dynamic: save(network, path),
     "onnx": _onnx,
-    "qonnx": _qonnx,
+    "qonnx": functools.partial(_onnx, qonnx=True),
     "torch_export": _torch_export,
     "aoti": _aoti,
     "state_dict": _state_dict,

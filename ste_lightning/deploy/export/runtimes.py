@@ -18,12 +18,15 @@ from ste_lightning.errors import ConfigurationError, unknown
 __all__ = ["RUNTIMES", "runtime"]
 
 
-def runtime(path: str | Path, format: str) -> Callable[[Tensor], Tensor] | None:
+def runtime(
+    path: str | Path, format: str, batch: int | None = None
+) -> Callable[[Tensor], Tensor] | None:
     """Return a function that runs an exported file, or ``None`` for a file of weights alone.
 
     Args:
         path: the exported file.
         format: the format it was exported to.
+        batch: how many samples the file takes, if their number is fixed.
 
     Raises:
         ConfigurationError: for an unknown format or a missing package.
@@ -31,7 +34,18 @@ def runtime(path: str | Path, format: str) -> Callable[[Tensor], Tensor] | None:
     if format not in RUNTIMES:
         raise unknown("format", format, RUNTIMES)
     make = RUNTIMES[format]
-    return None if make is None else make(Path(path))
+    return None if make is None else _in_batches(make(Path(path)), batch)
+
+
+def _in_batches(run: Callable[[Tensor], Tensor], size: int | None) -> Callable[[Tensor], Tensor]:
+    """Return what runs any number of samples by batches of one size; the last one is filled."""
+    if size is None:
+        return run
+
+    def one(x: Tensor) -> Tensor:
+        return run(torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])]))[: len(x)]
+
+    return lambda x: torch.cat([one(part) for part in torch.split(x, size)])
 
 
 def _packed(path: Path) -> Callable[[Tensor], Tensor]:
@@ -68,14 +82,16 @@ def _qonnx(path: Path) -> Callable[[Tensor], Tensor]:
     model: Any = ModelWrapper(str(path))
     inputs, outputs = model.graph.input[0].name, model.graph.output[0].name
 
+    size = model.get_tensor_shape(inputs)[0]  # of a batch; 0 where it is free
+
     def run(x: Tensor) -> Tensor:
-        # The shapes in the file have a free batch; qonnx executes fixed ones.
-        model.set_tensor_shape(inputs, list(x.shape))
+        if not size:  # qonnx executes fixed shapes
+            model.set_tensor_shape(inputs, list(x.shape))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.from_numpy(execute_onnx(model, {inputs: x.numpy()})[outputs])
 
-    return run
+    return _in_batches(run, size or None)
 
 
 def _torch_export(path: Path) -> Callable[[Tensor], Tensor]:

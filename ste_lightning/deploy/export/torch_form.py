@@ -19,9 +19,7 @@ from ste_lightning.deploy.graph.operators import resolved
 from ste_lightning.deploy.graph.steps import CONSTANT, Ref, filled, references
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput, TokenInput
-from ste_lightning.deploy.layers.linear_and_conv import PackedConv
 from ste_lightning.deploy.layers.packed_layer import PackedLayer, scaled_weight
-from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 
 __all__ = ["plain_network"]
 
@@ -34,22 +32,10 @@ class PlainInput(nn.Module):
         qonnx: whether to write BipolarQuant and MultiThreshold nodes.
     """
 
-    factor: Tensor | None
-    offset: Tensor | None
-    thresholds: Tensor | None
-
     def __init__(self, quantizer: Input, qonnx: bool) -> None:
         super().__init__()
         self.qonnx = qonnx
         self.quantizer = quantizer
-        binary = quantizer if isinstance(quantizer, BinaryInput) else None
-        levels = quantizer if isinstance(quantizer, LevelsInput) else None
-        factor = binary.factor if binary else None
-        if levels and len(levels.thresholds) > 1:
-            factor = levels.factor
-        self.register_buffer("factor", _copied(factor))
-        self.register_buffer("offset", _copied(binary.offset if binary else None))
-        self.register_buffer("thresholds", _copied(levels.thresholds if levels else None))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the quantized values of numbers whose channels are on the last axis."""
@@ -61,34 +47,22 @@ class PlainInput(nn.Module):
         quantizer = self.quantizer
         if isinstance(quantizer, TokenInput):
             assert quantizer.codes is not None
-            low = quantizer.codes.offset
-            scale = x.abs().amax(dim=-1, keepdim=True).clamp_min(quantizer.smallest) / (-low - 1)
-            return (x / scale).round().clamp(low, -low - 1), scale
-        if isinstance(quantizer, BinaryInput):
-            return self._binary(x, axis, quantizer.name), None
+            codes, scale = quantizer.encode_tokens(x)
+            return codes.to(x.dtype) + quantizer.codes.offset, scale
         if isinstance(quantizer, LevelsInput):
             assert quantizer.codes is not None
-            assert self.thresholds is not None
-            return self._staircase(x, axis, self.thresholds) + quantizer.codes.offset, None
-        return x, None
+            return self._staircase(x, axis, quantizer) + quantizer.codes.offset, None
+        if self.qonnx and isinstance(quantizer, BinaryInput) and quantizer.name == "sign":
+            return _symbolic("BipolarQuant", (quantizer.shifted(x, axis), torch.ones(())), x), None
+        return quantizer.values(x, axis, integers=True), None
 
-    def _binary(self, x: Tensor, axis: int, name: str) -> Tensor:
-        if self.factor is not None and self.offset is not None:
-            shape = [1] * x.dim()
-            shape[axis] = -1
-            x = x * self.factor.view(shape) + self.offset.view(shape)
-        if name == "step":
-            return (x > 0).to(x.dtype)
-        if self.qonnx:
-            return _symbolic("BipolarQuant", (x, torch.ones(())), x)
-        return (x >= 0).to(x.dtype) * 2 - 1
-
-    def _staircase(self, x: Tensor, axis: int, thresholds: Tensor) -> Tensor:
+    def _staircase(self, x: Tensor, axis: int, quantizer: LevelsInput) -> Tensor:
         """Return how many thresholds each element reaches."""
+        thresholds = quantizer.thresholds
         shape = [1] * x.dim()
         shape[axis] = -1
-        if self.factor is not None:
-            x = x * self.factor.view(shape)
+        if len(thresholds) > 1:
+            x = x * quantizer.factor.view(shape)
         if self.qonnx:
             layout = {0: "NC", 1: "NCW", 2: "NCHW"}.get(x.dim() - 1 - axis, "")
             attributes = {"out_dtype": "FLOAT32", "data_layout": layout}
@@ -127,9 +101,8 @@ class PlainLayer(nn.Module):
         super().__init__()
         self.qonnx = qonnx
         self.input = PlainInput(layer.input, qonnx)
-        self.codes = layer.weight_codes
-        self.input_scale = layer.input_scale()
-        self.groups = layer.groups
+        self.codes, self.product = layer.weight_codes, layer.product
+        self.growth = getattr(layer, "output_padding", None)  # of transposed convolutions
         self.pad_level = layer.pad_level() or 0.0
         weight = layer.integer_weight()
         # Signed integers of b bits are -2^(b-1) .. 2^(b-1) - 1.
@@ -137,10 +110,10 @@ class PlainLayer(nn.Module):
         self.signed_bits = float((largest - 1).bit_length() + 1)
         small = not qonnx and largest <= 128
         self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
-        self.register_buffer("scale", _copied(layer.scale))
-        self.register_buffer("bias", _copied(layer.bias))
+        self.register_buffer("scale", layer.result_scale())
+        self.register_buffer("bias", layer.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, growth: Any = ()) -> Tensor:
         """Return what the packed layer returns."""
         dims = self.weight.dim() - 2
         levels, token_scale = self.input.levels(x, x.dim() - 1 - dims)
@@ -149,19 +122,14 @@ class PlainLayer(nn.Module):
         weight, scale = self._weight(), self.scale
         if scale is not None and scale.dim() > 1:  # before the sum
             weight, scale = scaled_weight(weight, scale), None
-        y = self.product(levels, weight)
+        options = {} if self.growth is None else {"output_padding": tuple(growth or self.growth)}
+        y = self.product(levels, weight, None, self.pad_level, **options)
         shape = [-1, *[1] * dims]
         if scale is not None:
-            y = y * (scale * self.input_scale).view(shape)
-        elif self.input_scale != 1.0:
-            y = y * self.input_scale
+            y = y * scale.view(shape)
         if token_scale is not None:
             y = y * token_scale
         return y if self.bias is None else y + self.bias.view(shape)
-
-    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
-        """Return the product of the integers."""
-        return F.linear(levels, weight)
 
     def _weight(self) -> Tensor:
         if not self.qonnx:
@@ -174,49 +142,10 @@ class PlainLayer(nn.Module):
         return _symbolic("Quant", operands, self.weight, attributes)
 
 
-class PlainConv(PlainLayer):
-    """A packed convolution."""
-
-    def __init__(self, layer: PackedConv, qonnx: bool) -> None:
-        super().__init__(layer, qonnx)
-        self.geometry = layer.geometry
-        self.pads = layer.pads()
-        self.padding_mode = layer.padding_mode
-
-    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
-        """Return the convolution of the padded integers."""
-        g = self.geometry
-        if any(self.pads):
-            mode = {"zeros": "constant"}.get(self.padding_mode, self.padding_mode)
-            value = self.pad_level if mode == "constant" else None
-            levels = F.pad(levels, self.pads, mode=mode, value=value)
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(g.kernel) - 1]
-        y: Tensor = convolve(levels, weight, None, g.stride, 0, g.dilation, self.groups)
-        return y
-
-
-class PlainConvTranspose(PlainLayer):
-    """A packed transposed convolution."""
-
-    def __init__(self, layer: PackedConvTranspose, qonnx: bool) -> None:
-        super().__init__(layer, qonnx)
-        self.layer_product = layer.product
-        self.output_padding = layer.output_padding
-
-    def forward(self, x: Tensor, growth: Any = ()) -> Tensor:
-        """Return what the packed layer returns."""
-        self._growth = tuple(growth or self.output_padding)
-        return super().forward(x)
-
-    def product(self, levels: Tensor, weight: Tensor) -> Tensor:
-        """Return the transposed convolution of the integers."""
-        return self.layer_product(levels, weight, None, 0.0, output_padding=self._growth)
-
-
 class PlainEmbedding(PlainLayer):
     """A packed embedding table, as integers."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, growth: Any = ()) -> Tensor:
         """Return the rows at the indices ``x``."""
         weight, scale = self._weight(), self.scale
         if scale is not None and scale.dim() > 1:
@@ -229,17 +158,9 @@ def plain_layer(layer: nn.Module, qonnx: bool) -> nn.Module:
     """Return a packed layer in torch operators, and a copy of any other."""
     if isinstance(layer, Input):
         return PlainInput(layer, qonnx)
-    if isinstance(layer, PackedConv):
-        return PlainConv(layer, qonnx)
-    if isinstance(layer, PackedConvTranspose):
-        return PlainConvTranspose(layer, qonnx)
     if isinstance(layer, PackedEmbedding):
         return PlainEmbedding(layer, qonnx)
     return PlainLayer(layer, qonnx) if isinstance(layer, PackedLayer) else copy.deepcopy(layer)
-
-
-def _copied(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().clone()
 
 
 def _symbolic(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from ste_lightning.deploy.file.schema import typed
 from ste_lightning.deploy.graph.steps import Graph, GraphInput, Record, Ref, Step
 from ste_lightning.errors import ConfigurationError, unknown
 
-__all__ = ["describe_graph", "rebuild_graph"]
+__all__ = ["decoded", "describe_graph", "rebuild_graph"]
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -54,7 +55,7 @@ def rebuild_graph(spec: dict[str, Any]) -> Graph:
     Raises:
         ConfigurationError: for anything that :func:`describe_graph` would not write.
     """
-    arguments = _decode(spec.get("arguments"))
+    arguments = decoded(spec.get("arguments"))
     if not isinstance(arguments, dict):
         raise ConfigurationError("the arguments are not named.")
     steps = []
@@ -67,11 +68,11 @@ def rebuild_graph(spec: dict[str, Any]) -> Graph:
         if not named or not isinstance(args, list) or not isinstance(kwargs, dict):
             raise ConfigurationError(f"step {result!r} has no sound arguments.")
         op = "layer" if target.startswith(_LAYER) else "function"
-        decoded = tuple(_decode(value) for value in args)
-        keywords = {key: _decode(value) for key, value in kwargs.items()}
-        steps.append(Step(result, op, target.removeprefix(_LAYER), decoded, keywords))
+        keywords = {key: decoded(value) for key, value in kwargs.items()}
+        given = tuple(decoded(value) for value in args)
+        steps.append(Step(result, op, target.removeprefix(_LAYER), given, keywords))
     inputs = tuple(_input(entry) for entry in typed(spec, "inputs", list))
-    return Graph(arguments, inputs, tuple(steps), _decode(spec.get("output")))
+    return Graph(arguments, inputs, tuple(steps), decoded(spec.get("output")))
 
 
 def _input(entry: Any) -> GraphInput:
@@ -108,6 +109,8 @@ def _encode(value: Any) -> Any:
         return {"memory": str(value).removeprefix("torch.")}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
+    if isinstance(value, complex):
+        return {"complex": [_encode(value.real), _encode(value.imag)]}
     if isinstance(value, tuple):
         return {"tuple": [_encode(item) for item in value]}
     if isinstance(value, list):
@@ -117,9 +120,19 @@ def _encode(value: Any) -> Any:
     return value
 
 
-def _decode(value: Any) -> Any:
+def decoded(value: Any, other: Callable[[str, Any], Any] | None = None) -> Any:
+    """Return plain data as what it stands for.
+
+    Args:
+        value: lists, numbers, strings, and mappings of one kind to its content.
+        other: decodes kinds beside references, tuples and dicts, ``None`` for what it does not
+            know; default those of graphs.
+
+    Raises:
+        ConfigurationError: for anything that :func:`describe_graph` would not write.
+    """
     if isinstance(value, list):
-        return [_decode(item) for item in value]
+        return [decoded(item, other) for item in value]
     if isinstance(value, (int, float)) and not abs(value) <= (
         _LARGEST if isinstance(value, int) else math.inf
     ):
@@ -131,18 +144,29 @@ def _decode(value: Any) -> Any:
         if kind == "ref" and isinstance(content, str):
             return Ref(content)
         if kind == "tuple" and isinstance(content, list):
-            return tuple(_decode(item) for item in content)
+            return tuple(decoded(item, other) for item in content)
         if kind == "dict" and isinstance(content, dict):
-            return {key: _decode(item) for key, item in content.items()}
-        if kind == "dtype":
-            return _dtype(content)
-        if kind == "memory" and isinstance(content, str) and content in _FORMATS:
-            return _FORMATS[content]
-        if kind == "float" and content in ("inf", "-inf", "nan"):
-            return float(content)
-        if kind == "record" and isinstance(content, list) and len(content) == 3:
-            record, name, values = content
-            known = record in ("namedtuple", "record") and isinstance(name, str)
-            if known and isinstance(values, dict):
-                return Record(record, name, {key: _decode(item) for key, item in values.items()})
+            return {key: decoded(item, other) for key, item in content.items()}
+        found = (other or _special)(kind, content)
+        if found is not None:
+            return found
     raise ConfigurationError(f"the argument {str(value)[:80]} is not known.")
+
+
+def _special(kind: str, content: Any) -> Any:
+    """Return types, memory formats, numbers and records."""
+    if kind == "dtype":
+        return _dtype(content)
+    if kind == "memory" and isinstance(content, str) and content in _FORMATS:
+        return _FORMATS[content]
+    if kind == "float" and content in ("inf", "-inf", "nan"):
+        return float(content)
+    if kind == "complex" and isinstance(content, list) and len(content) == 2:
+        parts = [decoded(part) for part in content]
+        return complex(*parts) if all(type(part) in (int, float) for part in parts) else None
+    if kind == "record" and isinstance(content, list) and len(content) == 3:
+        record, name, values = content
+        known = record in ("namedtuple", "record") and isinstance(name, str)
+        if known and isinstance(values, dict):
+            return Record(record, name, {key: decoded(item) for key, item in values.items()})
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from ste_lightning.deploy.file import tensor_file
 from ste_lightning.deploy.file.bundle import unbundled
 from ste_lightning.deploy.file.graph_schema import rebuild_graph
 from ste_lightning.deploy.file.save import FORMAT, VERSION, checksum
-from ste_lightning.deploy.file.schema import build, typed
+from ste_lightning.deploy.file.schema import build, check_tensors, typed
 from ste_lightning.deploy.graph.network import PackedNetwork
-from ste_lightning.errors import ConfigurationError
+from ste_lightning.errors import ConfigurationError, require
 
 __all__ = ["load"]
 
 _DEEPEST = 64
+_COMPLEX = {"complex64": torch.float32, "complex128": torch.float64}
 
 
 def load(path: str | Path) -> PackedNetwork:
@@ -73,9 +73,13 @@ def _restored(spec: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, Tens
     found = dict(arrays)
     types = typed(spec, "constants", dict)
     for name, tensor in arrays.items():
-        wanted = types.get(name, "float32") if tensor.dtype == torch.float16 else None
-        if wanted == "float32":
-            found[name] = tensor.float()
+        wanted = types.get(name, "float32")
+        if tensor.dtype == torch.float16 and wanted in ("float32", "complex64"):
+            found[name] = tensor = tensor.float()
+        if wanted in _COMPLEX:
+            pairs = tensor.dtype == _COMPLEX[wanted] and tensor.shape[-1:] == (2,)
+            require(pairs, "constant", name, "complex numbers are stored as pairs")
+            found[name] = torch.view_as_complex(tensor)
     for name, other in typed(spec, "same", dict).items():
         if name in arrays or not isinstance(other, str) or other not in arrays:
             raise ConfigurationError(f"the tensor {name!r} is equal to none.")
@@ -143,21 +147,3 @@ def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:
             at.add_module(last, value)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ConfigurationError(f"the name {name[:80]!r} cannot be used: {error}") from error
-
-
-def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Refuse tensors of packed layers that are missing, left over, or do not fit."""
-    for name, value in wanted.items():
-        if name not in found:
-            raise ConfigurationError(f"the tensor {name!r} is missing.")
-        given = found[name]
-        if given.shape != value.shape or given.dtype != value.dtype:
-            raise ConfigurationError(
-                f"{name!r} is {given.dtype} {tuple(given.shape)}, the architecture needs "
-                f"{value.dtype} {tuple(value.shape)}."
-            )
-        if given.is_floating_point() and not bool(torch.isfinite(given).all()):
-            raise ConfigurationError(f"{name!r} holds a number that is not finite.")
-    extra = sorted(set(found) - set(wanted))
-    if extra:
-        raise ConfigurationError(f"the architecture has no tensor {extra[0]!r}.")

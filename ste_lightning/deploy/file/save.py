@@ -129,7 +129,11 @@ def write_spec(
         raise ConfigurationError(f"info cannot be saved: {error}; use plain data.") from error
     plain = json.loads(text).get("info") == spec.get("info")
     require(plain, "info", spec.get("info"), "use lists, strings and numbers only")
-    write_text(text, kept, path)
+    stored = {
+        name: torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+        for name, t in kept.items()
+    }
+    write_text(text, stored, path)
 
 
 def write_text(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import (
@@ -20,7 +22,8 @@ from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.kernels import Codes, Geometry
 
-__all__ = ["build", "build_input", "build_packed", "check_numbers", "describe", "integers", "typed"]
+__all__ = ["build", "build_input", "build_packed", "check_numbers", "check_tensors", "describe",
+           "integers", "typed"]  # fmt: skip
 
 _PACKED = ("PackedLinear", "PackedConv", "PackedConvTranspose", "PackedEmbedding")
 _MOST = 1 << 31  # larger numbers in an architecture are nonsense
@@ -179,3 +182,21 @@ def build_input(spec: Any) -> Input:
         if key in settings and type(settings[key]) is not int:
             raise ConfigurationError(f"{key}={settings[key]!r} is not a whole number.")
     return kinds[kind](**settings)
+
+
+def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of packed layers that are missing, left over, or do not fit."""
+    for name, value in wanted.items():
+        if name not in found:
+            raise ConfigurationError(f"the tensor {name!r} is missing.")
+        given = found[name]
+        if given.shape != value.shape or given.dtype != value.dtype:
+            raise ConfigurationError(
+                f"{name!r} is {given.dtype} {tuple(given.shape)}, the architecture needs "
+                f"{value.dtype} {tuple(value.shape)}."
+            )
+        if given.is_floating_point() and not bool(torch.isfinite(given).all()):
+            raise ConfigurationError(f"{name!r} holds a number that is not finite.")
+    extra = sorted(set(found) - set(wanted))
+    if extra:
+        raise ConfigurationError(f"the architecture has no tensor {extra[0]!r}.")

@@ -1,18 +1,18 @@
 """Reading and writing of safetensors files, with every number checked.
 
 The format: eight bytes with the header's length, a JSON header (name -> dtype, shape, begin and
-end of the data; ``__metadata__`` with strings), then the data. Written here rather than taken
-from the safetensors package, so that a packed file needs torch alone; that package reads it too.
+end of the data; ``__metadata__`` with strings), then the data. The safetensors package reads it;
+it is written here, since that package puts the strings in another order each time.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -100,32 +100,20 @@ def _parse(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
             "it is a zip archive, perhaps a checkpoint: pack it with "
             "python -m ste_lightning.export ckpt_path=FILE."
         )
-    if len(data) < 8:
-        raise _wrong(f"it has {len(data)} bytes")
     length = int.from_bytes(data[:8], "little")
     if length > min(len(data) - 8, _LONGEST_HEADER):
-        raise _wrong(f"its header would have {length:.3g} bytes")
+        raise _wrong(f"its header would have {length:.3g} of {len(data)} bytes")
     try:
         header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_distinct)
+        tensors = safetensors.torch.load(data)
     except (ValueError, RecursionError) as error:
         raise _wrong("its header is not JSON") from error
-    if not isinstance(header, dict):
-        raise _wrong("its header is not a mapping")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise _wrong("its metadata are not strings")
-    body = bytearray(data[8 + length :])
-    at = 0
-    tensors: dict[str, Tensor] = {}
-    for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
-        dtype, shape, begin, end = _entry(name, entry)
-        if begin != at or end > len(body):
-            raise _wrong(f"the data of {name!r} do not follow those before, or the file is cut")
-        at = end
-        tensors[name] = _tensor(body, begin, end, dtype, shape)
-    if at != len(body):
-        raise _wrong(f"{len(body) - at} bytes belong to no tensor")
-    return tensors, metadata
+    except (safetensors.SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        raise _wrong(str(error)) from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in NAMES or tensor.dim() > _MOST_DIMENSIONS:
+            raise _wrong(f"{name!r} is {tensor.dtype} {tuple(tensor.shape)}")
+    return tensors, header.get("__metadata__", {})
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -134,43 +122,3 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise _wrong("its header has a key twice")
     return made
-
-
-def _tensor(
-    body: bytearray, begin: int, end: int, dtype: torch.dtype, shape: tuple[int, ...]
-) -> Tensor:
-    if begin == end:
-        return torch.empty(shape, dtype=dtype)
-    raw = torch.frombuffer(body, dtype=torch.uint8, count=end - begin, offset=begin)
-    return raw.clone().view(dtype).view(shape)
-
-
-def _begin(entry: Any) -> int:
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    first = offsets[0] if isinstance(offsets, list) and offsets else 0
-    return first if isinstance(first, int) else 0
-
-
-def _natural(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
-
-
-def _entry(name: str, entry: Any) -> tuple[torch.dtype, tuple[int, ...], int, int]:
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _wrong(f"the entry {name!r} is not one of a tensor")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise _wrong(f"{name!r} has the unknown type {dtype!r}")
-    if (
-        not isinstance(shape, list)
-        or len(shape) > _MOST_DIMENSIONS
-        or not all(map(_natural, shape))
-    ):
-        raise _wrong(f"{name!r} has no sound shape")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
-        raise _wrong(f"{name!r} has no sound offsets")
-    begin, end = offsets
-    kind = DTYPES[dtype]
-    if end - begin != math.prod(shape) * kind.itemsize:
-        raise _wrong(f"{name!r} of shape {shape} does not take {end - begin} bytes")
-    return kind, tuple(shape), begin, end

@@ -5,6 +5,7 @@ They are read into a module, which is captured at its first call like any other.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,92 +13,66 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ste_lightning.deploy.file.float_layers import build_float
+from ste_lightning.deploy.file.graph_schema import decoded
 from ste_lightning.deploy.file.schema import (
     build,
     build_input,
     build_packed,
     check_numbers,
+    check_tensors,
     integers,
     typed,
 )
 from ste_lightning.deploy.graph.network import PackedNetwork
-from ste_lightning.deploy.graph.steps import Ref, references
+from ste_lightning.deploy.graph.steps import Record, filled, references
 from ste_lightning.deploy.layers.attention import PackedAttention
 from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.layers import RPReLU, RSign
 
-__all__ = ["Version1", "rebuild"]
+__all__ = ["Version1", "loaded", "rebuild"]
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
+_MODULES = """
+Linear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d MultiheadAttention BatchNorm1d
+BatchNorm2d BatchNorm3d LayerNorm RMSNorm GroupNorm Embedding MaxPool1d MaxPool2d MaxPool3d
+AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
+AdaptiveMaxPool2d Upsample PixelShuffle ZeroPad2d Flatten ReLU ReLU6 LeakyReLU PReLU Hardtanh Tanh
+Sigmoid SiLU GELU ELU Softplus Mish Hardsigmoid Hardswish Softmax LogSoftmax Identity
+"""
+_FLOAT: dict[str, type[nn.Module]] = {
+    **{name: getattr(nn, name) for name in _MODULES.split()},
+    "RSign": RSign,
+    "RPReLU": RPReLU,
+}
+_METHODS = """
+view reshape flatten permute transpose contiguous squeeze unsqueeze mean sum amax size float chunk
+split clamp relu sigmoid tanh softmax abs
+"""
+_OF_OPERATOR = """
+add sub mul truediv floordiv neg getitem
+"""
+_OF_TORCH = """
+matmul flatten cat stack tanh sigmoid mean sum clamp reshape permute transpose squeeze unsqueeze
+"""
+_OF_FUNCTIONAL = """
+scaled_dot_product_attention interpolate pixel_shuffle pad relu relu6 leaky_relu hardtanh silu gelu
+softmax log_softmax max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d
+adaptive_avg_pool2d
+"""
 
 
 def _method(name: str) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self, name)(*args, **kwargs)
+    return lambda self, *args, **kwargs: getattr(self, name)(*args, **kwargs)
 
-    return call
-
-
-_METHODS = (
-    *("view", "reshape", "flatten", "permute", "transpose", "contiguous", "squeeze", "unsqueeze"),
-    *("mean", "sum", "amax", "size", "float", "chunk", "split", "clamp", "relu", "sigmoid"),
-    *("tanh", "softmax", "abs"),
-)
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "truediv": lambda a, b: a / b,
-    "floordiv": lambda a, b: a // b,
-    "neg": lambda a: -a,
-    "matmul": torch.matmul,
-    "scaled_dot_product_attention": F.scaled_dot_product_attention,
-    "interpolate": F.interpolate,
-    "pixel_shuffle": F.pixel_shuffle,
-    "pad": F.pad,
-    "getitem": lambda a, i: a[i],
+    **{name: getattr(operator, name) for name in _OF_OPERATOR.split()},
+    **{name: getattr(torch, name) for name in _OF_TORCH.split()},
+    **{name: getattr(F, name) for name in _OF_FUNCTIONAL.split()},
+    **{f".{name}": _method(name) for name in _METHODS.split()},
     "getattr": lambda a, name: tuple(a.shape) if name == "shape" else a.ndim,
-    "flatten": torch.flatten,
-    "cat": torch.cat,
-    "stack": torch.stack,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "leaky_relu": F.leaky_relu,
-    "hardtanh": F.hardtanh,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "softmax": F.softmax,
-    "log_softmax": F.log_softmax,
-    "max_pool1d": F.max_pool1d,
-    "max_pool2d": F.max_pool2d,
-    "avg_pool1d": F.avg_pool1d,
-    "avg_pool2d": F.avg_pool2d,
-    "adaptive_avg_pool1d": F.adaptive_avg_pool1d,
-    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
-    "mean": torch.mean,
-    "sum": torch.sum,
-    "clamp": torch.clamp,
-    "reshape": torch.reshape,
-    "permute": torch.permute,
-    "transpose": torch.transpose,
-    "squeeze": torch.squeeze,
-    "unsqueeze": torch.unsqueeze,
-    **{f".{name}": _method(name) for name in _METHODS},
 }
-
-
-def _filled(value: Any, results: Mapping[str, Any]) -> Any:
-    if isinstance(value, Ref):
-        return results[value.name]
-    if isinstance(value, slice):
-        return slice(*(_filled(part, results) for part in (value.start, value.stop, value.step)))
-    if isinstance(value, (list, tuple)):
-        return type(value)(_filled(item, results) for item in value)
-    return value
 
 
 class Version1(nn.Module):
@@ -124,12 +99,12 @@ class Version1(nn.Module):
                     raise unknown("layer", target, layers)
             elif op != "function" or target not in _FUNCTIONS:
                 raise unknown("function", target, _FUNCTIONS)
-            for name in _names((args, kwargs)):
+            for name in references((args, kwargs)):
                 if name not in known:
                     raise ConfigurationError(f"step {result!r} uses {name!r} before it is made.")
             require(result not in known, "result", result, "it is made twice")
             known.add(result)
-        names = _names(output)
+        names = references(output)
         require(bool(names) and known.issuperset(names), "output", output, "name known results")
         self.eval()
 
@@ -141,34 +116,15 @@ class Version1(nn.Module):
                 f"{', '.join(self._inputs)}."
             )
         results: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
+
+        def put(value: Any) -> Any:
+            return filled(value, lambda ref: results[ref.name], lambda s: slice(*s.values.values()))
+
         for result, op, target, args, kwargs in self._steps:
             key = target.replace(".", "/")
             call = self.layers[key] if op == "layer" else _FUNCTIONS[target]
-            results[result] = call(*_put(args, results), **_put(kwargs, results))
-        return _put(self._output, results)
-
-
-def _names(value: Any) -> list[str]:
-    """Return the names of results, in slices too."""
-    if isinstance(value, slice):
-        value = (value.start, value.stop, value.step)
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    if isinstance(value, (list, tuple)):
-        return [name for item in value for name in _names(item)]
-    return references(value)
-
-
-def _put(value: Any, results: Mapping[str, Any]) -> Any:
-    if isinstance(value, Ref):
-        return results[value.name]
-    if isinstance(value, slice):
-        return slice(*(_put(part, results) for part in (value.start, value.stop, value.step)))
-    if isinstance(value, dict):
-        return {key: _put(item, results) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_put(item, results) for item in value)
-    return value
+            results[result] = call(*put(args), **put(kwargs))
+        return put(self._output)
 
 
 def rebuild(spec: Any) -> tuple[Version1, dict[str, Any]]:
@@ -185,36 +141,27 @@ def rebuild(spec: Any) -> tuple[Version1, dict[str, Any]]:
     for entry in typed(spec, "steps", list):
         if not isinstance(entry, list) or len(entry) != 5:
             raise ConfigurationError("a step is not [result, op, target, args, kwargs].")
-        result, op, target, args, kwargs = entry
-        decoded, keywords = _decode(args), _decode(kwargs)
+        result, op, target, *given = entry
+        args, keywords = (decoded(value, _slice) for value in given)
         if not all(isinstance(v, str) for v in (result, op, target)):
             raise ConfigurationError(f"step {result!r} is not named by strings.")
-        if not isinstance(decoded, tuple) or not isinstance(keywords, dict):
+        if not isinstance(args, tuple) or not isinstance(keywords, dict):
             raise ConfigurationError(f"step {result!r} has no sound arguments.")
-        steps.append((result, op, target, decoded, keywords))
+        steps.append((result, op, target, args, keywords))
     inputs = typed(spec, "inputs", list)
     if not all(isinstance(name, str) for name in inputs):
         raise ConfigurationError("the inputs are not named by strings.")
-    output = _decode(spec.get("output"))
+    output = decoded(spec.get("output"), _slice)
     return Version1(built, steps, inputs, output), typed(spec, "info", dict)
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        ((kind, content),) = value.items()
-        if kind == "ref" and isinstance(content, str):
-            return Ref(content)
-        if kind == "tuple" and isinstance(content, list):
-            return tuple(_decode(item) for item in content)
-        if kind == "slice" and isinstance(content, list) and len(content) in (0, 3):
-            return slice(*map(_decode, content)) if content else Ellipsis
-        if kind == "dict" and isinstance(content, dict):
-            return {key: _decode(item) for key, item in content.items()}
-    raise ConfigurationError(f"the argument {value!r} is not known.")
+def _slice(kind: str, content: Any) -> Any:
+    """Return a slice as a record, which may hold references, or an ellipsis."""
+    if kind != "slice" or not isinstance(content, list) or len(content) not in (0, 3):
+        return None
+    parts = [decoded(item, _slice) for item in content]
+    names = ("start", "stop", "step")
+    return Record("slice", "", dict(zip(names, parts, strict=True))) if parts else Ellipsis
 
 
 def _build(name: str, spec: Any) -> nn.Module:
@@ -224,7 +171,11 @@ def _build(name: str, spec: Any) -> nn.Module:
             return _build_attention(dict(typed(spec, "settings", dict)))
         if str(kind).startswith("Packed"):
             return build(name, spec)
-        return build_float(spec if isinstance(spec, dict) else {})
+        if not isinstance(kind, str) or kind not in _FLOAT:
+            raise unknown("float layer", kind, _FLOAT)
+        settings = typed(spec, "settings", dict)
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        return _FLOAT[kind](**plain).eval()
     except ConfigurationError as error:
         raise ConfigurationError(f"layer {name!r}: {error}") from error
     except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
@@ -233,14 +184,11 @@ def _build(name: str, spec: Any) -> nn.Module:
 
 def _build_attention(settings: dict[str, Any]) -> PackedAttention:
     parts = typed(settings, "projections", dict)
-    q, k, v, out = (
+    found = [
         build_packed("PackedLinear", dict(typed(typed(parts, name, dict), "settings", dict)))
         for name in _PROJECTIONS
-    )
-    assert isinstance(q, PackedLinear)
-    assert isinstance(k, PackedLinear)
-    assert isinstance(v, PackedLinear)
-    assert isinstance(out, PackedLinear)
+    ]
+    q, k, v, out = (part for part in found if isinstance(part, PackedLinear))
     (heads,) = integers([settings["num_heads"]], 1, 1)
     scores = build_input(settings["scores"])
     return PackedAttention(heads, settings["batch_first"] is True, (q, k, v, out), scores)
@@ -252,8 +200,6 @@ def loaded(spec: dict[str, Any], tensors: dict[str, torch.Tensor]) -> PackedNetw
     Raises:
         ConfigurationError: for tensors that do not fit the description.
     """
-    from ste_lightning.deploy.file.load import check_tensors
-
     with torch.device("meta"):
         module, info = rebuild(spec)
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ste_lightning.deploy.fusion.by_size import BySize
 from ste_lightning.deploy.fusion.code_layers import Coded
 from ste_lightning.deploy.fusion.float_head import HeadPart, tail_of
 from ste_lightning.deploy.fusion.operands import reading
@@ -121,7 +122,7 @@ class Chain:
         self._modules = list(modules)
         self.layers = [module for module in modules if isinstance(module, PackedLayer)]
         self._tail, self._emission = list(tail), emission
-        self._runs: dict[tuple[int, ...], _Run] = {}
+        self._runs = BySize(self._run)
 
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
         """Return the last step's result, as codes where its readers can have them."""
@@ -131,11 +132,7 @@ class Chain:
 
     def _computed(self, x: Tensor, size: tuple[int, ...]) -> Tensor | Coded:
         """Return the result of floats, or of codes with their channels last."""
-        run = self._runs.get(size)
-        if run is None:
-            if len(self._runs) >= 64:
-                self._runs.clear()
-            run = self._runs[size] = self._run(tuple(size))
+        run: _Run = self._runs[size]
         if run.links or run.codes is not None or x.dtype == torch.uint8:
             packed = pack_for(x, run.first, run.factor, run.offset)
             for link in run.links:

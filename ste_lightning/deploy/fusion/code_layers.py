@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ste_lightning import kernels
+from ste_lightning.deploy.fusion.by_size import BySize
 from ste_lightning.deploy.fusion.float_head import HeadPart, tail_of
 from ste_lightning.deploy.fusion.operands import reading
 from ste_lightning.deploy.fusion.pool_windows import windows
@@ -52,18 +53,13 @@ class CodePool:
     """
 
     def __init__(self, pool: nn.Module, flips: NDArray[np.uint8]) -> None:
-        self._pool, self._flips = pool, flips
-        self._windows: dict[tuple[int, ...], tuple[tuple[int, ...], NDArray[np.int64]]] = {}
+        self._flips = flips
+        self._windows = BySize(lambda size: windows(pool, size, len(flips)))
 
     def __call__(self, x: Coded) -> Coded:
         """Return the pooled codes."""
-        size = x.codes.shape[1:-1]
-        found = self._windows.get(size)
-        if found is None:
-            if len(self._windows) >= 64:
-                self._windows.clear()
-            found = self._windows[size] = windows(self._pool, tuple(size), x.codes.shape[-1])
-        return Coded(pooled(x.codes, *found, self._flips))
+        size, window = self._windows[x.codes.shape[1:-1]]
+        return Coded(pooled(x.codes, size, window, self._flips))
 
 
 @dataclass(frozen=True)
@@ -117,19 +113,14 @@ class CodedLayer:
     ) -> None:
         self._encoder = Encoder(layer)
         self._layer, self._emission, self._tail = layer, emission, list(tail)
-        self._runs: dict[tuple[int, ...], _Run] = {}
+        self._runs = BySize(self._run)
 
     def __call__(self, x: Tensor | Coded) -> Tensor | Coded:
         """Return the last step's result, as codes where its readers can have them."""
         if not isinstance(x, Coded):
             x = self._encoder(x)
         codes = x.codes
-        size = tuple(codes.shape[1:-1])
-        run = self._runs.get(size)
-        if run is None:
-            if len(self._runs) >= 64:
-                self._runs.clear()
-            run = self._runs[size] = self._run(size)
+        run: _Run = self._runs[codes.shape[1:-1]]
         if run.codes is not None:
             return Coded(codes_of(run.codes, pack_for(codes, run.codes)))
         if run.geometry is PIXEL:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
-from ste_lightning.deploy.fusion.pool_windows import POOLS
+from ste_lightning.deploy.fusion.paths import paths_from
 from ste_lightning.deploy.fusion.requantize import (
     Emission,
     emission_for,
@@ -15,7 +13,6 @@ from ste_lightning.deploy.fusion.requantize import (
 )
 from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.deploy.graph.uses import Flow, Part
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
 __all__ = ["Readers", "readers_of"]
 
@@ -47,28 +44,15 @@ def readers_of(step: Step, flow: Flow) -> Readers | None:
     layer = flow.layer(step)
     if layer is None or not gives_integers(layer):
         return None
-    dims = len(layer.shape) - 2
-    between: list[Part] = []
-    found: list[Step] = []
+    paths = paths_from(step, flow, reads_codes)
     emission: Emission | None = None
-    waiting = [(step, False)]
-    while waiting:
-        at, flat = waiting.pop()
-        if at.result in flow.returned or not flow.users[at.result]:
+    for path in paths:
+        reader = flow.layer(path.consumer)
+        assert reader is not None
+        one = None if path.between else emission_for(layer, reader, path.flat)
+        if one is None or not (emission is None or emission.same(one)):
             return None
-        for user in flow.users[at.result]:
-            module = flow.part(user)
-            if type(module) is nn.Flatten or (0 < dims < 3 and type(module) is POOLS[dims - 1]):
-                if flat:
-                    return None
-                between.append((user, module))
-                waiting.append((user, type(module) is nn.Flatten))
-                continue
-            if not isinstance(module, PackedLayer) or not reads_codes(module):
-                return None
-            one = emission_for(layer, module, flat)
-            if one is None or not (emission is None or emission.same(one)):
-                return None
-            emission = one
-            found.append(user)
-    return None if emission is None else Readers(emission, between, found)
+        emission = one
+    between = {part[0].result: part for path in paths for part in path.moves}
+    layers = [path.consumer for path in paths]
+    return None if emission is None else Readers(emission, list(between.values()), layers)

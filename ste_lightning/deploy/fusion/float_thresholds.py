@@ -13,17 +13,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ste_lightning.deploy.layers.bisection import LARGEST, least, ranked_float
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
 
 __all__ = ["float_thresholds"]
-
-_LARGEST = int(torch.tensor(torch.finfo(torch.float32).max).view(torch.int32))
-
-
-def _float(key: Tensor) -> Tensor:
-    """Return the float whose place in the order of all floats, from zero, is ``key``."""
-    magnitude = key.abs().to(torch.int32).view(torch.float32)
-    return torch.where(key < 0, -magnitude, magnitude)
 
 
 @torch.no_grad()
@@ -45,7 +38,7 @@ def float_thresholds(
 
     def codes(key: Tensor) -> Tensor:
         """Return the codes of floats (rows, channels)."""
-        x = _float(key)
+        x = ranked_float(key)
         if dims > 0:  # as many elements as vector instructions take, like the images to come
             x = x.view(*x.shape, *[1] * dims).repeat(1, 1, 64, *[1] * (dims - 1))
         for module in modules:
@@ -53,16 +46,10 @@ def float_thresholds(
         found = quantizer.encode(x, 1).int()
         return found.flatten(2)[..., 0] if dims > 0 else found
 
-    ends = torch.tensor([[-_LARGEST], [_LARGEST]]).expand(2, channels)
+    ends = torch.tensor([[-LARGEST], [LARGEST]]).expand(2, channels)
     first, last = codes(ends)
     s = torch.where(first > last, -1, 1)
     wanted = torch.arange(1, count + 1)[:, None]
-    low = torch.full((count, channels), -_LARGEST - 1)
-    high = torch.full((count, channels), _LARGEST)
-    while bool((high - low > 1).any()):
-        # Up, so that where nothing is left to find, what ``high`` is known to reach is asked again.
-        middle = torch.div(low + high + 1, 2, rounding_mode="floor")
-        reached = codes(s * middle) >= wanted
-        high = torch.where(reached, middle, high)
-        low = torch.where(reached, low, middle)
-    return s.float(), _float(high), _float(low.clamp_min(-_LARGEST))
+    end = torch.full((count, channels), LARGEST)
+    low, high = least(lambda x: codes(s * x) >= wanted, -end - 1, end)
+    return s.float(), ranked_float(high), ranked_float(low.clamp_min(-LARGEST))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ste_lightning.deploy.fusion.float_fold import fold_floats
 from ste_lightning.deploy.fusion.integer_thresholds import integer_thresholds
-from ste_lightning.deploy.fusion.paths import Path, paths_from
+from ste_lightning.deploy.fusion.paths import Path, is_open, paths_from
 from ste_lightning.deploy.fusion.set_thresholds import set_thresholds, uniform
 from ste_lightning.deploy.graph.simplify import rewired
 from ste_lightning.deploy.graph.steps import Step
@@ -62,7 +62,9 @@ def fold_thresholds(
     for step in steps:
         layer = flow.layer(step)
         if layer is not None and flow.calls[step.target] == 1:
-            paths = paths_from(step, flow)
+            paths = paths_from(step, flow, is_open)
+            if any(flow.calls[path.consumer.target] > 1 for path in paths):
+                continue
             if paths and _fold(layer, paths, flow):
                 gone |= {part.result: part.args[0] for path in paths for part in path.between}
     kept = [rewired(step, gone) for step in steps if step.result not in gone]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.deploy.graph.uses import Elementwise
+from ste_lightning.deploy.layers.bisection import least
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
@@ -78,14 +79,8 @@ def _bisected(
     s = torch.where(falls, -1, 1)
     wanted = torch.arange(1, count + 1)[:, None]
     # The least x = s k with a code of at least j, among -bound .. bound + 1.
-    low = torch.full((count, channels), -bound - 1)
-    high = torch.full((count, channels), bound + 1)
-    while bool((high - low > 1).any()):
-        # Up, so that where nothing is left to find, what ``high`` is known to reach is asked again.
-        middle = torch.div(low + high + 1, 2, rounding_mode="floor")
-        reached = codes((s * middle).float()).int() >= wanted
-        high = torch.where(reached, middle, high)
-        low = torch.where(reached, low, middle)
+    end = torch.full((count, channels), bound + 1)
+    _, high = least(lambda x: codes((s * x).float()).int() >= wanted, -end, end)
     return s.float(), high.float() - 0.5
 
 

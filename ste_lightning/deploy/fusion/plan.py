@@ -15,6 +15,7 @@ from ste_lightning.deploy.fusion.float_head import HeadPart, head_length, head_p
 from ste_lightning.deploy.fusion.fold import fold_thresholds
 from ste_lightning.deploy.fusion.pool_windows import POOLS
 from ste_lightning.deploy.fusion.requantize import reads_codes
+from ste_lightning.deploy.fusion.rows import ROWS, as_rows
 from ste_lightning.deploy.fusion.shared_inputs import encoded_once
 from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.deploy.graph.uses import Flow, Part
@@ -47,7 +48,7 @@ def fused(
         The steps, and what those call that are layers or runs.
     """
     calls: dict[str, Any] = dict(layers)
-    kept = list(steps)
+    kept, values = as_rows(layers, steps, output, constants, values)
     if fold:
         calls, kept = fold_thresholds(calls, kept, output, constants, values)
     flow = Flow(calls, kept, output, constants, values)
@@ -80,7 +81,7 @@ def fused(
                     flips = readers.emission.flips
                     runs[part.result] = CodeFlatten() if flat else CodePool(module, flips)
         found.append(step)
-    return found, {**calls, **runs}
+    return found, {**calls, **runs, **ROWS}
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import operator
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ste_lightning.deploy.graph.operators import is_known, operator_name
-from ste_lightning.deploy.graph.recurrent import NAMES, WholeRecurrentLayers
 from ste_lightning.deploy.graph.simple_sizes import IntricateSizesError, SimpleSizes
 from ste_lightning.deploy.graph.simplify import simplified
 from ste_lightning.deploy.graph.size_rules import SizeRules
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, GraphInput, Ref, Step, filled
 from ste_lightning.deploy.graph.trees import assembled, dissected
+from ste_lightning.deploy.graph.whole_operators import NAMES, PREFIX, WholeOperators
 from ste_lightning.deploy.layers.operator import OPERATOR, Opaque
 from ste_lightning.errors import ConfigurationError
 
@@ -66,11 +67,14 @@ def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 class _Seen:
-    """What a call returned; exporters reset attributes of modules."""
+    """What a call returned, and numbers it may read; exporters look at attributes of modules."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.output: Any = None
         self.classes: dict[str, type] = {}
+        self.numbers = {
+            name: tensor.item() for name, tensor in _kept(module).items() if tensor.numel() == 1
+        }
 
 
 class _Call(nn.Module):
@@ -79,14 +83,16 @@ class _Call(nn.Module):
     def __init__(self, module: nn.Module, arguments: dict[str, Any], classes: dict[str, type]):
         super().__init__()
         self.module, self.arguments, self.classes = module, arguments, classes
-        self.seen = _Seen()
+        self.seen = _Seen(module)
 
     def forward(self, *leaves: Tensor) -> list[Any]:
         """Return the tensors of the result."""
         given = assembled(self.arguments, lambda ref: leaves[int(ref.name[5:])], self.classes)
         named = {key: value for key, value in given.items() if not key.startswith("*")}
         rest = [value for key, value in given.items() if key.startswith("*")]
-        with WholeRecurrentLayers(), SimpleSizes():
+        kept, known = _kept(self.module), self.seen.numbers
+        numbers = {id(kept[name]): number for name, number in known.items()}
+        with WholeOperators(numbers), SimpleSizes():
             if rest:
                 y = self.module(*[named.pop(key) for key in list(named) if rest], *rest)
             else:
@@ -99,6 +105,11 @@ class _Call(nn.Module):
 
         self.seen.output = dissected(y, leaf, self.seen.classes)
         return found
+
+
+def _kept(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's parameters and buffers by name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _called(module: nn.Module, named: dict[str, Any]) -> Any:
@@ -130,6 +141,9 @@ def capture(module: nn.Module, arguments: dict[str, Any]) -> Captured:
         leaves.append(tensor)
         return Ref(f"input{len(leaves) - 1}")
 
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) and _kept(part):
+            raise ConfigurationError(f"{name!r} is scripted and has weights: use its Python class.")
     classes: dict[str, type] = {}
     tree = {key: dissected(value, leaf, classes) for key, value in arguments.items()}
     if not leaves:
@@ -175,23 +189,36 @@ def _reason(error: Exception) -> str:
     if users:
         at = users[-1]
         where = f" at {os.path.basename(at.filename)}:{at.lineno}, `{at.line}`"
-    return f"{first[0].rstrip('.')}{where}."
+    what = first[0].rstrip(".")
+    if "data-dependent" in what:
+        what = "what is computed depends on a number that a tensor holds"
+    return f"{what}{where}."
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what only the exporter's authors care about, and close torch's fused attention."""
+    """Silence what only the exporter's authors care about, and close what looks at values.
+
+    That is torch's fused attention, and how transformer layers recognize a causal mask, which
+    only makes them faster.
+    """
+    trace, layers = importlib.import_module("torch.export._trace"), nn.modules.transformer
+    causal = layers._detect_is_causal_mask
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export")]
     levels = [logger.level for logger in loggers]
     fast = torch.backends.mha.get_fastpath_enabled()
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     torch.backends.mha.set_fastpath_enabled(False)
+    layers._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)
+    vars(trace)["print"] = lambda *args, **kwargs: None  # it shows graphs of thousands of lines
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
     finally:
+        del vars(trace)["print"]
+        layers._detect_is_causal_mask = causal
         torch.backends.mha.set_fastpath_enabled(fast)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -208,7 +235,8 @@ def _symbolic_lengths(module: nn.Module) -> Iterator[None]:
     torchs = os.path.dirname(torch.__file__)
     spaces = []
     for part in module.modules():
-        space = getattr(type(part).forward, "__globals__", None)
+        forward = inspect.getattr_static(type(part), "forward", None)
+        space = getattr(forward, "__globals__", None)
         file = str(space.get("__file__", "")) if space else torchs
         if space is not None and "len" not in space and not file.startswith(torchs):
             space["len"] = _length
@@ -240,7 +268,8 @@ def _decomposed(program: Any) -> Any:
         and node.target.namespace == "aten"
         and not is_known(operator_name(node.target))
     }
-    if not strange:
+    nests = any(node.op == "get_attr" for node in program.graph.nodes)  # autocast, no_grad
+    if not strange and not nests:
         return program
     known = torch.export.default_decompositions()
     return program.run_decompositions({op: known[op] for op in strange if op in known})
@@ -328,7 +357,7 @@ class _Reader:
         if isinstance(value, (list, tuple)):
             return [self._plain(item) for item in value]
         if value is None or isinstance(
-            value, (bool, int, float, str, torch.dtype, torch.memory_format)
+            value, (bool, int, float, complex, str, torch.dtype, torch.memory_format)
         ):
             return value
         raise ConfigurationError(f"the constant {value!r} cannot be packed.")
@@ -341,8 +370,8 @@ class _Reader:
                 x, handle, growth = node.args
                 given = [self._plain(x), *([self._plain(growth)] if growth else [])]
                 return Step(node.name, "layer", self.handles[handle], tuple(given), {})
-            if name.startswith("ste_lightning::whole_"):
-                name = NAMES[name.removeprefix("ste_lightning::whole_")]
+            if name.startswith(PREFIX):
+                name = NAMES[name.removeprefix(PREFIX)]
             elif name in _CHECKS:
                 return None
             else:

@@ -1,7 +1,8 @@
 """A graph proven to fit its layers and constants, before anything is computed with it.
 
 Every step is run on tensors without memory, at the sizes with which the network was captured:
-torch's own schemas and shape rules then judge types and sizes.
+torch's own schemas and shape rules then judge types and sizes. Rows that a mask chooses are taken
+to be all rows.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config
 
 from ste_lightning.deploy.graph.operators import FACTORIES, SIZES, resolved
-from ste_lightning.deploy.graph.recurrent import NAMES, result_shapes
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, Record, Ref, Step, filled, references
+from ste_lightning.deploy.graph.whole_operators import RECURRENT, result_shapes
 from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import ConfigurationError, require
 
@@ -27,6 +29,7 @@ _FAILURES = (
 )
 _MOST_ELEMENTS = 1 << 31
 _MOST_PARTS = 1 << 12
+_ALL_ROWS = _config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
@@ -67,7 +70,8 @@ def checked(
         if step.result in values or step.result.startswith(CONSTANT):
             raise ConfigurationError(f"the result {step.result!r} is made twice.")
         try:
-            values[step.result] = _result(step, layers, values)
+            with _ALL_ROWS:
+                values[step.result] = _result(step, layers, values)
         except ConfigurationError:
             raise
         except _FAILURES as error:
@@ -110,7 +114,7 @@ def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, An
     if step.op != "function":
         raise ConfigurationError(f"step {step.result!r} is a {step.op!r}, which is not known.")
     function = resolved(step.target)
-    if step.target in NAMES.values():
+    if step.target in RECURRENT.values():
         return _recurrent(step, *args, **kwargs)
     if step.target in FACTORIES:
         kwargs["device"] = "meta"

@@ -13,7 +13,7 @@ from ste_lightning.deploy.fusion.plan import fused
 from ste_lightning.deploy.graph.plan import Plan, planned
 from ste_lightning.deploy.graph.simplify import is_in_place
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, Ref
-from ste_lightning.deploy.graph.trees import assembled, matched
+from ste_lightning.deploy.graph.trees import assembled, float_type, matched
 from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
 from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
@@ -57,8 +57,8 @@ class Execution:
     ) -> None:
         values = {CONSTANT + name: value for name, value in constants.items()}
         tensors = [*values.values(), *network.module.buffers()]
-        first = next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
-        device = first.device
+        device = next((t.device for t in tensors), torch.device("cpu"))
+        dtype = float_type(tensors) or torch.float32
         steps: Sequence[Any] = graph.steps
         mutates = any(map(is_in_place, steps))
         calls: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class Execution:
             calls[name] = layer if plain else layer.computed
         if not mutates:
             steps, values = planned(steps, values)
-        if fuse and not mutates and first.dtype == torch.float32 and device.type == "cpu":
+        if fuse and not mutates and dtype == torch.float32 and device.type == "cpu":
             steps, found = fused(layers, steps, graph.output, values, network.values, network.folds)
             calls |= {
                 name: call.computed if isinstance(call, Opaque) else call
@@ -80,7 +80,7 @@ class Execution:
         self._names = list(graph.arguments)
         trees = list(graph.arguments.values())
         self._simple = len(trees) == 1 and isinstance(trees[0], Ref)
-        self._dtypes = [first.dtype if g.dtype == torch.float32 else g.dtype for g in graph.inputs]
+        self._dtypes = [dtype if g.dtype == torch.float32 else g.dtype for g in graph.inputs]
         self._sizes = [
             [(axis, size) for axis, size in enumerate(g.sizes) if size is not None]
             for g in graph.inputs

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from ste_lightning.deploy.graph.check import checked
 from ste_lightning.deploy.graph.execution import Execution, hooks_of, unfit
-from ste_lightning.deploy.graph.steps import Graph, Ref
-from ste_lightning.deploy.graph.trees import assembled, dissected
+from ste_lightning.deploy.graph.steps import Graph
+from ste_lightning.deploy.graph.trees import cast, float_type, mapped, tensors_in
+from ste_lightning.deploy.layers.operator import EvalOnly
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.errors import ConfigurationError
 from ste_lightning.functional.estimator.eager import untraced
 
 if TYPE_CHECKING:
@@ -36,17 +37,6 @@ def largest(values: Tensor) -> float:
     return max(float(finite.max()) if finite.numel() else 0.0, 1e-30)
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def leaf(tensor: Any) -> Ref:
-        found.append(torch.as_tensor(tensor))
-        return Ref("")
-
-    dissected(value, leaf)
-    return found
-
-
 def _close(wanted: list[Tensor], found: list[Tensor]) -> bool:
     """Return whether results are equal but for rounding."""
     return len(wanted) == len(found) and all(
@@ -58,7 +48,7 @@ def _close(wanted: list[Tensor], found: list[Tensor]) -> bool:
     )
 
 
-class PackedNetwork(nn.Module):
+class PackedNetwork(EvalOnly):
     """A network for evaluation whose quantized layers hold packed integers.
 
     Its graph is captured at the first call, unless it comes from a file; from then on calls
@@ -208,20 +198,7 @@ class PackedNetwork(nn.Module):
         batches = {g.example[0] for g in self.graph.inputs if g.sizes}
         found = [(args, kwargs)]
         if free and len(batches) == 1:
-            classes = self.classes
-
-            def first(value: Any) -> Any:
-                leaves: list[Tensor] = []
-
-                def leaf(tensor: Any) -> Ref:
-                    leaves.append(tensor[:1] if tensor.dim() else tensor)
-                    return Ref(str(len(leaves) - 1))
-
-                tree = dissected(value, leaf)
-                return assembled(tree, lambda ref: leaves[int(ref.name)], classes)
-
-            one = [first(value) for value in args]
-            found.append((tuple(one), {key: first(value) for key, value in kwargs.items()}))
+            found.append(mapped((args, kwargs), lambda t: t[:1] if t.dim() else t))
         return found
 
     def _prove(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -239,15 +216,15 @@ class PackedNetwork(nn.Module):
         def record(name: str, result: Tensor) -> None:
             calls[name].append(result)
 
-        wanted = _tensors(self._hooked(record, lambda: self.module(*args, **kwargs)))
-        if _close(wanted, _tensors(self._execution(self.fuses).result(inputs))):
+        wanted = tensors_in(self._hooked(record, lambda: self.module(*args, **kwargs)))
+        if _close(wanted, tensors_in(self._execution(self.fuses).result(inputs))):
             return
 
         def replay(name: str, result: Tensor) -> Tensor:
             return calls[name].pop(0) if calls[name] else result
 
         plain = self._execution(False, watched=True)
-        if not _close(wanted, _tensors(self._hooked(replay, lambda: plain.result(inputs)))):
+        if not _close(wanted, tensors_in(self._hooked(replay, lambda: plain.result(inputs)))):
             raise ConfigurationError(
                 "what was captured differs from the module: its forward depends on more than its "
                 "arguments."
@@ -302,7 +279,7 @@ class PackedNetwork(nn.Module):
                 with _lock:  # exporting changes the module for a while
                     if self.graph is None and not self.reason:
                         args, kwargs = self._cast((args, kwargs))
-                        y = self.module(*args, **kwargs)  # which also checks the arguments
+                        y = self._first(args, kwargs)
                         self._try_to_capture(args, kwargs)
                         if self.graph is None:
                             return y
@@ -326,16 +303,22 @@ class PackedNetwork(nn.Module):
         args, kwargs = self._cast((args, kwargs))
         return self.module(*args, **kwargs)
 
+    def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the module as it is, which also checks the arguments."""
+        try:
+            return self.module(*args, **kwargs)
+        except RuntimeError as error:
+            if "dtype" not in str(error):
+                raise
+            name = type(self.module).__name__
+            raise ConfigurationError(
+                f"{name} cannot be packed: {error}; packed models compute in float32, and its "
+                "forward casts to another type: let it cast to the type of a weight."
+            ) from error
+
     def _cast(self, arguments: Any) -> Any:
         """Return arguments with the floats that the packed module has, whatever was trained."""
-        floats = (t for t in self.module.parameters() if t.is_floating_point())
-        dtype = next(floats, torch.zeros(())).dtype
-
-        def cast(value: Any) -> Any:
-            floating = isinstance(value, Tensor) and value.is_floating_point()
-            return value.to(dtype) if floating else value
-
-        return tree_map(cast, arguments)
+        return cast(arguments, float_type(self.module.parameters()))
 
     def _try_to_capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
@@ -365,15 +348,6 @@ class PackedNetwork(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is derived from the layers."""
         return {**self.__dict__, "_made": None}
-
-    def train(self, mode: bool = True) -> Any:
-        """Refuse training mode.
-
-        Raises:
-            ConfigurationError: for ``mode=True``.
-        """
-        require(not mode, "mode", mode, "a packed network is for evaluation; train the original")
-        return super().train(mode)
 
     def predict(self, images: Any, **options: Any) -> list[Prediction]:
         """Predict from pictures, their files, or arrays, with the preprocessing in ``info``.

@@ -2,8 +2,8 @@
 
 A name is that of the ATen operator, with its overload after a dot unless that is the default one;
 argument types are those of torch's own schema, which every call is matched against. Operators
-that draw random numbers, read or write raw memory, or whose result's size depends on values are
-left out. ``sizes.NAME`` are Python's arithmetic on sizes.
+that draw random numbers or read or write raw memory are left out. ``sizes.NAME`` are
+Python's arithmetic on sizes.
 """
 
 from __future__ import annotations
@@ -31,38 +31,40 @@ clamp clamp_min clamp_max threshold hardshrink softshrink
 """
 _SHAPES = """
 view view.dtype reshape flatten.using_ints unflatten.int permute transpose.int t numpy_T mT mH
-squeeze squeeze.dim squeeze.dims unsqueeze expand expand_as view_as reshape_as contiguous select.int
-slice.Tensor narrow narrow.Tensor split.Tensor split.sizes split_with_sizes chunk unbind.int
-tensor_split.sections tensor_split.indices cat stack hstack vstack dstack concat concatenate
-repeat repeat_interleave.self_int tile roll flip fliplr flipud rot90 movedim.int movedim.intlist
-moveaxis.int moveaxis.intlist swapaxes swapdims diagonal unfold tril triu diag_embed meshgrid
-meshgrid.indexing broadcast_tensors broadcast_to atleast_1d atleast_2d atleast_3d pixel_shuffle
-pixel_unshuffle channel_shuffle real imag view_as_real view_as_complex alias detach clone
-lift_fresh_copy resolve_conj resolve_neg conj to.dtype to.dtype_layout to.device to.other type_as
-_to_copy slice_scatter select_scatter diagonal_scatter constant_pad_nd pad reflection_pad1d
-reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
-_unsafe_view squeeze_copy adjoint ravel block_diag cartesian_prod combinations
+squeeze squeeze.dim squeeze.dims unsqueeze expand expand_as view_as reshape_as contiguous
+select.int slice.Tensor narrow narrow.Tensor split.Tensor split.sizes split_with_sizes chunk
+unbind.int tensor_split.sections tensor_split.indices cat stack hstack vstack dstack concat
+concatenate repeat repeat_interleave.self_int tile roll flip fliplr flipud rot90 movedim.int
+movedim.intlist moveaxis.int moveaxis.intlist swapaxes swapdims diagonal unfold tril triu
+diag_embed meshgrid meshgrid.indexing broadcast_tensors broadcast_to atleast_1d atleast_2d
+atleast_3d pixel_shuffle pixel_unshuffle channel_shuffle real imag complex polar angle view_as_real
+view_as_complex alias detach clone lift_fresh_copy resolve_conj resolve_neg conj to.dtype
+to.dtype_layout to.device to.other type_as _to_copy slice_scatter select_scatter diagonal_scatter
+constant_pad_nd pad reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d
+replication_pad2d replication_pad3d _unsafe_view squeeze_copy adjoint ravel block_diag
+cartesian_prod combinations
 """
 _REDUCED = """
 sum sum.dim_IntList mean mean.dim amax amin max max.dim min min.dim argmax argmin prod prod.dim_int
 var var.dim var.correction std std.dim std.correction var_mean.correction std_mean.correction
-norm.Scalar norm.ScalarOpt_dim linalg_vector_norm logsumexp
-cumsum cumprod cummax cummin any any.dim all all.dim
-median median.dim aminmax softmax.int log_softmax.int _softmax _log_softmax count_nonzero
-count_nonzero.dim_IntList argsort sort topk kthvalue cosine_similarity pairwise_distance cdist diff
-trace renorm nansum nanmean
+norm.Scalar norm.ScalarOpt_dim linalg_vector_norm logsumexp cumsum cumprod cummax cummin any
+any.dim all all.dim median median.dim aminmax softmax.int log_softmax.int _softmax _log_softmax
+count_nonzero count_nonzero.dim_IntList argsort sort topk kthvalue cosine_similarity
+pairwise_distance cdist diff trace renorm nansum nanmean _fft_r2c _fft_c2c _fft_c2r fft_fft
+fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn
+fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift stft stft.center istft
 """
 _PRODUCTS = """
-matmul mm bmm addmm baddbmm addbmm addmv mv dot inner outer linear bilinear einsum tensordot
-kron chain_matmul cross linalg_cross conv1d conv2d conv3d conv1d.padding conv2d.padding
-conv3d.padding conv_transpose1d conv_transpose2d.input conv_transpose3d.input convolution
+matmul mm bmm addmm baddbmm addbmm addmv mv dot inner outer linear bilinear einsum tensordot kron
+chain_matmul cross linalg_cross conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding
+conv_transpose1d conv_transpose2d.input conv_transpose3d.input convolution
 scaled_dot_product_attention lstm.input gru.input rnn_tanh.input rnn_relu.input lstm_cell gru_cell
 rnn_tanh_cell rnn_relu_cell _native_multi_head_attention linalg_matrix_norm addcmul addcdiv
 """
 _LAYERS = """
 batch_norm layer_norm group_norm instance_norm rms_norm native_layer_norm native_group_norm
-native_batch_norm _native_batch_norm_legit_no_training max_pool1d max_pool2d
-max_pool3d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
+native_batch_norm _native_batch_norm_legit_no_training max_pool1d max_pool2d max_pool3d
+max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
 adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d upsample_nearest2d
 upsample_nearest3d upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest3d.vec
@@ -70,35 +72,36 @@ upsample_linear1d upsample_linear1d.vec upsample_bilinear2d upsample_bilinear2d.
 upsample_bicubic2d upsample_bicubic2d.vec upsample_trilinear3d upsample_trilinear3d.vec
 _upsample_nearest_exact1d.vec _upsample_nearest_exact2d.vec _upsample_bilinear2d_aa.vec
 _upsample_bicubic2d_aa.vec grid_sampler grid_sampler_2d affine_grid_generator im2col col2im
-embedding embedding_bag glu prelu one_hot dropout alpha_dropout feature_dropout
+embedding embedding_bag _embedding_bag _embedding_bag_forward_only glu prelu one_hot dropout
+alpha_dropout feature_dropout
 """
 _CHOSEN = """
 where.self where.ScalarSelf where.ScalarOther where.Scalar masked_fill.Scalar masked_fill.Tensor
 index.Tensor index_select gather take_along_dim scatter.src scatter.value scatter_add index_put
 index_add index_fill.int_Scalar index_copy maximum minimum max.other min.other fmax fmin
-bucketize.Tensor searchsorted.Tensor
-isin.Tensor_Tensor logical_and logical_or logical_xor pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar
-rsub.Scalar rsub.Tensor div.Tensor_mode div.Scalar_mode true_divide.Tensor atan2 hypot
-copysign.Tensor
-clamp.Tensor clamp_min.Tensor clamp_max.Tensor lerp.Scalar lerp.Tensor bitwise_left_shift.Tensor
+bucketize.Tensor searchsorted.Tensor nonzero masked_select argwhere isin.Tensor_Tensor logical_and
+logical_or logical_xor pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar rsub.Scalar rsub.Tensor
+div.Tensor_mode div.Scalar_mode true_divide.Tensor atan2 hypot copysign.Tensor clamp.Tensor
+clamp_min.Tensor clamp_max.Tensor lerp.Scalar lerp.Tensor bitwise_left_shift.Tensor
 bitwise_right_shift.Tensor floor_divide floor_divide.Scalar fill.Scalar fill.Tensor round.decimals
 heaviside __and__.Tensor __or__.Tensor __xor__.Tensor
 """
 _MADE = """
-zeros ones full empty.memory_format arange arange.start arange.start_step linspace eye scalar_tensor
+zeros ones full empty.memory_format arange arange.start arange.start_step linspace eye
+scalar_tensor
 """
 _LIKE = """
 zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty
 """
 _IN_PLACE = """
-sign_ sgn_ pow_.Tensor reciprocal_ log_ log1p_ expm1_ square_ erf_ trunc_ sin_ cos_
-nan_to_num_ eq_.Scalar logical_and_ logical_or_ cumsum_ tril_ triu_
-add_.Tensor add_.Scalar sub_.Tensor sub_.Scalar mul_.Tensor mul_.Scalar div_.Tensor div_.Scalar
-relu_ relu6_ hardtanh_ leaky_relu_ elu_ silu_ gelu_ mish_ hardswish_ hardsigmoid_ sigmoid_ tanh_
-clamp_ clamp_min_ clamp_max_ neg_ exp_ sqrt_ abs_ copy_ fill_.Scalar fill_.Tensor zero_ selu_ celu_
-masked_fill_.Scalar masked_fill_.Tensor index_put_ index_add_ index_copy_ index_fill_.int_Scalar
-scatter_.src scatter_.value scatter_add_ pow_.Scalar addcmul_ addcdiv_ unsqueeze_ squeeze_.dim
-transpose_ threshold_ logical_not_ round_ floor_ ceil_ rsqrt_ t_ detach_
+sign_ sgn_ pow_.Tensor reciprocal_ log_ log1p_ expm1_ square_ erf_ trunc_ sin_ cos_ nan_to_num_
+eq_.Scalar logical_and_ logical_or_ cumsum_ tril_ triu_ add_.Tensor add_.Scalar sub_.Tensor
+sub_.Scalar mul_.Tensor mul_.Scalar div_.Tensor div_.Scalar relu_ relu6_ hardtanh_ leaky_relu_ elu_
+silu_ gelu_ mish_ hardswish_ hardsigmoid_ sigmoid_ tanh_ clamp_ clamp_min_ clamp_max_ neg_ exp_
+sqrt_ abs_ copy_ fill_.Scalar fill_.Tensor zero_ selu_ celu_ masked_fill_.Scalar
+masked_fill_.Tensor index_put_ index_add_ index_copy_ index_fill_.int_Scalar scatter_.src
+scatter_.value scatter_add_ pow_.Scalar addcmul_ addcdiv_ unsqueeze_ squeeze_.dim transpose_
+threshold_ logical_not_ round_ floor_ ceil_ rsqrt_ t_ detach_
 """
 FACTORIES = frozenset(_MADE.split())  # they are told the device
 

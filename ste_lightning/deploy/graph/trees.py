@@ -5,18 +5,41 @@ from __future__ import annotations
 import collections
 import dataclasses
 import keyword
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from ste_lightning.deploy.graph.steps import Record, Ref, filled
 from ste_lightning.errors import ConfigurationError
 
-__all__ = ["Values", "assembled", "dissected", "matched"]
+__all__ = [
+    "Values",
+    "assembled",
+    "cast",
+    "dissected",
+    "float_type",
+    "mapped",
+    "matched",
+    "tensors_in",
+]
 
 _PLAIN = (type(None), bool, int, float, str)
+
+
+def float_type(tensors: Iterable[Tensor]) -> torch.dtype | None:
+    """Return the type of all floats among tensors; float32 without any, ``None`` for several."""
+    found = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    return found.pop() if len(found) == 1 else None if found else torch.float32
+
+
+def cast(value: Any, dtype: torch.dtype | None) -> Any:
+    """Return a value whose floats have a type; as it is for ``None``."""
+    if dtype is None:
+        return value
+    return tree_map_only(Tensor, lambda t: t.to(dtype) if t.is_floating_point() else t, value)
 
 
 class Values(dict[str, Any]):
@@ -86,6 +109,19 @@ def _record(
     return Record(kind, name, found)
 
 
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors of a value; sizes as tensors, complex numbers as pairs."""
+    found: list[Tensor] = []
+
+    def leaf(tensor: Any) -> Ref:
+        plain = torch.as_tensor(tensor)
+        found.append(torch.view_as_real(plain.resolve_conj()) if plain.is_complex() else plain)
+        return Ref("")
+
+    dissected(value, leaf)
+    return found
+
+
 def assembled(tree: Any, of: Callable[[Ref], Any], classes: dict[str, type]) -> Any:
     """Return the value that a tree describes.
 
@@ -108,6 +144,19 @@ def assembled(tree: Any, of: Callable[[Ref], Any], classes: dict[str, type]) -> 
     if isinstance(tree, Ref):
         return of(tree)
     return filled(tree, of, made)
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a value of tensors and plain data with changed tensors."""
+    leaves: list[Any] = []
+
+    def leaf(tensor: Any) -> Ref:
+        leaves.append(change(tensor))
+        return Ref(str(len(leaves) - 1))
+
+    classes: dict[str, type] = {}
+    tree = dissected(value, leaf, classes)
+    return assembled(tree, lambda ref: leaves[int(ref.name)], classes)
 
 
 def matched(tree: Any, value: Any, found: list[Any]) -> bool:

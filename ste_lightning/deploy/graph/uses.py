@@ -13,7 +13,7 @@ from ste_lightning.deploy.graph.operators import resolved
 from ste_lightning.deploy.graph.steps import Ref, Step, filled, references
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
-__all__ = ["Elementwise", "Flow", "Part"]
+__all__ = ["ELEMENTWISE", "Elementwise", "Flow", "Part"]
 
 Part = tuple[Step, Any]
 
@@ -27,7 +27,7 @@ abs neg sign exp square sqrt round floor ceil pow.Tensor_Scalar rsub.Scalar maxi
 clamp.Tensor erf log_sigmoid add.Scalar sub.Scalar mul.Scalar div.Scalar threshold ge.Scalar
 gt.Scalar le.Scalar lt.Scalar ge.Tensor gt.Tensor le.Tensor lt.Tensor
 """
-_ELEMENTWISE = _KEEPS_ORDER | frozenset(_OTHERS.split())
+ELEMENTWISE = _KEEPS_ORDER | frozenset(_OTHERS.split())
 
 
 class Elementwise:
@@ -122,7 +122,7 @@ class Flow:
     def _elementwise(self, step: Step) -> Elementwise | None:
         name, first, rest = step.target, step.args[0], step.args[1:]
         rank = self.rank(first.name)
-        if name not in _ELEMENTWISE or rank < 2 or self.rank(step.result) != rank:
+        if name not in ELEMENTWISE or rank < 2 or self.rank(step.result) != rank:
             return None
         used = references((rest, step.kwargs))
         if references(step.kwargs) or any(other not in self.constants for other in used):

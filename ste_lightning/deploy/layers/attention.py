@@ -6,13 +6,14 @@ from torch import Tensor
 
 from ste_lightning.deploy.layers.input_quantizers import FloatInput, Input
 from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
+from ste_lightning.deploy.layers.operator import EvalOnly
 from ste_lightning.errors import require
 from ste_lightning.layers.attention import AttentionForward
 
 __all__ = ["PackedAttention"]
 
 
-class PackedAttention(AttentionForward):
+class PackedAttention(EvalOnly, AttentionForward):
     """Multi-head attention with four packed projections; calls and results as the trained one's.
 
     Args:
@@ -55,15 +56,6 @@ class PackedAttention(AttentionForward):
     def quantized_scores(self, scores: Tensor) -> Tensor:
         """Return the scores on their grid."""
         return scores if isinstance(self.scores, FloatInput) else self.scores(scores)
-
-    def train(self, mode: bool = True) -> PackedAttention:
-        """Refuse training mode: the latent weights are gone.
-
-        Raises:
-            ConfigurationError: for ``mode=True``.
-        """
-        require(not mode, "mode", mode, "a packed layer is for evaluation; train the original")
-        return super().train(mode)
 
     def extra_repr(self) -> str:
         """Return the number of heads."""

@@ -93,12 +93,17 @@ class BinaryInput(Input):
         channels = 0 if self.factor is None else self.factor.numel()
         return {"kind": self.kind, "name": self.name, "channels": channels, "scale": self.scale}
 
+    def shifted(self, x: Tensor, channel_dim: int) -> Tensor:
+        """Return s x + b."""
+        if self.factor is None or self.offset is None:
+            return x
+        shape = [1] * x.dim()
+        shape[channel_dim] = -1
+        return x * self.factor.to(x.dtype).view(shape) + self.offset.to(x.dtype).view(shape)
+
     def encode(self, x: Tensor, channel_dim: int) -> Tensor:
         """Return the uint8 codes of ``x``."""
-        if self.factor is not None and self.offset is not None:
-            shape = [1] * x.dim()
-            shape[channel_dim] = -1
-            x = x * self.factor.to(x.dtype).view(shape) + self.offset.to(x.dtype).view(shape)
+        x = self.shifted(x, channel_dim)
         return ((x > 0) if self.name == "step" else ~(x < 0)).to(torch.uint8)
 
     def extra_repr(self) -> str:

@@ -13,19 +13,11 @@ from torch import Tensor
 from ste_lightning import kernels
 from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.spatial import PackedSpatial
 from ste_lightning.deploy.layers.torch_and_gpu import computed
-from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PackedConv", "PackedLinear"]
-
-
-def _input_channels(x: Tensor, axis: int, channels: int) -> None:
-    if x.shape[axis] != channels:
-        raise ConfigurationError(
-            f"input of shape {tuple(x.shape)} cannot be used: axis {axis} must have {channels} "
-            "channels."
-        )
 
 
 class PackedLinear(PackedLayer):
@@ -33,12 +25,12 @@ class PackedLinear(PackedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product, in the dtype of ``x``."""
-        _input_channels(x, -1, self.shape[1])
+        self.check_channels(x, -1)
         return self.called(x)
 
     def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return an empty tensor of the result's shape and type."""
-        _input_channels(x, -1, self.shape[1])
+        self.check_channels(x, -1)
         return x.new_empty([*x.shape[:-1], self.shape[0]])
 
     def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
@@ -48,7 +40,7 @@ class PackedLinear(PackedLayer):
         if found is not None:
             return found
         outputs, inputs = self.shape
-        _input_channels(x, -1, inputs)
+        self.check_channels(x, -1)
         if not self._by_kernel(x):
             return computed(self, x)
         rows = x.detach().reshape(-1, inputs)
@@ -83,7 +75,7 @@ class PackedLinear(PackedLayer):
         return f"{self.shape[1]}, {self.shape[0]}, weight_bits={self.weight_codes.bits}"
 
 
-class PackedConv(PackedLayer):
+class PackedConv(PackedSpatial):
     """y = scale conv(q(x), W) + bias with packed integer weights, in one to three dimensions.
 
     Args:
@@ -106,20 +98,9 @@ class PackedConv(PackedLayer):
         pad_value: float = 0.0,
         padding_mode: str = "zeros",
     ) -> None:
-        super().__init__(input, weight, shape, groups, scaled, bias, integers)
-        require(
-            tuple(shape[2:]) == geometry.kernel and 3 <= len(shape) <= 5,
-            "shape",
-            tuple(shape),
-            f"it does not fit the kernel {geometry.kernel}",
-        )
-        self.geometry = geometry
+        super().__init__(input, weight, shape, geometry, groups, scaled, bias, integers)
         self.pad_value = float(pad_value)
         self.padding_mode = padding_mode
-
-    def channel_axis(self, x: Tensor) -> int:
-        """Return the axis of the input channels."""
-        return x.dim() - len(self.geometry.kernel) - 1
 
     def pad_level(self) -> float:
         """Return what pads the input, in input levels."""
@@ -131,18 +112,12 @@ class PackedConv(PackedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution, in the dtype of ``x``."""
-        self._check(x)
+        self.check(x)
         return self.called(x)
-
-    def _check(self, x: Tensor) -> None:
-        dims = len(self.geometry.kernel)
-        if x.dim() not in (dims + 1, dims + 2):
-            require(False, "input", tuple(x.shape), f"use {dims + 2} dimensions")
-        _input_channels(x, x.dim() - dims - 1, self.shape[1] * self.groups)
 
     def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return an empty tensor of the result's shape and type."""
-        self._check(x)
+        self.check(x)
         g = self.geometry
         sizes = [
             (n + sum(p) - d * (k - 1) - 1) // s + 1
@@ -159,7 +134,7 @@ class PackedConv(PackedLayer):
         dims = len(self.geometry.kernel)
         if x.dim() == dims + 1:
             return self.computed(x.unsqueeze(0)).squeeze(0)
-        self._check(x)
+        self.check(x)
         if not self._by_kernel(x) or isinstance(self.input, TokenInput):
             return computed(self, x)
         geometry = self.geometry
@@ -172,9 +147,10 @@ class PackedConv(PackedLayer):
 
     def padded(self, x: Tensor, value: float) -> Tensor:
         """Return the padded input; ``value`` where the input itself gives none."""
+        pads = self.pads()
         if self.padding_mode != "zeros":
-            return F.pad(x, self.pads(), mode=self.padding_mode)
-        return F.pad(x, self.pads(), value=value)
+            return F.pad(x, pads, mode=self.padding_mode)
+        return F.pad(x, pads, value=value) if any(pads) else x
 
     def product(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, pad: float, **options: Any
@@ -186,11 +162,3 @@ class PackedConv(PackedLayer):
             self.padded(x, pad), weight, bias, geometry.stride, 0, geometry.dilation, self.groups
         )
         return y
-
-    def extra_repr(self) -> str:
-        """Return sizes and bits."""
-        inputs = self.shape[1] * self.groups
-        return (
-            f"{inputs}, {self.shape[0]}, kernel={self.geometry.kernel}, "
-            f"weight_bits={self.weight_codes.bits}"
-        )

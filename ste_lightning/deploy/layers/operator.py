@@ -15,14 +15,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["OPERATOR", "Opaque"]
+from ste_lightning.errors import require
+
+__all__ = ["OPERATOR", "EvalOnly", "Opaque"]
 
 OPERATOR = "ste_lightning::packed"
 _modules: weakref.WeakValueDictionary[int, Opaque] = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
 
 
-class Opaque(nn.Module):
+class EvalOnly(nn.Module):
+    """Base of packed modules, which have no latent weights to train."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Refuse training mode.
+
+        Raises:
+            ConfigurationError: for ``mode=True``.
+        """
+        require(not mode, "mode", mode, "packed modules are for evaluation; train the original")
+        return super().train(mode)
+
+
+class Opaque(EvalOnly):
     """Base of the modules whose call is one operator."""
 
     def __init__(self) -> None:

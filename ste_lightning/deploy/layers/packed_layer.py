@@ -106,15 +106,6 @@ class PackedLayer(Opaque):
         self.forget()
         self.eval()
 
-    def train(self, mode: bool = True) -> Any:
-        """Refuse training mode: the latent weights are gone.
-
-        Raises:
-            ConfigurationError: for ``mode=True``.
-        """
-        require(not mode, "mode", mode, "a packed layer is for evaluation; train the original")
-        return super().train(mode)
-
     def integer_weight(self) -> Tensor:
         """Return the weights' integer levels, as int16 in the layer's weight shape."""
         codes = to_codes(self.weight_bits, self.weight_codes.bits, self.shape).short()
@@ -144,6 +135,15 @@ class PackedLayer(Opaque):
     def quantized_input(self, x: Tensor) -> Tensor:
         """Return the quantized input in floats, as the trained layer sees it."""
         return self.input.values(x, self.channel_axis(x), self.integers)
+
+    def check_channels(self, x: Tensor, axis: int) -> None:
+        """Refuse an input with another number of channels on an axis."""
+        channels = self.shape[1] * self.groups
+        if x.shape[axis] != channels:
+            raise ConfigurationError(
+                f"input of shape {tuple(x.shape)} cannot be used: axis {axis} must have {channels} "
+                "channels."
+            )
 
     def channel_axis(self, x: Tensor) -> int:
         """Return the axis of the input channels."""

@@ -132,13 +132,13 @@ def _floats(layer: PackedLayer, x: Tensor, options: dict[str, Any]) -> Tensor:
         rows = x.reshape(-1, layer.shape[1])
         if len(rows) <= gpu.FEW_ROWS:
             y = gpu.multiply_floats(rows, found.words, found.scale, found.shift)
-            return y.view(*x.shape[:-1], -1).to(x.dtype)
+            return y.view(*x.shape[:-1], layer.shape[0]).to(x.dtype)
     differentiated = torch.is_grad_enabled() and x.requires_grad
     if found.packed is not None and x.dtype != torch.float64 and not differentiated:
         from ste_lightning.kernels.gemm.float_rows import multiply_floats
 
         rows = x.detach().reshape(-1, layer.shape[1]).float()
-        return multiply_floats(rows, found.packed).view(*x.shape[:-1], -1).to(x.dtype)
+        return multiply_floats(rows, found.packed).view(*x.shape[:-1], layer.shape[0]).to(x.dtype)
     weight = layer.float_weight() if found.values is None else found.values
     bias = None if layer.bias is None else layer.bias.to(x)
     pad = (layer.pad_level() or 0.0) * layer.input_scale()

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ste_lightning.deploy.layers.input_quantizers import Input
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.spatial import PackedSpatial
 from ste_lightning.deploy.layers.torch_and_gpu import computed
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.errors import require
 from ste_lightning.kernels import Codes, Geometry
 
 __all__ = ["PackedConvTranspose", "outputs_first"]
@@ -27,7 +27,7 @@ def outputs_first(weight: Tensor, groups: int) -> Tensor:
     return split.transpose(1, 2).reshape(groups * outputs, inputs // groups, *kernel)
 
 
-class PackedConvTranspose(PackedLayer):
+class PackedConvTranspose(PackedSpatial):
     """y = scale conv_transpose(q(x), W) + bias with packed integers W, in one or two dimensions.
 
     The integers are multiplied by torch, exactly; there is no kernel of bits for it.
@@ -41,6 +41,7 @@ class PackedConvTranspose(PackedLayer):
     """
 
     has_rows: ClassVar[bool] = False
+    most_dims: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -54,20 +55,8 @@ class PackedConvTranspose(PackedLayer):
         bias: bool = False,
         integers: bool = False,
     ) -> None:
-        super().__init__(input, weight, shape, groups, scaled, bias, integers)
-        dims = len(geometry.kernel)
-        require(
-            tuple(shape[2:]) == geometry.kernel and 1 <= dims <= 2,
-            "shape",
-            tuple(shape),
-            f"it does not fit the kernel {geometry.kernel}",
-        )
-        self.geometry = geometry
+        super().__init__(input, weight, shape, geometry, groups, scaled, bias, integers)
         self.output_padding = tuple(output_padding)
-
-    def channel_axis(self, x: Tensor) -> int:
-        """Return the axis of the input channels."""
-        return x.dim() - len(self.geometry.kernel) - 1
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return the transposed convolution, in the dtype of ``x``.
@@ -76,12 +65,12 @@ class PackedConvTranspose(PackedLayer):
             x: (*, channels, *size).
             output_size: the wanted size, among those that the stride leaves open.
         """
-        self._check(x)
+        self.check(x)
         return self.called(x, self._growth(x, output_size))
 
     def result_like(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return an empty tensor of the result's shape and type."""
-        self._check(x)
+        self.check(x)
         g = self.geometry
         dims = len(g.kernel)
         sizes = [
@@ -96,18 +85,8 @@ class PackedConvTranspose(PackedLayer):
 
     def computed(self, x: Tensor, growth: Sequence[int] = ()) -> Tensor:
         """Return the transposed convolution, in the dtype of ``x``."""
-        self._check(x)
+        self.check(x)
         return computed(self, x, output_padding=tuple(growth or self.output_padding))
-
-    def _check(self, x: Tensor) -> None:
-        dims = len(self.geometry.kernel)
-        require(x.dim() in (dims + 1, dims + 2), "input", tuple(x.shape), f"use {dims + 2} axes")
-        axis, channels = self.channel_axis(x), self.shape[1] * self.groups
-        if x.shape[axis] != channels:
-            raise ConfigurationError(
-                f"input of shape {tuple(x.shape)} cannot be used: axis {axis} must have "
-                f"{channels} channels."
-            )
 
     def _growth(self, x: Tensor, wanted: list[int] | None) -> tuple[int, ...]:
         if wanted is None:
@@ -152,10 +131,3 @@ class PackedConvTranspose(PackedLayer):
             geometry.dilation,
         )
         return y
-
-    def extra_repr(self) -> str:
-        """Return sizes and bits."""
-        return (
-            f"{self.shape[1] * self.groups}, {self.shape[0]}, kernel={self.geometry.kernel}, "
-            f"weight_bits={self.weight_codes.bits}"
-        )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ste_lightning.deploy.layers.bit_planes import to_bits
 from ste_lightning.deploy.layers.input_quantizers import FloatInput
-from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
-from ste_lightning.kernels import Codes, Geometry
+from ste_lightning.deploy.lower.layer import Weights, packed_from
+from ste_lightning.kernels import Codes
 
 __all__ = ["PRECISIONS", "store_floats"]
 
@@ -36,31 +35,4 @@ def _int8(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> PackedLayer:
     scale = largest / 127
     levels = (weight / scale.view(-1, *[1] * (weight.dim() - 1))).round()
     codes = (levels + 128).to(torch.uint8)
-    kind = Codes(8, 1, -128)
-    packed: PackedLayer
-    if isinstance(layer, nn.Linear):
-        packed = PackedLinear(
-            FloatInput(), kind, tuple(weight.shape), scaled=True, bias=layer.bias is not None
-        )
-    else:
-        flat = layer._reversed_padding_repeated_twice
-        padding = tuple((flat[i], flat[i + 1]) for i in range(0, len(flat), 2))[::-1]
-        geometry = Geometry(
-            tuple(layer.kernel_size), tuple(layer.stride), padding, tuple(layer.dilation)
-        )
-        packed = PackedConv(
-            FloatInput(),
-            kind,
-            tuple(weight.shape),
-            geometry,
-            layer.groups,
-            scaled=True,
-            bias=layer.bias is not None,
-            padding_mode=layer.padding_mode,
-        )
-    packed.weight_bits.copy_(to_bits(codes, 8))
-    assert packed.scale is not None
-    packed.scale.copy_(scale)
-    if packed.bias is not None and layer.bias is not None:
-        packed.bias.copy_(layer.bias)
-    return packed
+    return packed_from(layer, FloatInput(), Weights(codes, Codes(8, 1, -128), scale))

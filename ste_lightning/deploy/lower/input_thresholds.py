@@ -7,18 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ste_lightning.deploy.layers.bisection import LARGEST, least, ranked_float
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["is_static", "staircase_input"]
-
-_LARGEST = 0x7F7FFFFF  # the bits of the largest finite float32
-
-
-def _floats(keys: Tensor) -> Tensor:
-    """Return the float32 with each rank: ranks are ordered as the floats, 0.0 has rank 0."""
-    magnitude = keys.abs().to(torch.int32).view(torch.float32)
-    return torch.where(keys < 0, -magnitude, magnitude)
 
 
 def is_static(quantizer: nn.Module) -> bool:
@@ -46,7 +39,7 @@ def staircase_input(quantizer: nn.Module, channels: int) -> Input:
         ConfigurationError: for a map that is not a rising staircase of at most 256 levels.
     """
     q: Any = quantizer
-    ends, scale = q.integer_levels(_floats(torch.tensor([-_LARGEST, _LARGEST])))
+    ends, scale = q.integer_levels(ranked_float(torch.tensor([-LARGEST, LARGEST])))
     low, high = int(ends[0]), int(ends[1])
     worth = float(scale)
     if not low < high < low + 256:
@@ -55,20 +48,15 @@ def staircase_input(quantizer: nn.Module, channels: int) -> Input:
             "layers know rising staircases of 2 to 256 levels"
         )
     wanted = torch.arange(low + 1, high + 1)
-    below = torch.full((high - low,), -_LARGEST, dtype=torch.int64)
-    above = torch.full((high - low,), _LARGEST, dtype=torch.int64)
-    while bool((above - below > 1).any()):
-        middle = torch.div(below + above, 2, rounding_mode="floor")
-        reached = q.integer_levels(_floats(middle))[0] >= wanted
-        above = torch.where(reached, middle, above)
-        below = torch.where(reached, below, middle)
-    thresholds = _floats(above)
+    end = torch.full((high - low,), LARGEST, dtype=torch.int64)
+    below, above = least(lambda x: q.integer_levels(ranked_float(x))[0] >= wanted, -end, end)
+    thresholds = ranked_float(above)
     _check(q, thresholds, low, quantizer)
     if len(torch.unique(thresholds)) == 1 and (low, high) in ((-1, 1), (0, 1)):
         binary = BinaryInput("sign" if low < 0 else "step", channels, worth)
         assert binary.offset is not None
         # sign: x - t >= 0; step: x - (the float before t) > 0.
-        binary.offset.fill_(float(-thresholds[0] if low < 0 else -_floats(below)[0]))
+        binary.offset.fill_(float(-thresholds[0] if low < 0 else -ranked_float(below)[0]))
         return binary
     levels = LevelsInput((high - low).bit_length(), low, worth, 1, len(thresholds))
     levels.thresholds[0] = thresholds

@@ -21,22 +21,18 @@ from ste_lightning.deploy.lower.input_thresholds import is_static, staircase_inp
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import Codes, Geometry
 from ste_lightning.layers import (
-    QuantConv1d,
-    QuantConv2d,
-    QuantConv3d,
     QuantConvTranspose1d,
     QuantConvTranspose2d,
     QuantEmbedding,
     QuantizedLayer,
-    QuantLinear,
     QuantMultiheadAttention,
 )
 from ste_lightning.layers.linear import QuantRowLinear
 from ste_lightning.quantizers import Quantizer, Sign, Step
 
-__all__ = ["packed_layer"]
+__all__ = ["Weights", "packed_from", "packed_layer"]
 
-_CONVOLUTIONS = (QuantConv1d, QuantConv2d, QuantConv3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (QuantConvTranspose1d, QuantConvTranspose2d)
 
 
@@ -69,30 +65,48 @@ def _packed(layer: Any) -> nn.Module:
     weights = _weights(layer)
     if isinstance(layer, QuantEmbedding):
         return _embedding(layer, weights)
+    channels = weights.codes.shape[1] * getattr(layer, "groups", 1)
+    input = _input(layer.input_quantizer if layer.input_quantization else None, channels)
+    return packed_from(layer, input, weights)
+
+
+def packed_from(layer: Any, input: Input, weights: Weights) -> PackedLayer:
+    """Return the packed form of a linear layer or convolution, quantized or not.
+
+    Args:
+        layer: where sizes, bias and padding are read.
+        input: how the input is quantized.
+        weights: the packed weights.
+
+    Raises:
+        ConfigurationError: for another kind of layer.
+    """
+    packed: PackedLayer
     common: dict[str, Any] = {
+        "input": input,
         "weight": weights.kind,
         "shape": tuple(weights.codes.shape),
         "scaled": weights.scales,
         "bias": layer.bias is not None,
     }
-    channels = weights.codes.shape[1] * getattr(layer, "groups", 1)
-    common["input"] = _input(layer.input_quantizer if layer.input_quantization else None, channels)
-    if isinstance(layer, (QuantLinear, QuantRowLinear)):
-        return _filled(PackedLinear(**common), weights, layer.bias)
-    common |= {"groups": layer.groups, "geometry": _geometry(layer)}
-    if isinstance(layer, _TRANSPOSED):
-        transposed = PackedConvTranspose(**common, output_padding=tuple(layer.output_padding))
-        return _filled(transposed, weights, layer.bias)
-    if not isinstance(layer, _CONVOLUTIONS):
+    if isinstance(layer, (nn.Linear, QuantRowLinear)):
+        packed = PackedLinear(**common)
+    elif isinstance(layer, _TRANSPOSED):
+        common |= {"groups": layer.groups, "geometry": _geometry(layer)}
+        packed = PackedConvTranspose(**common, output_padding=tuple(layer.output_padding))
+    elif isinstance(layer, _CONVOLUTIONS):
+        common |= {"groups": layer.groups, "geometry": _geometry(layer)}
+        common |= {"pad_value": getattr(layer, "pad_value", 0.0)}
+        packed = PackedConv(**common, padding_mode=layer.padding_mode)
+    else:
         raise ConfigurationError(
             f"{type(layer).__name__} has no packed form; leave it in float (null in the policy)"
         )
-    common |= {"pad_value": layer.pad_value, "padding_mode": layer.padding_mode}
-    return _filled(PackedConv(**common), weights, layer.bias)
+    return _filled(packed, weights, layer.bias)
 
 
 @dataclass(frozen=True)
-class _Weights:
+class Weights:
     """Codes of weights, outputs first; what they stand for; their scales, ``None`` for 1.
 
     Scales are (outputs,), or (outputs, groups of the weights of an output).
@@ -108,7 +122,7 @@ class _Weights:
         return 0 if self.scale is None else self.scale[0].numel()
 
 
-def _filled(packed: PackedLayer, weights: _Weights, bias: Tensor | None) -> PackedLayer:
+def _filled(packed: PackedLayer, weights: Weights, bias: Tensor | None) -> PackedLayer:
     """Return the layer with its buffers' values."""
     packed.weight_bits.copy_(to_bits(weights.codes, weights.kind.bits))
     if packed.scale is not None and weights.scale is not None:
@@ -118,7 +132,7 @@ def _filled(packed: PackedLayer, weights: _Weights, bias: Tensor | None) -> Pack
     return packed
 
 
-def _embedding(layer: QuantEmbedding, weights: _Weights) -> PackedEmbedding:
+def _embedding(layer: QuantEmbedding, weights: Weights) -> PackedEmbedding:
     scale = weights.scale
     if layer.max_norm is not None:  # torch shrinks the rows that it looks up
         rows = weights.codes.float() * weights.kind.step + weights.kind.offset
@@ -126,7 +140,7 @@ def _embedding(layer: QuantEmbedding, weights: _Weights) -> PackedEmbedding:
         norm = scaled_weight(rows, factor).norm(layer.norm_type, dim=1)
         shrunk = torch.where(norm > layer.max_norm, layer.max_norm / (norm + 1e-7), 1.0)
         scale = (factor.view(len(rows), -1) * shrunk.view(-1, 1)).view(factor.shape)
-    weights = _Weights(weights.codes, weights.kind, scale)
+    weights = Weights(weights.codes, weights.kind, scale)
     packed = PackedEmbedding(weights.kind, tuple(weights.codes.shape), weights.scales)
     _filled(packed, weights, None)
     return packed
@@ -145,7 +159,7 @@ def _attention(layer: QuantMultiheadAttention) -> PackedAttention:
             _input(quantizer, width), whole.kind, (width, width),
             scaled=whole.scales, bias=bias is not None,
         )  # fmt: skip
-        _filled(part, _Weights(whole.codes[rows], whole.kind, scale), bias)
+        _filled(part, Weights(whole.codes[rows], whole.kind, scale), bias)
         parts.append(part)
     output = _packed(layer.out_proj)
     assert isinstance(output, PackedLinear)
@@ -158,7 +172,7 @@ def _attention(layer: QuantMultiheadAttention) -> PackedAttention:
     )
 
 
-def _weights(layer: QuantizedLayer) -> _Weights:
+def _weights(layer: QuantizedLayer) -> Weights:
     quantizer = layer.weight_quantizer if layer.weight_quantization else None
     if quantizer is None:
         raise ConfigurationError("its weights are float; give it a weight quantizer or none at all")
@@ -175,7 +189,7 @@ def _weights(layer: QuantizedLayer) -> _Weights:
     scale = full[:, :: _run_length(full)].float().squeeze(1)
     scale = scale.expand(len(levels), *scale.shape[1:]).clone()
     codes, kind = codes_of(levels, float(quantizer.bits))
-    return _Weights(codes, kind, None if bool((scale == 1).all()) else scale)
+    return Weights(codes, kind, None if bool((scale == 1).all()) else scale)
 
 
 def _run_length(scales: Tensor) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ste_lightning.deploy.graph.trees import float_type
 from ste_lightning.deploy.lower.float_weights import store_floats
 from ste_lightning.deploy.lower.layer import packed_layer
 from ste_lightning.errors import ConfigurationError
@@ -29,7 +30,9 @@ _ATTRIBUTES = (
 
 @torch.no_grad()
 def packed_copy(model: nn.Module, floats: str) -> nn.Module:
-    """Return an evaluation-only copy in float32 on the CPU whose quantized layers are packed.
+    """Return an evaluation-only copy on the CPU whose quantized layers are packed.
+
+    It is in float32, unless the model's floats are of several types.
 
     Shared modules stay shared; parametrizations, weight and spectral norm and pruning masks become
     plain weights; compiled inner modules the modules that were compiled; hooks are kept.
@@ -106,7 +109,9 @@ def _plain(copied: nn.Module) -> nn.Module:
         for cls, flag, closed in _FAST_PATHS:
             if isinstance(module, cls) and hasattr(module, flag):
                 setattr(module, flag, closed)
-    copied = copied.cpu().float().eval()
+    copied = copied.cpu().eval()
+    if float_type(copied.parameters()) is not None:  # where types are mixed, that is meant
+        copied.float()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
     return copied

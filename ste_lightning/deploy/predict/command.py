@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from ste_lightning.deploy.file.load import load
-from ste_lightning.deploy.predict.predictions import ON_ERROR, Prediction, predictions
+from ste_lightning.deploy.predict.predictions import ON_ERROR, Prediction, info_of, predictions
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.deploy.predict.samples import Limits, open_samples
 from ste_lightning.errors import ConfigurationError, require, unknown
@@ -50,7 +50,7 @@ def predict_files(
     if on_error not in ON_ERROR:
         raise unknown("on_error", on_error, ON_ERROR)
     network = load(model)
-    info = dict(network.info)
+    info = info_of(network)
     if range is not None:
         known = info.get("preprocessing") or info.get("normalization") or {}
         info["preprocessing"] = {**known, "range": list(_limits("range", range))}

@@ -13,7 +13,7 @@ from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.deploy.predict.samples import Limits, Samples, open_samples
 from ste_lightning.errors import ConfigurationError, require, unknown
 
-__all__ = ["Prediction", "predict", "predictions"]
+__all__ = ["Prediction", "info_of", "predict", "predictions"]
 
 ON_ERROR = ("stop", "skip")
 
@@ -67,7 +67,7 @@ def predict(
     require(batch_size > 0, "batch_size", batch_size, "use a positive integer")
     if on_error not in ON_ERROR:
         raise unknown("on_error", on_error, ON_ERROR)
-    preprocessing = Preprocessing.of(_info(network))
+    preprocessing = Preprocessing.of(info_of(network))
     samples = open_samples(images, preprocessing, normalize=normalize, limits=pixels)
     found: list[Prediction] = []
     for rows, failed in predictions(network, samples, batch_size):
@@ -87,7 +87,7 @@ def predictions(
     Raises:
         ConfigurationError: for samples that do not fit the network.
     """
-    classes = _info(network).get("classes")
+    classes = info_of(network).get("classes")
     for names, x, failed in samples.batches(batch_size):
         rows: list[Prediction] = []
         if names:
@@ -98,8 +98,13 @@ def predictions(
         yield rows, failed
 
 
-def _info(network: nn.Module) -> Mapping[str, Any]:
-    info: Mapping[str, Any] = getattr(network, "info", {})
+def info_of(network: nn.Module) -> dict[str, Any]:
+    """Return what a network says of itself; its graph knows whether it takes whole numbers."""
+    info = dict(getattr(network, "info", {}))
+    graph = getattr(network, "graph", None)
+    types = [given.dtype for given in graph.inputs] if graph is not None else []
+    if types == [torch.int64]:
+        info.setdefault("input_dtype", "int64")
     return info
 
 
