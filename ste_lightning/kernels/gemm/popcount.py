@@ -35,6 +35,7 @@ _words_8 = tile("words", 8)
 _words_1 = tile("words", 1)
 
 _BLOCK = 16  # gathered rows that share one pass over the weights
+_NEAR = 1 << 20  # bytes of weights that the second cache holds; from beyond, one stream is faster
 _MOST_UNITS = 8000  # bytes of bits that a 16-bit sum can count
 
 
@@ -144,7 +145,13 @@ def multiply(  # type: ignore[no-untyped-def]
     short = (
         fmt < 2 and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1 and units <= _MOST_UNITS
     )
-    if fmt == 2 and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1 and last - first == 1:
+    near = (end - begin) * width * units * unit <= _NEAR
+    if (
+        fmt == 2
+        and plan[PLAN_INPUT_PLANES] * plan[PLAN_WEIGHT_PLANES] == 1
+        and last - first == 1
+        and near
+    ):
         whole = begin + (end - begin) // PANELS * PANELS
         for p in range(begin, whole, PANELS):
             size, column = width * units * unit, p * width
