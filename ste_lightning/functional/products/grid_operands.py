@@ -44,6 +44,24 @@ def by_rows(
     share(lambda a, b: work(*given, *others, inner, a, b), rows, least)
 
 
+def added_up(work: Callable[[int, int, int], None], totals: int, elements: int) -> Tensor:
+    """Return float64 totals over elements, of which threads take parts; these are added in order.
+
+    Args:
+        work: adds to totals at an address what a part, from its first to its last element, has.
+        totals: how many.
+        elements: how many; one or more.
+    """
+    sums: dict[int, NDArray[np.float64]] = {}
+
+    def part(first: int, last: int) -> None:
+        found = sums[first] = np.zeros(totals)
+        work(found.ctypes.data, first, last)
+
+    share(part, elements, LEAST)
+    return torch.from_numpy(sum(sums[first] for first in sorted(sums)))
+
+
 @dataclass(frozen=True)
 class GridInput:
     """One constant grid: codes and one bit per element wait."""
@@ -294,18 +312,14 @@ class Learned:
         return grad, tuple(total.to(t.dtype).view(t.shape) for t, total in found)
 
     def _shared(self, grad: Tensor, x: Tensor) -> Tensor:
-        """Differentiate with one step: threads take parts, whose sums are added in order."""
-        sums: dict[int, NDArray[np.float64]] = {}
         steps = (self.steps.data_ptr(), self.starts.data_ptr(), self.low, self.high)
         places = grad.data_ptr(), x.data_ptr()
 
-        def part(first: int, last: int) -> None:
-            totals = sums[first] = np.empty(2)
+        def work(to: int, first: int, last: int) -> None:
             at = (place + 4 * first for place in places)
-            training.grids.differentiate_rows(*at, *steps, totals.ctypes.data, last - first, 0, 1)
+            training.grids.differentiate_rows(*at, *steps, to, last - first, 0, 1)
 
-        share(part, x.numel(), LEAST)
-        return torch.from_numpy(sum(sums[first] for first in sorted(sums))).view(1, 2)
+        return added_up(work, 2, x.numel()).view(1, 2)
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return the levels; ``None`` with a start."""

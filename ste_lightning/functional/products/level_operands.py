@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ste_lightning.functional.estimator.surrogate import Surrogate
-from ste_lightning.functional.products.grid_operands import SMALLEST, by_rows
+from ste_lightning.functional.products.grid_operands import SMALLEST, added_up, by_rows
 from ste_lightning.functional.products.operand import Encoded, Gradients, Integers, Levels
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST
@@ -196,16 +195,8 @@ class Codebook:
         x = (kept if isinstance(kept, Tensor) else kept[0]).float()
         given, places = (grad.data_ptr(), x.data_ptr()), (self.thresholds, self.grid)
         numbers = self.scale, self.low, *(t.data_ptr() for t in places), len(self.thresholds)
-        sums: dict[int, float] = {}
-
-        def part(first: int, last: int) -> None:
-            total = ctypes.c_double()
-            to = ctypes.addressof(total)
-            training.codebook.differentiate_codebook(*given, *numbers, to, first, last)
-            sums[first] = total.value
-
-        share(part, x.numel(), LEAST)
-        by_scale = torch.tensor(sum(sums[first] for first in sorted(sums)))
+        work = training.codebook.differentiate_codebook
+        by_scale = added_up(lambda to, a, b: work(*given, *numbers, to, a, b), 1, x.numel())
         return grad, (by_scale.to(self.learned[0].dtype).view(self.learned[0].shape),)
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:

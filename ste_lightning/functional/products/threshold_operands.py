@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ste_lightning.functional.products.grid_operands import added_up
 from ste_lightning.functional.products.operand import Encoded, Gradients, Levels
 from ste_lightning.functional.saved.codes import LEAST, Grid
 from ste_lightning.kernels import training
@@ -86,16 +85,10 @@ class LearnedThresholds:
         x = kept[0].float()
         below = self._below(x, self.edges[:-1])
         given = [t.data_ptr() for t in (grad, x, below, self.edges, self.widths, self.thresholds)]
-        numbers, sums = (self.count, self.scale, self.grid.step), {}
-
-        def part(first: int, last: int) -> None:
-            totals: NDArray[np.float64] = np.zeros(2 * self.count + 2)
-            sums[first] = totals
-            to = totals.ctypes.data
-            training.thresholds.differentiate_thresholds(*given, *numbers, to, first, last)
-
-        share(part, x.numel(), LEAST)
-        total = torch.from_numpy(sum(sums[first] for first in sorted(sums)))
+        numbers = (self.count, self.scale, self.grid.step)
+        work = training.thresholds.differentiate_thresholds
+        count = 2 * self.count + 2
+        total = added_up(lambda to, a, b: work(*given, *numbers, to, a, b), count, x.numel())
         slopes, places = total[: self.count], total[self.count : -2] / self.widths
         after = slopes.sum() - slopes.cumsum(0)  # of the segments that a width moves
         by_widths = torch.where(self.free, -(places + after), 0.0)
