@@ -147,3 +147,8 @@ def test_vgg_small_halves_its_pictures_after_every_second_convolution():
             module.register_forward_hook(lambda m, x, y: sizes.append((y.shape[1], y.shape[-1])))
     net(torch.zeros(1, 3, 32, 32))
     assert sizes == [(4, 32), (4, 32), (8, 16), (8, 16), (16, 8), (16, 8)]
+
+
+@pytest.mark.parametrize("cls", [ResNet20, VGGSmall])
+def test_ten_classes_unless_said(cls):
+    assert cls(width=4).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)

@@ -11,6 +11,7 @@ from ste_lightning import functional as SF
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConvTranspose2d, QuantLinear
 from ste_lightning.quantizers import LSQ, PACT, Quantizer, Uniform, build, quantizer_names
+from ste_lightning.quantizers.levels import join_groups, split_groups
 from ste_lightning.quantizers.power_of_two import additive_powers, powers
 from ste_lightning.quantizers.scaling import power_of_two_scale, standardize
 
@@ -405,3 +406,20 @@ def test_rules_of_one_operand_do_not_act_between_levels(map_: str) -> None:
     operand, rule = ("activations", "relu") if map_ == "n2uq" else ("weights", "magnitude_aware")
     with pytest.raises(ConfigurationError, match=rule):
         make({"map": map_, "bits": 4, "rule": rule}, operand)
+
+
+@pytest.mark.parametrize("map_", ["lsq", "dorefa", "n2uq_weights", "uniform"])
+def test_zero_counts_as_plus_one_on_two_levels(map_: str) -> None:
+    q = make({"map": map_, "bits": 1})
+    w = torch.tensor([[0.0, 0.5, -0.5, 0.25]])
+    q(w)
+    assert q(w).sign().tolist() == [[1, 1, -1, 1]]
+    assert q.integer_levels(w)[0].sign().tolist() == [[1, 1, -1, 1]]
+
+
+def test_groups_are_cut_from_the_inputs_of_each_output() -> None:
+    w = torch.arange(24.0).view(4, 6)
+    groups = split_groups(w, 3)
+    assert groups.shape == (4, 2, 3)
+    assert torch.equal(groups[1], w[1].view(2, 3))
+    assert torch.equal(join_groups(groups, w, 3), w)
