@@ -60,6 +60,7 @@ def test_export_reports_layers_exactness_and_times(checkpoint, capsys, tmp_path)
     out = tmp_path / "net.pt2"
     run_export(settings(checkpoint, format="torch_export", out=str(out), floats="float16"))
     said = capsys.readouterr().out
+    assert any(line.startswith(" layer ") for line in said.splitlines())  # names at the left
     assert out.is_file()
     for text in (
         "PackedConv",
@@ -246,6 +247,7 @@ def test_diff_compares_layer_by_layer_and_names_the_first_that_differs(
     assert diff.main([*given, "samples=8"]) == 0
     said = capsys.readouterr().out
     assert "network.2" in said
+    assert any(line.startswith(" layer ") for line in said.splitlines())
     assert "0 of 8 predictions differ" in said
     other = deploy.load(packed)
     other.layer("network.5").weight_bits.bitwise_not_()
