@@ -7,6 +7,7 @@ to be all rows.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +30,12 @@ _FAILURES = (
 )
 _MOST_ELEMENTS = 1 << 31
 _MOST_PARTS = 1 << 12
-_ALL_ROWS = _config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
+_KNOWN = hasattr(_config, "meta_nonzero_assume_all_nonzero")  # torch 2.6 has none
+_ALL_ROWS: Any = (
+    _config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
+    if _KNOWN
+    else contextlib.nullcontext()
+)
 
 
 @torch.no_grad()
