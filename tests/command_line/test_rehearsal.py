@@ -53,7 +53,7 @@ def own(tmp_path):
         ([RUN, "data.batch_size=true"], "data.batch_size=True cannot be used"),
         ([RUN, "model.network.hidden=7"], "hidden=7"),
         ([RUN, "trainer.deterministic=maybe"], "true or false"),
-        ([RUN, "model=null"], "model=null cannot be used: choose one of its options: classifier"),
+        ([RUN, "model=null"], "model=null cannot be used: choose one of its options: characters"),
         ([RUN, "callbacks=null"], "callbacks=null cannot be used"),
         ([RUN, "logger=3"], "logger=3 cannot be used"),
         ([RUN, "data=teacher_student"], "the first batch fails: RuntimeError: mat1 and mat2"),

@@ -67,6 +67,20 @@ _NESTED: Any = {
 WITHOUT_COUNTING: Any = {**_NESTED, "forceinline": True, "_nrt": False}
 
 
+def _never_from_python(function: Any) -> Callable[..., Any]:
+    """Return a function of numba that Python refuses to call: it has no machine code to jump to."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{function.__name__} is nested: compiled code alone can call it")
+
+    def keep(result: Any) -> None:  # numba would also enter it among what Python can call
+        function.overloads[tuple(result.signature.args)] = result
+
+    function._compile_for_args, function.add_overload = refuse, keep
+    called: Callable[..., Any] = function
+    return called
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function`` with numba, without the GIL, cached between processes if possible."""
     with kept_between_processes(function) as kept:
@@ -75,7 +89,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def nested(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function`` as a part of its callers, all of which are compiled code."""
-    return numba.njit(function, nogil=True, **_NESTED)  # type: ignore[no-any-return]
+    return _never_from_python(numba.njit(function, nogil=True, **_NESTED))
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +98,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     Otherwise every call counts references of all arrays it passes: more time than a small tile
     of work takes. Such a function can neither make arrays nor return them.
     """
-    return numba.njit(function, nogil=True, **WITHOUT_COUNTING)  # type: ignore[no-any-return]
+    return _never_from_python(numba.njit(function, nogil=True, **WITHOUT_COUNTING))
 
 
 def spliced(function: Callable[..., Any]) -> Callable[..., Any]:

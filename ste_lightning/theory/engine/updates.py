@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ste_lightning.kernels.jit.arrays import empty, zeros
-from ste_lightning.kernels.jit.compiling import nested
+from ste_lightning.kernels.jit.compiling import compiled, nested
 
 __all__ = ["train"]
 
@@ -19,7 +19,7 @@ def _add(total, factor, values):  # type: ignore[no-untyped-def]
         total[i] += np.int32(factor * np.int32(values[i]))
 
 
-@nested
+@compiled
 def train(rows, columns, teacher, x, steps, step, total):  # type: ignore[no-untyped-def]
     """Train one student; return the first hit of the teacher (-1: never) and the flips.
 
