@@ -157,6 +157,17 @@ def test_the_command_names_what_it_does_not_know(tmp_path, capsys):
     assert "## Small" in out.read_text()
 
 
+def test_a_full_table_is_left_as_it_is(plan, tmp_path, capsys):
+    fill(plan, VALUES | {"taught": (0.90, 0.91, 0.92)})
+    before = plan.table.read_text()
+    words = ["train", "--folder", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert main(words) == 0
+    assert plan.table.read_text() == before
+    plan.table.unlink()
+    assert main(["check", *words[1:]]) == 0
+    assert capsys.readouterr().out.count("written:") == 1
+
+
 @pytest.fixture
 def finished(plan, cli, tmp_path):
     """The work folder, in which the run `float`, seed 0, has finished."""
