@@ -75,6 +75,9 @@ def test_differences_are_taken_seed_by_seed(plan):
     assert twin.p == pytest.approx(0.020204, rel=1e-3)
     same = paired(lines["W4A4"].rows, lines["W4A4"].rows)
     assert (same.difference.mean, same.p) == (0, 1)
+    # equal differences are no certainty: three equal signs come by chance once in four times
+    less = [{"seed": r["seed"], "value": r["value"] - 0.25} for r in lines["W4A4"].rows]
+    assert paired(less, lines["W4A4"].rows).p == 0.25
     shifted = [{"seed": r["seed"], "value": r["value"] + 0.25} for r in lines["W4A4"].rows]
     assert paired(shifted[:1], lines["W4A4"].rows).p is None
     assert paired([{"seed": 9, "value": 1.0}], lines["W4A4"].rows) is None

@@ -121,6 +121,18 @@ def test_convolutions(of_weights: str, of_inputs: str) -> None:
     assert_equal(layer, x)
 
 
+@pytest.mark.parametrize("of_weights", ["bitnet", "lsq"])
+def test_convolutions_of_tokens(of_weights: str) -> None:
+    """A sum over pixels has steps of several tokens: it is none of integers times one of them."""
+    torch.manual_seed(0)
+    layer = QuantConv2d(
+        64, 64, 3, padding=1, weight_quantizer=WEIGHTS[of_weights], input_quantizer="token"
+    )
+    x = torch.randn(16, 64, 8, 8) * torch.rand(16, 64, 1, 1)
+    layer(x)
+    assert_equal(layer, x)
+
+
 @pytest.mark.parametrize("bits", [1, 5, 8])
 def test_thresholds_anywhere(bits: int) -> None:
     """Segments of any width, one of them below the least, and inputs at and beyond their ends."""

@@ -129,6 +129,8 @@ def _summed(
         return None
     if isinstance(levels.step, float):
         return level_product(codes, levels, integers, bias, geometry)
+    if geometry is not None:  # a pixel's sum has tokens of several steps
+        return None
     y = level_product(codes, levels._replace(step=1.0), integers, None, geometry)
     if y is None:
         return None

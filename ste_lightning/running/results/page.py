@@ -29,8 +29,8 @@ edit. `python -m ste_lightning.results train` trains what the tables miss: a pla
 says which settings, its table (`NAME.csv`) has a row for each run, with the command that repeats
 it. Means stand with 95 % intervals of Student's t over seeds. "Against twin" is the mean
 difference to the float network of equal seeds and epochs, with the interval and the p value of
-the paired t test. Bytes are those of the packed file, ms one sample through the packed network on
-one thread, medians over runs.
+the paired t test (of the sign test where all differences are equal). Bytes are those of the
+packed file, ms one sample through the packed network on one thread, medians over runs.
 """
 
 
@@ -57,7 +57,7 @@ def _section(plan: Plan, images: Path | None) -> str:
     if plan.text:
         text.append(f"{plan.text}\n")
     done = sum(line.value.runs for line in lines)
-    text.append(f"{done} of {len(plan.jobs)} runs. {_processors(lines)}\n")
+    text.append(f"{done} of {len(plan.jobs)} runs. {_processors(lines)}".rstrip() + "\n")
     text += [f"- {one}" for one in judged(plan, lines)]
     if plan.goals:
         text.append("")
