@@ -30,8 +30,8 @@ says which settings, its table (`NAME.csv`) has a row for each run, with the com
 it. Means stand with 95 % intervals of Student's t over seeds. "Against twin" is the mean
 difference to the float network of equal seeds and epochs, with the interval and the p value of
 the paired t test (of the sign test where all differences are equal). Bytes are those of the
-packed file, ms one sample through the packed network on one thread; they and the seconds of training,
-which ran side by side, are medians over runs.
+packed file, ms one sample through the packed network on one thread; they and the seconds of
+training, which ran side by side, are medians over runs.
 """
 
 
