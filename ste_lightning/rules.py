@@ -148,6 +148,12 @@ def _draw(folder: Path) -> list[Path]:
     return written
 
 
+def _folder(text: str) -> Path:
+    if not text:  # Path("") is the current folder
+        raise argparse.ArgumentTypeError("name a folder")
+    return Path(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables and, if asked, draw the gallery.
 
@@ -162,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="All backward rules and quantizers, with their parameters and sources.",
     )
     parser.add_argument(
-        "--plot", metavar="DIR", type=Path, help="draw the gallery into this folder"
+        "--plot", metavar="DIR", type=_folder, help="draw the gallery into this folder"
     )
     options = parser.parse_args(arguments)
 

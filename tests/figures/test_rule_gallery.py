@@ -78,3 +78,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_message(tmp_path, capsys, m
     (tmp_path / "file").write_text("")
     assert command.main(["--plot", str(tmp_path / "file")]) == 1
     assert "error: --plot" in capsys.readouterr().err
+
+
+def test_a_gallery_needs_a_named_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--plot", ""])
+    assert "name a folder" in capsys.readouterr().err
