@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d
 from ste_lightning.models.networks.padding import pad_value
+from ste_lightning.models.networks.stages import check_images
 
 __all__ = ["BinaryDenseNet28", "MeliusNet22"]
 
@@ -71,11 +71,6 @@ def _head(before: int, classes: int) -> list[nn.Module]:
     return [*pooled, nn.Linear(before, classes)]
 
 
-def _check(image_channels: int, classes: int) -> None:
-    require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-    require(classes > 1, "classes", classes, "use two or more")
-
-
 class BinaryDenseNet28(nn.Sequential):
     """Four sections of 6, 6, 6 and 5 binary convolutions, each with 64 new channels.
 
@@ -101,7 +96,7 @@ class BinaryDenseNet28(nn.Sequential):
         weight_quantizer: Any = SIGN,
         input_quantizer: Any = SIGN,
     ) -> None:
-        _check(image_channels, classes)
+        check_images(image_channels, classes)
         layers: list[nn.Module] = [nn.Conv2d(image_channels, GROWTH, 3, padding=1, bias=False)]
         if large:
             layers = [
@@ -147,7 +142,7 @@ class MeliusNet22(nn.Sequential):
         weight_quantizer: Any = SIGN,
         input_quantizer: Any = SIGN,
     ) -> None:
-        _check(image_channels, classes)
+        check_images(image_channels, classes)
         layers: list[nn.Module] = []
         before, stride = image_channels, 2 if large else 1
         for after, groups in ((32, 1), (32, 4), (64, 8)):

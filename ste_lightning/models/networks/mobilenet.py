@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d
+from ste_lightning.models.networks.stages import check_images
 
 __all__ = ["MobileNetV2"]
 
@@ -103,8 +103,7 @@ class MobileNetV2(nn.Sequential):
         input_quantizer: Any = INPUTS,
         dropout: float = 0.2,
     ) -> None:
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         signed = input_quantizer
         if isinstance(signed, Mapping) and signed.get("signed") is False:
             signed = {**signed, "signed": True}

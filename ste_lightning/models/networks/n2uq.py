@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d, RPReLU
 from ste_lightning.models.networks.residual import residual_stem
+from ste_lightning.models.networks.stages import check_images, stages
 
 __all__ = ["N2UQResNet18"]
 
@@ -79,19 +80,20 @@ class N2UQResNet18(nn.Module):
         input_quantizer: Any = INPUTS,
     ) -> None:
         super().__init__()
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         require(width > 0, "width", width, "use a positive integer")
         self.stem = residual_stem(image_channels, width, large)
         self.stem.insert(2, nn.ReLU())
-        blocks, before = [], width
-        for stage in range(4):
-            for index in range(2):
-                stride, after = 2 if stage > 0 and index == 0 else 1, width << stage
-                blocks.append(_Block(before, after, stride, weight_quantizer, input_quantizer))
-                before = after
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+        widths = [width << stage for stage in range(4)]
+        self.blocks = nn.Sequential(
+            *(
+                _Block(*sizes, weight_quantizer, input_quantizer)
+                for stage in stages([2] * 4, widths)
+                for sizes in stage
+            )
+        )
+        last = nn.Linear(widths[-1], classes)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

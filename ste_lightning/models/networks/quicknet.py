@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d
+from ste_lightning.models.networks.stages import check_images
 
 __all__ = ["QuickNet"]
 
@@ -84,8 +85,7 @@ class QuickNet(nn.Sequential):
         weight_quantizer: Any = SIGN,
         input_quantizer: Any = SIGN,
     ) -> None:
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         fits = len(blocks) == len(widths) > 0 and min(*blocks, *widths) > 0 == widths[0] % 4
         said = [list(blocks), list(widths)]
         require(fits, "blocks, widths", said, "use equally many positive integers, widths by 4")

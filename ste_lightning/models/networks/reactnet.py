@@ -17,6 +17,7 @@ from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d, RPReLU
 from ste_lightning.models.networks.padding import pad_value
 from ste_lightning.models.networks.residual import residual_stem, shortcut_of
+from ste_lightning.models.networks.stages import check_images, stages
 
 __all__ = ["ReActNet18", "ReActNetA"]
 
@@ -102,18 +103,19 @@ class ReActNet18(nn.Module):
         input_quantizer: Any = INPUTS,
     ) -> None:
         super().__init__()
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         require(width > 0, "width", width, "use a positive integer")
         self.stem = residual_stem(image_channels, width, large)
-        units, before = [], width
-        for stage in range(4):
-            for index in range(4):
-                stride, after = 2 if stage > 0 and index == 0 else 1, width << stage
-                units.append(_Unit(before, after, stride, weight_quantizer, input_quantizer))
-                before = after
-        self.units = nn.Sequential(*units)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+        widths = [width << stage for stage in range(4)]
+        self.units = nn.Sequential(
+            *(
+                _Unit(*sizes, weight_quantizer, input_quantizer)
+                for stage in stages([4] * 4, widths)
+                for sizes in stage
+            )
+        )
+        last = nn.Linear(widths[-1], classes)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -166,8 +168,7 @@ class ReActNetA(nn.Module):
         input_quantizer: Any = INPUTS,
     ) -> None:
         super().__init__()
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         require(width > 0, "width", width, "use a positive integer")
         self.stem = nn.Sequential(
             nn.Conv2d(image_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)

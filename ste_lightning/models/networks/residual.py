@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ste_lightning.errors import require, unknown
 from ste_lightning.layers import QuantConv2d
 from ste_lightning.models.networks.padding import pad_value
+from ste_lightning.models.networks.stages import check_images, stages
 
 __all__ = ["ResNet", "ResNet18", "ResNet20", "residual_stem", "shortcut_of"]
 
@@ -149,29 +150,26 @@ class ResNet(nn.Module):
             [list(blocks), list(widths)],
             "use equally many positive integers",
         )
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         if placement not in PLACEMENTS:
             raise unknown("placement", placement, PLACEMENTS)
         if shortcut not in SHORTCUTS:
             raise unknown("shortcut", shortcut, SHORTCUTS)
         self.stem = residual_stem(image_channels, widths[0], large)
-        stages, before = [], widths[0]
-        for stage, (count, after) in enumerate(zip(blocks, widths, strict=True)):
-            made = []
-            for index in range(count):
-                stride = 2 if stage > 0 and index == 0 else 1
-                double = placement == "double"
-                made.append(
-                    _Block(
-                        before, after, stride, weight_quantizer, input_quantizer, double, shortcut
+        double = placement == "double"
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(
+                    *(
+                        _Block(*sizes, weight_quantizer, input_quantizer, double, shortcut)
+                        for sizes in stage
                     )
                 )
-                before = after
-            stages.append(nn.Sequential(*made))
-        self.stages = nn.Sequential(*stages)
+                for stage in stages(blocks, widths)
+            )
+        )
         self.head = nn.Sequential(
-            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d
 from ste_lightning.models.networks.padding import pad_value
+from ste_lightning.models.networks.stages import check_images
 
 __all__ = ["XNORNet"]
 
@@ -43,8 +44,7 @@ class XNORNet(nn.Sequential):
         weight_quantizer: Any = WEIGHTS,
         input_quantizer: Any = "sign",
     ) -> None:
-        require(image_channels > 0, "image_channels", image_channels, "use a positive integer")
-        require(classes > 1, "classes", classes, "use two or more")
+        check_images(image_channels, classes)
         require(0 < width <= 1, "width", width, "use a factor above 0, up to 1")
         first = round(96 * width)
         layers: list[nn.Module] = [
