@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 
 from ste_lightning import train
 from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.running.command import complain
+from ste_lightning.running.command import complain, parsed
 
 __all__ = ["main", "sweep_of"]
 
@@ -52,7 +50,7 @@ def sweep_of(arguments: Sequence[str]) -> list[str]:
             rest.append(one)
     good = seeds.isdecimal() and int(seeds) > 0
     require(good, "seeds", seeds, "say how many: seeds=5 trains with the seeds 0 to 4")
-    overrides = {one: _parsed(one) for one in rest}
+    overrides = {one: parsed(one) for one in rest}
     if not any(one.startswith("+recipe=") for one in rest):
         raise ConfigurationError("+recipe=NAME,NAME is missing: say which recipes to compare.")
     if not any(o is not None and o.is_sweep_override() for o in overrides.values()):
@@ -66,14 +64,6 @@ def sweep_of(arguments: Sequence[str]) -> list[str]:
     every = ",".join(map(str, range(int(seeds))))
     words = [_of_the_runs(one, override) for one, override in overrides.items()]
     return ["--multirun", *words, f"seed={every}", figure, *own]
-
-
-def _parsed(argument: str) -> Override | None:
-    """Return an override; None for a flag, and for what Hydra will refuse by itself."""
-    try:
-        return None if argument[:1] == "-" else OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
 
 
 def _of_the_runs(argument: str, override: Override | None) -> str:

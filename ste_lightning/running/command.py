@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.io.paths import CONF
 from ste_lightning.running.failures import described, readable
 
-__all__ = ["complain", "config_dir", "refusing", "status_of"]
+__all__ = ["complain", "config_dir", "parsed", "refusing", "status_of"]
 
 TRACEBACK = "STE_TRACEBACK"
 """Environment variable; 1 shows the whole traceback of an error."""
@@ -39,6 +40,14 @@ def config_dir(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def parsed(argument: str) -> Override | None:
+    """Return an argument as an override; None for a flag, and for what Hydra refuses by itself."""
+    try:
+        return OverridesParser.create().parse_override(argument) if argument[:1] != "-" else None
+    except HydraException:
+        return None
+
+
 def _is_override(argument: str) -> bool:
     return argument[:1] in ("+", "~") or ("=" in argument and argument[:1] != "-")
 
@@ -58,12 +67,11 @@ def _check_words(arguments: Sequence[str], groups: Iterable[str]) -> None:
     for argument in filter(_is_override, arguments):
         if not argument.partition("=")[0].strip("+~"):
             raise ConfigurationError(f"{argument!r} cannot be used: write key=value.")
-        try:
-            override = OverridesParser.create().parse_override(argument)
-        except HydraException:  # Hydra says so itself
+        override = parsed(argument)
+        group = "" if override is None else override.key_or_group
+        if override is None or group not in groups:
             continue
-        group = override.key_or_group
-        if group not in groups or override.is_delete() or override.is_sweep_override():
+        if override.is_delete() or override.is_sweep_override():
             continue
         value = override.value()
         names = value if isinstance(value, list) else [value]

@@ -15,6 +15,7 @@ __all__ = [
     "discard",
     "holds_results",
     "is_fresh",
+    "trained",
 ]
 
 RESULTS = "results.json"
@@ -36,6 +37,12 @@ REFUSAL = "error.txt"
 def holds_results(folder: Path) -> bool:
     """Return whether a run has left numbers or checkpoints in ``folder``."""
     return (folder / RESULTS).exists() or any(folder.glob("checkpoints/*.ckpt"))
+
+
+def trained(folder: Path) -> Path:
+    """Return the checkpoint of what a finished run has trained: the best, where one is kept."""
+    best = folder / "checkpoints" / "best.ckpt"
+    return best if best.is_file() else best.with_name("last.ckpt")
 
 
 def is_fresh(folder: Path, ours: Iterable[str] = (".hydra",)) -> bool:

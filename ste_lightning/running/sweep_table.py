@@ -11,7 +11,7 @@ from ste_lightning.running.intervals import CONFIDENCE, INTERVALS, Estimate
 from ste_lightning.running.report import short
 from ste_lightning.running.sweep_rows import Row
 
-__all__ = ["Line", "flat", "latex", "lines", "markdown", "shown"]
+__all__ = ["Line", "flat", "latex", "lines", "markdown", "markdown_rows", "paired", "shown"]
 
 SEED = "seed"
 
@@ -72,9 +72,9 @@ def lines(
             own = [float(row[metric]) for row in members if metric in row]
             if own:
                 values[metric] = estimate(own)
-            paired = _paired(members, groups[base], metric) if group != base else []
-            if paired and metric != "seconds":
-                differences[metric] = estimate(paired)
+            beside = paired(members, groups[base], metric) if group != base else []
+            if beside and metric != "seconds":
+                differences[metric] = estimate(beside)
         table.append(Line(named[group], len(members), values, differences))
     return table
 
@@ -92,7 +92,8 @@ def _baseline(
     )
 
 
-def _paired(members: Sequence[Row], base: Sequence[Row], metric: str) -> list[float]:
+def paired(members: Sequence[Row], base: Sequence[Row], metric: str) -> list[float]:
+    """Return the differences of a metric to the baseline's, for every seed that both have."""
     by_seed = {row.get(SEED): float(row[metric]) for row in base if metric in row}
     return [
         float(row[metric]) - by_seed[row.get(SEED)]
@@ -142,13 +143,17 @@ def _place(column: str, columns: Sequence[str]) -> tuple[int, int]:
     return (columns.index(metric), int(metric != column))
 
 
-def markdown(table: Sequence[Line]) -> str:
-    """Return the table for Markdown."""
-    rows = shown(table)
+def markdown_rows(rows: Sequence[Row]) -> str:
+    """Return rows of equal columns as a table of Markdown."""
     head = list(rows[0])
     body = [[str(row[column]) for column in head] for row in rows]
     cells = [head, ["---"] * len(head), *body]
-    text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in cells)
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in cells)
+
+
+def markdown(table: Sequence[Line]) -> str:
+    """Return the table for Markdown."""
+    text = markdown_rows(shown(table))
     return f"{text}\n\nMeans with {CONFIDENCE:.0%} intervals over seeds.\n"
 
 

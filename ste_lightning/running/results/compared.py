@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp
 
+from ste_lightning.running import sweep_table
 from ste_lightning.running.intervals import Estimate, student_t
 from ste_lightning.running.results.plan import Plan
 from ste_lightning.running.results.rows import Row
@@ -58,17 +59,15 @@ def paired(ours: Sequence[Row], theirs: Sequence[Row]) -> Verdict | None:
     Returns:
         None where no seed is shared.
     """
-    values = {row["seed"]: float(row["value"]) for row in theirs}
-    pairs = [(float(r["value"]), values[r["seed"]]) for r in ours if r["seed"] in values]
-    if not pairs:
+    differences = sweep_table.paired(ours, theirs, "value")
+    if not differences:
         return None
-    differences = [a - b for a, b in pairs]
     p = None
-    if len(pairs) > 1:
+    if len(differences) > 1:
         if max(differences) - min(differences) > ROUNDING:
-            p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
+            p = float(ttest_1samp(differences, 0.0).pvalue)
         elif max(map(abs, differences)) > ROUNDING:
-            p = 2.0 ** (1 - len(pairs))  # as often would chance give all of them one sign
+            p = 2.0 ** (1 - len(differences))  # as often would chance give all of them one sign
         else:
             p = 1.0
     return Verdict(student_t(differences), p)

@@ -18,7 +18,8 @@ from ste_lightning.running.results.compared import (
     paired,
 )
 from ste_lightning.running.results.plan import Plan, read_plan
-from ste_lightning.running.results.rows import read_rows
+from ste_lightning.running.results.rows import Row, read_rows
+from ste_lightning.running.sweep_table import markdown_rows
 
 __all__ = ["page", "write_page"]
 
@@ -87,20 +88,20 @@ def _processors(lines: Sequence[Line]) -> str:
 
 
 def _table(lines: Sequence[Line]) -> str:
-    head = ("setting", "runs", "mean", "against twin", "p", "bytes", "ms", "training, s")
-    body = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for line in lines:
-        twin = line.twin
-        cells = (
-            line.setting,
-            str(line.value.runs),
-            str(line.value),
-            str(twin.difference) if twin else "",
-            _p(twin),
-            *(_middle(line, column) for column in ("bytes", "ms", "training_seconds")),
-        )
-        body.append("| " + " | ".join(cells) + " |")
-    return "\n".join(body) + "\n"
+    rows: list[Row] = [
+        {
+            "setting": line.setting,
+            "runs": line.value.runs,
+            "mean": line.value,
+            "against twin": line.twin.difference if line.twin else "",
+            "p": _p(line.twin),
+            "bytes": _middle(line, "bytes"),
+            "ms": _middle(line, "ms"),
+            "training, s": _middle(line, "training_seconds"),
+        }
+        for line in lines
+    ]
+    return markdown_rows(rows) + "\n"
 
 
 def _middle(line: Line, column: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Plan:
     seeds: tuple[int, ...]
     settings: tuple[Setting, ...]
     small: tuple[str, ...] = ()
-    goals: tuple[Goal, ...] = field(default=())
+    goals: tuple[Goal, ...] = ()
 
     @property
     def table(self) -> Path:
@@ -96,10 +96,6 @@ class Plan:
         """All runs, twins before those that learn from them."""
         order = sorted(self.settings, key=lambda one: one.teacher)
         return [Job(setting, seed) for seed in self.seeds for setting in order]
-
-    def setting(self, name: str) -> Setting:
-        """Return the setting of that name."""
-        return next(one for one in self.settings if one.name == name)
 
     def overrides(self, job: Job, teacher: str = "TEACHER") -> list[str]:
         """Return the overrides of a run, without its folder.

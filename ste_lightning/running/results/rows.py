@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.convert.watch import named_quantized_layers
+from ste_lightning.deploy.report import interleaved_latency
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running import files
 from ste_lightning.running.restoring import evaluation_samples, restored
@@ -95,9 +94,7 @@ def _words(specification: Any) -> str:
 
 def _deployed(folder: Path) -> Row:
     """Return bytes and milliseconds for one sample, packed; a float network stays as it is."""
-    checkpoints = folder / "checkpoints"
-    best = checkpoints / "best.ckpt"
-    model, data = restored(str(best if best.is_file() else checkpoints / "last.ckpt"), None)
+    model, data = restored(str(files.trained(folder)), None)
     network = model.get_submodule("network")
     sample = evaluation_samples(data, 1)
     layers = [layer for _, layer in named_quantized_layers(network)]
@@ -118,11 +115,7 @@ def _milliseconds(network: nn.Module, sample: torch.Tensor) -> float:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            seconds = []
-            for _ in range(30):  # the first ones warm up, the median does not see them
-                started = time.perf_counter()
-                network(sample)
-                seconds.append(time.perf_counter() - started)
+            (seconds,) = interleaved_latency([lambda: network(sample)], seconds=0.1)
     finally:
         torch.set_num_threads(threads)
-    return 1e3 * median(seconds)
+    return 1e3 * seconds

@@ -16,6 +16,7 @@ from ste_lightning.io.whole_file import write_csv
 from ste_lightning.running import files
 from ste_lightning.running.results.plan import Job, Plan
 from ste_lightning.running.results.rows import Row, read_rows, row_of
+from ste_lightning.running.resuming import newest
 
 Trained = Callable[[list[str]], tuple[int, str]]
 """Trains with the given overrides; returns the exit status and what went wrong."""
@@ -93,10 +94,9 @@ def run_job(plan: Plan, job: Job, work: Path, trained: Trained) -> Row:
     folder = _place(plan, job.setting.name, job.seed, work)
     teacher = "TEACHER"
     if job.setting.teacher and job.setting.twin is not None:
-        twin = _place(plan, job.setting.twin, job.seed, work) / "checkpoints"
-        teacher = str(twin / ("best.ckpt" if (twin / "best.ckpt").is_file() else "last.ckpt"))
+        teacher = str(files.trained(_place(plan, job.setting.twin, job.seed, work)))
     if not (folder / files.RESULTS).is_file():
-        begun = (folder / "checkpoints" / "last.ckpt").is_file()
+        begun = newest(folder) is not None
         words = [f"resume={folder}"] if begun else plan.overrides(job, teacher)
         status, said = trained([*words, *(() if begun else (f"hydra.run.dir={folder}",))])
         if status != 0 or not (folder / files.RESULTS).is_file():
