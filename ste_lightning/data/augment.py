@@ -101,9 +101,7 @@ def _affine(strength: float, kind: str, sign: float) -> Tensor:
             [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
         )
     else:
-        row, column = {"shear_x": (0, 1), "shear_y": (1, 0), "move_x": (0, 2), "move_y": (1, 2)}[
-            kind
-        ]
+        row, column = _PLACES[kind]
         matrix[row, column] = sign * strength * (0.3 if column < 2 else 0.6)
     return matrix
 

@@ -10,7 +10,6 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,6 +17,7 @@ from ste_lightning.data.augment import Augmentation
 from ste_lightning.data.batches import StepLoader
 from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
 from ste_lightning.data.on_disk import PicturesOnDisk
+from ste_lightning.data.split import split
 from ste_lightning.errors import require
 
 __all__ = ["ImageData", "Labelled"]
@@ -178,18 +178,8 @@ class ImageData(L.LightningDataModule):
 def _split(
     which: NDArray[np.int64], labels: NDArray[np.int64], second: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split off ``second`` of them, stratified by class where every class reaches both parts."""
     require(0 < second < len(which), "validation", second, f"there are {len(which)} images")
-    counts = np.bincount(labels[which])
-    kinds = int((counts > 0).sum())
-    everywhere = counts[counts > 0].min() > 1 and kinds <= min(second, len(which) - second)
-    parts = train_test_split(
-        which,
-        test_size=second,
-        stratify=labels[which] if everywhere else None,
-        random_state=seed,
-    )
-    return parts[0], parts[1]
+    return split(which, labels, second, seed)
 
 
 def _some(given: Labelled, which: NDArray[np.int64]) -> Labelled:

@@ -10,13 +10,13 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ste_lightning.data.batches import StepLoader
 from ste_lightning.data.formats.tables import Column, read_table
 from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
+from ste_lightning.data.split import split
 from ste_lightning.errors import require, unknown
 
 __all__ = ["Table"]
@@ -174,9 +174,4 @@ def _names(column: NDArray[Any]) -> NDArray[np.str_]:
 def _split(
     which: NDArray[np.int64], labels: NDArray[np.int64], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    second = max(1, round(share * len(which)))
-    kinds, counts = np.unique(labels[which], return_counts=True)
-    everywhere = counts.min() > 1 and len(kinds) <= min(second, len(which) - second)
-    stratify = labels[which] if everywhere else None
-    first, other = train_test_split(which, test_size=second, stratify=stratify, random_state=seed)
-    return first, other
+    return split(which, labels, max(1, round(share * len(which))), seed)

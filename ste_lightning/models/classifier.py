@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
@@ -14,9 +15,6 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from ste_lightning.errors import require
 from ste_lightning.models.optimization import check_specification, optimization
 from ste_lightning.models.specified import build_network
-
-if TYPE_CHECKING:  # Lightning 2.5 has another name for it
-    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 __all__ = ["Classifier"]
 

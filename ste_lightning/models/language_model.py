@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ste_lightning.errors import require
 from ste_lightning.models.optimization import check_specification, optimization
 from ste_lightning.models.specified import build_network
-
-if TYPE_CHECKING:  # Lightning 2.5 has another name for it
-    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 __all__ = ["LanguageModel"]
 

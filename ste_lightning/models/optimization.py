@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -16,9 +17,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.models.schedules import Shape, schedule_shape
 from ste_lightning.optim import Bop, Chained, quantizer_param_groups
-
-if TYPE_CHECKING:  # Lightning 2.5 has another name for it
-    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 __all__ = ["build_optimizer", "build_schedule", "check_specification", "optimization",
            "schedule_steps"]  # fmt: skip

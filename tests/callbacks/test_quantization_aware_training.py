@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import (
     ModelPruning,
     StochasticWeightAveraging,
+    WeightAveraging,
 )
 from lightning.pytorch.trainer.states import TrainerFn
 from omegaconf import OmegaConf
@@ -352,11 +353,7 @@ def test_pruning_together(pruning_first: bool) -> None:
     assert isinstance(module.net[3], QuantLinear)
 
 
-# Lightning 2.5 has no WeightAveraging
-AVERAGING = [getattr(L.pytorch.callbacks, "WeightAveraging", None), StochasticWeightAveraging]
-
-
-@pytest.mark.parametrize("averaging", [kind for kind in AVERAGING if kind is not None])
+@pytest.mark.parametrize("averaging", [WeightAveraging, StochasticWeightAveraging])
 def test_averaging_of_binary_weights_warns(averaging: Any) -> None:
     kwargs = {"swa_lrs": 1e-2} if averaging is StochasticWeightAveraging else {}
     callbacks = [QuantizationAwareTraining(BINARY), averaging(**kwargs)]
@@ -367,9 +364,7 @@ def test_averaging_of_binary_weights_warns(averaging: Any) -> None:
 
 
 def test_averaging_before_the_conversion_is_refused() -> None:
-    if AVERAGING[0] is None:
-        pytest.skip("Lightning 2.6 and later")
-    callbacks = [AVERAGING[0](), QuantizationAwareTraining(LEARNED)]
+    callbacks = [WeightAveraging(), QuantizationAwareTraining(LEARNED)]
     with pytest.raises(ConfigurationError, match="put QuantizationAwareTraining first"):
         trainer(callbacks).fit(Plain(), digits(2))
 

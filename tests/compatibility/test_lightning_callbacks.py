@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     EarlyStopping,
+    EMAWeightAveraging,
     GradientAccumulationScheduler,
     ModelCheckpoint,
     ModelSummary,
@@ -22,10 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from ste_lightning.callbacks import QuantizationAwareTraining
 from ste_lightning.layers import QuantLinear
 
-EMA: Any = getattr(L.pytorch.callbacks, "EMAWeightAveraging", None)
 
-
-@pytest.mark.skipif(EMA is None, reason="this Lightning has none; version 2.6 does")
 def test_exponential_moving_average() -> None:
     """`EMAWeightAveraging`: latent weights and steps are averaged, and the average is what stays"""
     module = Plain()
@@ -35,7 +33,7 @@ def test_exponential_moving_average() -> None:
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
             seen.append(pl_module.net[3].weight.detach().clone())
 
-    callbacks = [QuantizationAwareTraining(FOUR_BITS), EMA(decay=0.5), Look()]
+    callbacks = [QuantizationAwareTraining(FOUR_BITS), EMAWeightAveraging(decay=0.5), Look()]
     trainer(callbacks, max_epochs=2).fit(module, digits(3))
     expected = seen[0]
     for weight in seen[1:]:
