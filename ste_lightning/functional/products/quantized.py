@@ -129,8 +129,6 @@ def _summed(
         return None
     if isinstance(levels.step, float):
         return level_product(codes, levels, integers, bias, geometry)
-    if geometry is not None:  # a pixel's sum has tokens of several steps
-        return None
     y = level_product(codes, levels._replace(step=1.0), integers, None, geometry)
     if y is None:
         return None
@@ -146,8 +144,12 @@ def sums_integers(
     geometry: ConvolutionGeometry | None,
 ) -> bool:
     """Return whether the product is summed as integers, as far as the operands tell."""
-    both = inputs.levels is not None and weights.integers(weight, None) is not None
-    return both and levels_pay(x, weight, geometry)
+    levels = inputs.levels
+    if levels is None or weights.integers(weight, None) is None:
+        return False
+    if geometry is not None and not isinstance(levels.step, float):
+        return False  # a convolution's sum has tokens of several steps
+    return levels_pay(x, weight, geometry)
 
 
 def quantized_product(
