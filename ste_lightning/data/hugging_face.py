@@ -12,7 +12,7 @@ import torch
 
 from ste_lightning.data.formats.folders import fitted
 from ste_lightning.data.formats.hugging_face import class_names, read_split
-from ste_lightning.data.images import ImageData, Labelled
+from ste_lightning.data.images import ImageData, Labelled, picture_size
 from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = ["HuggingFaceImages"]
@@ -46,10 +46,7 @@ class HuggingFaceImages(ImageData):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        fits = len(size) == 2 and all(type(n) is int and 0 < n <= 4096 for n in size)
-        require(fits, "size", list(size), "use [height, width]")
-        require(channels in (1, 3), "channels", channels, "use 3 for colours, 1 for grey")
-        self.root, self.size, self.channels = Path(root), (size[0], size[1]), channels
+        self.root, self.size, self.channels = Path(root), picture_size(size, channels), channels
         self.image, self.label, self.split = image, label, test
 
     def read(self) -> tuple[Labelled, Labelled, tuple[str, ...]]:

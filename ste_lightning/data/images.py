@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from ste_lightning.data.on_disk import PicturesOnDisk
 from ste_lightning.data.split import split
 from ste_lightning.errors import require
 
-__all__ = ["ImageData", "Labelled"]
+__all__ = ["ImageData", "Labelled", "picture_size"]
 
 Batch = tuple[Tensor, Tensor]
 _ENOUGH = 2048  # pictures, for the mean and deviation of those on disk
@@ -173,6 +173,18 @@ class ImageData(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test batches."""
         return evaluation_loader(InOrder(*self.test_part, self._normalized), self.num_workers)
+
+
+def picture_size(size: Sequence[int], channels: int) -> tuple[int, int]:
+    """Return height and width to which pictures are brought.
+
+    Raises:
+        ConfigurationError: for sizes and numbers of channels that cannot be.
+    """
+    fits = len(size) == 2 and all(type(n) is int and 0 < n <= 4096 for n in size)
+    require(fits, "size", list(size), "use [height, width]")
+    require(channels in (1, 3), "channels", channels, "use 3 for colours, 1 for grey")
+    return size[0], size[1]
 
 
 def _split(

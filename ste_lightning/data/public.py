@@ -12,7 +12,7 @@ from ste_lightning.data.formats.arrays import read_arrays
 from ste_lightning.data.formats.cifar import CIFAR_FILES, read_cifar
 from ste_lightning.data.formats.folders import list_folder, read_folder
 from ste_lightning.data.formats.idx import find_idx, read_idx
-from ste_lightning.data.images import ImageData, Labelled
+from ste_lightning.data.images import ImageData, Labelled, picture_size
 from ste_lightning.data.on_disk import PicturesOnDisk
 from ste_lightning.errors import ConfigurationError, require, unknown
 
@@ -281,10 +281,7 @@ class ImageFolder(ImageData):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        fits = len(size) == 2 and all(type(n) is int and 0 < n <= 4096 for n in size)
-        require(fits, "size", list(size), "use [height, width]")
-        require(channels in (1, 3), "channels", channels, "use 3 for colours, 1 for grey")
-        self.root, self.size, self.channels = Path(root), (size[0], size[1]), channels
+        self.root, self.size, self.channels = Path(root), picture_size(size, channels), channels
         self.in_memory = in_memory
 
     def _part(self, folder: Path) -> tuple[Labelled, list[str]]:

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from ste_lightning.errors import require
 from ste_lightning.models.optimization import check_specification, optimization
-from ste_lightning.models.specified import build_network
+from ste_lightning.models.specified import given_network
 
 __all__ = ["Classifier"]
 
@@ -69,11 +69,7 @@ class Classifier(L.LightningModule):
             "optimizer": self.optimizer_spec,
             "label_smoothing": label_smoothing,
         }
-        if isinstance(network, nn.Module):
-            self.network = network
-        else:
-            plain["network"] = dict(network)
-            self.network = build_network(network)
+        self.network = given_network(network, plain)
         self.save_hyperparameters(plain)
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")

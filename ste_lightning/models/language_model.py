@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ste_lightning.errors import require
 from ste_lightning.models.optimization import check_specification, optimization
-from ste_lightning.models.specified import build_network
+from ste_lightning.models.specified import given_network
 
 __all__ = ["LanguageModel"]
 
@@ -54,11 +54,7 @@ class LanguageModel(L.LightningModule):
         self.optimizer_spec = dict(DEFAULT_OPTIMIZER if optimizer is None else optimizer)
         check_specification(self.optimizer_spec)
         plain = {"optimizer": self.optimizer_spec, "label_smoothing": label_smoothing}
-        if isinstance(network, nn.Module):
-            self.network = network
-        else:
-            plain["network"] = dict(network)
-            self.network = build_network(network)
+        self.network = given_network(network, plain)
         self.save_hyperparameters(plain)
         self.label_smoothing = label_smoothing
 

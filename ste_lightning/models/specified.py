@@ -10,7 +10,20 @@ from torch import nn
 
 from ste_lightning.errors import ConfigurationError, require
 
-__all__ = ["build_network"]
+__all__ = ["build_network", "given_network"]
+
+
+def given_network(network: nn.Module | Mapping[str, Any], plain: dict[str, Any]) -> nn.Module:
+    """Return a network that is given as a module or as a specification.
+
+    Args:
+        network: as :class:`~ste_lightning.models.Classifier` takes it.
+        plain: hyperparameters for the checkpoint, where a specification is added as ``network``.
+    """
+    if isinstance(network, nn.Module):
+        return network
+    plain["network"] = dict(network)
+    return build_network(network)
 
 
 def build_network(spec: Mapping[str, Any]) -> nn.Module:
