@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from ste_lightning.deploy.export import FORMATS, export
-from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.export import FORMATS, export, runtime
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.errors import require, unknown
 from ste_lightning.io.whole_file import written_whole
 from ste_lightning.running.checkpoints import loadable
+from ste_lightning.running.export_table import agreement, export_all, one_by_one
 from ste_lightning.running.model_info import model_info
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.restoring import evaluation_samples, restored
 from ste_lightning.running.settings import known_keys
+from ste_lightning.running.tables import table
 
 __all__ = ["Schema", "run_export"]
 
@@ -49,15 +49,6 @@ class Schema:
 _MOST = {"samples": 1 << 20, "threads": 1024, "seconds": 3600}
 _COMPARED = 16  # samples on which the packed copy is compared with the model, layer by layer
 
-_ENDINGS = {
-    "packed": "packed.safetensors",
-    "onnx": "onnx",
-    "qonnx": "qonnx.onnx",
-    "torch_export": "pt2",
-    "aoti": "aoti.pt2",
-    "state_dict": "integers.safetensors",
-}
-
 
 def run_export(cfg: DictConfig) -> None:
     """Pack the model of a checkpoint, export it, check it on real samples, and report.
@@ -69,8 +60,9 @@ def run_export(cfg: DictConfig) -> None:
     """
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     known_keys(settings, Schema)
-    if settings["format"] not in FORMATS:
-        raise unknown("format", settings["format"], FORMATS)
+    format = settings["format"]
+    if format not in (*FORMATS, "all"):
+        raise unknown("format", format, [*FORMATS, "all"])
     for key in ("samples", "threads"):
         count = settings[key]
         right = count is None or 0 < count <= _MOST[key]
@@ -93,45 +85,46 @@ def run_export(cfg: DictConfig) -> None:
         samples = evaluation_samples(data, settings["samples"])
         info = model_info(data, samples, settings["classes"], stated)
         network = pack(model, samples[:_COMPARED], floats=settings["floats"], info=info)
-    ending = _ENDINGS[settings["format"]]
-    out = Path(settings["out"] or checkpoint.with_suffix("").as_posix() + f".{ending}")
     console = Console()
+    stem = checkpoint.with_suffix("").as_posix()
+    dynamic = settings["dynamic"]
+    if format == "all":
+        stem = settings["out"] or stem
+        _print_layers(console, stem, None, layer_rows(network, samples))
+        if not export_all(console, model, network, samples, stem, dynamic, settings["seconds"]):
+            raise SystemExit(1)
+        return
+    out = Path(settings["out"] or f"{stem}.{FORMATS[format].ending}")
     with written_whole(out) as temporary:  # an earlier file stays unless this one is right
-        dynamic = settings["dynamic"]
-        one = dynamic is False or (dynamic is None and settings["format"] == "qonnx")
-        export(network, temporary, settings["format"], samples[:1] if one else samples, dynamic)
-        run = runtime(temporary, settings["format"], 1 if one else None)
-        _print_layers(console, out, temporary.stat().st_size, layer_rows(network, samples))
+        one = one_by_one(format, dynamic)
+        export(network, temporary, format, samples[:1] if one else samples, dynamic)
+        run = runtime(temporary, format, 1 if one else None)
+        size = temporary.stat().st_size
+        _print_layers(console, str(out), size, layer_rows(network, samples))
         if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
             raise SystemExit(1)
     _print_latency(console, model, network, run, samples, settings)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    return table
-
-
-def _print_layers(console: Console, out: Path, size: int, rows: list[LayerRow]) -> None:
+def _print_layers(console: Console, out: str, size: int | None, rows: list[LayerRow]) -> None:
     kinds = {"binary": "bit MACs", "integer": "int MACs", "float": "float MACs"}
     used = [key for key in kinds if any(getattr(row, key) for row in rows)]
     columns = ("layer", "kind", "bits", "float32", "packed", *(kinds[key] for key in used))
-    table = _table(str(out), *columns)
+    shown = table(out, *columns)
     for row in rows:
         counts = [getattr(row, key) for key in used]
-        table.add_row(
+        shown.add_row(
             *(row.name, row.kind, row.bits, f"{row.bytes_float:,}", f"{row.bytes_packed:,}"),
             *(f"{count:,}" if count else "" for count in counts),
         )
     total = [sum(getattr(row, key) for row in rows) for key in ("bytes_float", "bytes_packed")]
     macs = [sum(getattr(row, key) for row in rows) for key in used]
-    table.add_section()
-    table.add_row("all", "", "", *(f"{value:,}" for value in (*total, *macs)))
+    shown.add_section()
+    shown.add_row("all", "", "", *(f"{value:,}" for value in (*total, *macs)))
     console.print()
-    console.print(table)
-    console.print(f"file: {size:,} bytes; the same tensors in float32: {total[0]:,}")
+    console.print(shown)
+    if size is not None:
+        console.print(f"file: {size:,} bytes; the same tensors in float32: {total[0]:,}")
 
 
 def _print_check(
@@ -155,16 +148,14 @@ def _print_check(
 def _compared(
     console: Console, name: str, output: Tensor, reference: str, expected: Tensor
 ) -> bool:
-    worst = float((output - expected).abs().max())
-    different = int((output.argmax(-1) != expected.argmax(-1)).sum())
+    different, worst, right = agreement(output, expected)
     console.print(
         f"{name}: {different} of {len(output)} predictions differ from {reference}, largest "
         f"difference {worst:.1e}",
         highlight=False,
         soft_wrap=True,
     )
-    # The order of float sums may flip a tie; more than that is a fault.
-    return worst <= 1e-4 * max(float(expected.abs().max()), 1.0)
+    return right
 
 
 def _print_latency(
@@ -177,7 +168,7 @@ def _print_latency(
 ) -> None:
     threads = torch.get_num_threads()
     other = [] if run is None or settings["format"] == "packed" else [settings["format"]]
-    table = _table(
+    shown = table(
         f"time of a batch, {threads} thread{'s' if threads > 1 else ''}",
         *("batch", "trained model", "packed", "faster by", *other),
     )
@@ -197,6 +188,6 @@ def _print_latency(
         functions = (trained, packed, exported) if other else (trained, packed)
         before, after, *rest = interleaved_latency(functions, settings["seconds"])
         times = [f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"]
-        table.add_row(str(size), *times, *(f"{time * 1e3:.3f} ms" for time in rest))
+        shown.add_row(str(size), *times, *(f"{time * 1e3:.3f} ms" for time in rest))
     console.print()
-    console.print(table)
+    console.print(shown)

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -277,3 +278,32 @@ def test_diff_compares_layer_by_layer_and_names_the_first_that_differs(
     np.save(tmp_path / "n.npy", np.full((1, 8, 8), np.nan))
     assert diff.main([*given, f"input={tmp_path / 'n.npy'}"]) == 1
     assert "no sample" in capsys.readouterr().err
+
+
+def test_all_formats_in_one_table(checkpoint, tmp_path, capsys, monkeypatch):
+    from ste_lightning.deploy.export import FORMATS
+    from ste_lightning.errors import ConfigurationError
+
+    def refuse(*given):
+        raise ConfigurationError("no compiler.")
+
+    known = {name: FORMATS[name] for name in ("packed", "state_dict")}
+    broken = replace(
+        known["packed"], ending="b", open=lambda path: lambda x: torch.ones(len(x), 10)
+    )
+    missing = replace(known["packed"], ending="c", write=refuse)
+    for name in list(FORMATS):
+        monkeypatch.delitem(FORMATS, name)
+    for name, entry in {**known, "broken": broken, "missing": missing}.items():
+        monkeypatch.setitem(FORMATS, name, entry)
+    with pytest.raises(SystemExit):
+        run_export(settings(checkpoint, format="all", out=str(tmp_path / "net")))
+    said = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in said.splitlines() if "|" not in line and line.split()}
+    assert "0 of 50" in rows["packed"]
+    assert rows["packed"].count(" ms") == 2
+    assert "not run" in rows["state_dict"]
+    assert "no compiler" in rows["missing"]
+    assert "not kept" in said
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {"net.packed.safetensors", "net.integers.safetensors"}

@@ -9,8 +9,7 @@ from torch import nn
 
 from ste_lightning import deploy, layers
 from ste_lightning.convert import summary
-from ste_lightning.deploy.export import export, integer_state_dict
-from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.export import export, integer_state_dict, runtime
 from ste_lightning.deploy.export.torch_form import plain_network
 from ste_lightning.deploy.file import tensor_file
 from ste_lightning.deploy.file.bundle import unbundled

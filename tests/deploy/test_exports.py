@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from ste_lightning import deploy
-from ste_lightning.deploy.export import export, integer_state_dict
-from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.export import export, integer_state_dict, runtime
 from ste_lightning.deploy.export.torch_form import plain_network
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConv2d, QuantLinear

@@ -8,8 +8,7 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.convert import summary
-from ste_lightning.deploy.export import export, integer_state_dict
-from ste_lightning.deploy.export.runtimes import runtime
+from ste_lightning.deploy.export import export, integer_state_dict, runtime
 from ste_lightning.deploy.export.torch_form import plain_network
 from ste_lightning.deploy.file.schema import build, describe
 from ste_lightning.deploy.layers.packed_layer import PackedLayer

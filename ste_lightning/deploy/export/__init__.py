@@ -1,5 +1,7 @@
 """Packed networks for other runtimes."""
 
-from ste_lightning.deploy.export.export import FORMATS, export, integer_state_dict
+from ste_lightning.deploy.export.export import export, runtime
+from ste_lightning.deploy.export.formats import FORMATS
+from ste_lightning.deploy.export.weights_file import integer_state_dict
 
-__all__ = ["FORMATS", "export", "integer_state_dict"]
+__all__ = ["FORMATS", "export", "integer_state_dict", "runtime"]

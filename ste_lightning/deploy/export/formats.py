@@ -1,0 +1,61 @@
+"""The formats that packed networks are exported to: one row each.
+
+A new format is one more row: what writes it, how its file's name ends, where it runs and, if it
+runs here, what opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ste_lightning.deploy.export import onnx_file, torch_files, weights_file
+from ste_lightning.deploy.export.order import Order
+from ste_lightning.deploy.file.load import load
+from ste_lightning.deploy.file.save import save
+from ste_lightning.deploy.graph.network import PackedNetwork
+
+__all__ = ["FORMATS", "Format"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes:
+        write: writes a captured network to a path.
+        ending: of a file's name, without the first dot.
+        runs_in: what runs the file, in words.
+        open: returns what runs a file here, a batch of inputs to a batch of results; ``None``
+            where nothing can.
+        fixed: whether all sizes are the example's unless something else is asked for.
+    """
+
+    write: Callable[[PackedNetwork, Path, Order], Any]
+    ending: str
+    runs_in: str
+    open: Callable[[Path], Callable[[Tensor], Tensor]] | None = None
+    fixed: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "packed": Format(
+        lambda network, path, order: save(network, path),
+        "packed.safetensors",
+        "deploy.load",
+        load,
+    ),
+    "onnx": Format(onnx_file.write, "onnx", "onnxruntime", onnx_file.open_onnx),
+    "qonnx": Format(onnx_file.write_qonnx, "qonnx.onnx", "qonnx", onnx_file.open_qonnx, fixed=True),
+    "torch_export": Format(
+        torch_files.write, "pt2", "torch.export.load", torch_files.open_exported
+    ),
+    "aoti": Format(
+        torch_files.write_compiled, "aoti.pt2", "AOTInductor", torch_files.open_compiled
+    ),
+    "state_dict": Format(weights_file.write, "integers.safetensors", "what reads safetensors"),
+}

@@ -1,0 +1,92 @@
+"""Packed networks as ONNX, of standard operators or with those of QONNX."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ste_lightning.deploy.export.order import Order, example_of, needs, quiet
+from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.graph.steps import references
+from ste_lightning.errors import require
+
+__all__ = ["open_onnx", "open_qonnx", "write", "write_qonnx"]
+
+
+def write(network: PackedNetwork, path: Path, order: Order, qonnx: bool = False) -> None:
+    """Write standard operators, or BipolarQuant, Quant and MultiThreshold nodes."""
+    needs("onnx", "onnxscript")
+    plain = plain_network(network, qonnx)
+    given, free = example_of(network, order)
+    names = ["input"] if len(given) == 1 else [f"input_{i}" for i in range(len(given))]
+    outputs = len(references(plain.output))
+    with torch.no_grad(), quiet():
+        program = torch.onnx.export(
+            plain,
+            given,
+            input_names=names,
+            output_names=["output"] if outputs == 1 else [f"output_{i}" for i in range(outputs)],
+            dynamo=True,
+            dynamic_shapes={"inputs": free},
+            verbose=False,
+        )
+        assert program is not None
+        for value, sizes in zip(program.model.graph.inputs, free, strict=False):
+            require(
+                not sizes or value.shape is None or not isinstance(value.shape[0], int),
+                "dynamic",
+                order.free,
+                f"torch's exporter fixes the batch of {value.name!r}: use dynamic=False",
+            )
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # stack traces with the paths of this machine
+        program.save(str(path), external_data=False)
+
+
+def write_qonnx(network: PackedNetwork, path: Path, order: Order) -> None:
+    """Write BipolarQuant, Quant and MultiThreshold nodes, for FPGA flows."""
+    write(network, path, order, qonnx=True)
+
+
+def open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    """Return what runs a file in onnxruntime, with torch's number of threads."""
+    needs("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(x: Tensor) -> Tensor:
+        (y,) = session.run(None, {name: x.numpy()})
+        return torch.from_numpy(y)
+
+    return run
+
+
+def open_qonnx(path: Path) -> Callable[[Tensor], Tensor]:
+    """Return what runs a file in qonnx, batches of the size that it fixes if it does."""
+    needs("qonnx")
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+
+    model: Any = ModelWrapper(str(path))
+    inputs, outputs = model.graph.input[0].name, model.graph.output[0].name
+    size = model.get_tensor_shape(inputs)[0]  # of a batch; 0 where it is free
+
+    def run(x: Tensor) -> Tensor:
+        if not size:  # qonnx executes fixed shapes
+            model.set_tensor_shape(inputs, list(x.shape))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.from_numpy(execute_onnx(model, {inputs: x.numpy()})[outputs])
+
+    return run

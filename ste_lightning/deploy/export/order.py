@@ -1,0 +1,84 @@
+"""What an export is asked for, and the tensors to export with."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.graph.sample import arguments
+from ste_lightning.errors import ConfigurationError
+
+__all__ = ["Order", "example_of", "needs", "quiet"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an export is asked for.
+
+    Attributes:
+        example: a batch of inputs, a tuple of several, or a dict of keywords.
+        free: whether the batch size stays free.
+    """
+
+    example: Any
+    free: bool
+
+
+def example_of(
+    network: PackedNetwork, order: Order
+) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Return tensors to export with, and which sizes of theirs are free.
+
+    A batch of one would be taken for a constant: it is doubled.
+    """
+    graph = network.graph
+    assert graph is not None
+    args, kwargs = arguments(order.example)
+    found = network.inputs(args, kwargs)
+    batch = torch.export.Dim("batch", min=1)
+    given, free = [], []
+    for x, known in zip(found, graph.inputs, strict=True):
+        opened = order.free and bool(known.sizes) and known.sizes[0] is None
+        free.append({0: batch} if opened else {})
+        if opened:
+            x = x[:2] if len(x) >= 2 else x[:1].repeat(2, *[1] * (x.dim() - 1))
+        given.append(x)
+    return tuple(given), tuple(free)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch's exporters from reporting what concerns only their authors."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def needs(*packages: str) -> None:
+    """Refuse what cannot be done without a package.
+
+    Raises:
+        ConfigurationError: with the command that installs it.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigurationError(
+                f"this format needs the package {package}: pip install {' '.join(packages)}"
+            )
