@@ -292,6 +292,7 @@ def test_all_formats_in_one_table(checkpoint, tmp_path, capsys, monkeypatch):
         known["packed"], ending="b", open=lambda path: lambda x: torch.ones(len(x), 10)
     )
     missing = replace(known["packed"], ending="c", write=refuse)
+    monkeypatch.setenv("COLUMNS", "200")
     for name in list(FORMATS):
         monkeypatch.delitem(FORMATS, name)
     for name, entry in {**known, "broken": broken, "missing": missing}.items():
