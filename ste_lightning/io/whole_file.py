@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from ste_lightning.errors import ConfigurationError, require
 
-__all__ = ["write_csv", "write_json", "write_text", "written_whole"]
+__all__ = ["write_csv", "write_json", "write_text", "written_together", "written_whole"]
 
 
 @contextmanager
@@ -27,9 +28,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     Raises:
         ConfigurationError: where nothing can be written, with the reason.
     """
-    target = Path(path)
-    require(not target.is_dir() and str(path) != "", "out", str(path), "name a file, not a folder")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    target, temporary = _beside(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)  # not by tempfile, whose files only their owner may read
@@ -44,6 +43,39 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_together(path: str | Path) -> Iterator[Path]:
+    """Yield ``path`` in a folder of its own; the files in there are moved once the block succeeds.
+
+    Args:
+        path: the file to make or to replace; others beside it may be made with it.
+
+    Raises:
+        ConfigurationError: where nothing can be written, with the reason.
+    """
+    target, folder = _beside(path)
+    try:
+        folder.mkdir(parents=True)
+        yield folder / target.name
+        files = sorted(folder.iterdir())
+        for file in files:
+            _to_disk(file)
+        for file in files:
+            file.replace(target.with_name(file.name))
+        _to_disk(target.parent)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(path: str | Path) -> tuple[Path, Path]:
+    """Return a path and a hidden one beside it."""
+    target = Path(path)
+    require(not target.is_dir() and str(path) != "", "out", str(path), "name a file, not a folder")
+    return target, target.with_name(f".{target.name}.{secrets.token_hex(4)}")
 
 
 def _to_disk(path: Path) -> None:

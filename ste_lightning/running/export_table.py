@@ -17,7 +17,7 @@ from ste_lightning.deploy.export import FORMATS, export, runtime
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.report import interleaved_latency
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.io.whole_file import written_whole
+from ste_lightning.io.whole_file import written_together
 from ste_lightning.running.tables import table
 
 __all__ = ["agreement", "export_all", "one_by_one"]
@@ -112,12 +112,12 @@ def _row(
     example = samples[:1] if one else samples
     path = Path(f"{stem}.{FORMATS[name].ending}")
     try:
-        with written_whole(path) as temporary:
+        with written_together(path) as temporary:
             export(network, temporary, name, example, dynamic)
             size = temporary.stat().st_size
             run = _opened(temporary, name, one)
             if run is None:
-                return _Row(size, "not run: weights alone")
+                return _Row(size, "not run here")
             different, worst, right = agreement(run(samples), expected)
             exact = f"{different} of {len(samples)} differ"
             if not right:

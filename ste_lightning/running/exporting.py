@@ -16,7 +16,7 @@ from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.errors import require, unknown
-from ste_lightning.io.whole_file import written_whole
+from ste_lightning.io.whole_file import written_together
 from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.export_table import agreement, export_all, one_by_one
 from ste_lightning.running.model_info import model_info
@@ -95,7 +95,7 @@ def run_export(cfg: DictConfig) -> None:
             raise SystemExit(1)
         return
     out = Path(settings["out"] or f"{stem}.{FORMATS[format].ending}")
-    with written_whole(out) as temporary:  # an earlier file stays unless this one is right
+    with written_together(out) as temporary:  # an earlier file stays unless this one is right
         one = one_by_one(format, dynamic)
         export(network, temporary, format, samples[:1] if one else samples, dynamic)
         run = runtime(temporary, format, 1 if one else None)

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.io.whole_file import write_csv, write_text, written_whole
+from ste_lightning.io.whole_file import write_csv, write_text, written_together, written_whole
 from ste_lightning.theory.studies import store
 
 
@@ -36,3 +36,19 @@ def test_a_failure_leaves_the_earlier_file_alone(tmp_path):
     assert path.read_text() == "before"
     with pytest.raises(ConfigurationError, match="cannot be written"):
         write_text(path / "below", "a file is no folder")
+
+
+def test_files_that_belong_together_appear_together(tmp_path):
+    path = tmp_path / "new" / "net.c"
+    with written_together(path) as part:
+        part.write_text("source")
+        part.with_suffix(".h").write_text("header")
+        assert not path.exists()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["net.c", "net.h"]
+    with pytest.raises(KeyError), written_together(path) as part:  # noqa: PT012
+        part.write_text("half")
+        raise KeyError
+    assert path.read_text() == "source"
+    assert len(list(path.parent.iterdir())) == 2
+    with pytest.raises(ConfigurationError, match="cannot be written"), written_together(path / "x"):
+        pass

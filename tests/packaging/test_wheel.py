@@ -45,6 +45,8 @@ def test_the_wheel_holds_package_and_recipes_only(site: Path) -> None:
     names = {p.name for p in (site / "ste_lightning" / "_data" / "recipes").glob("*.yaml")}
     assert {p.name for p in (ROOT / "recipes").glob("*.yaml")} == names
     assert (site / "ste_lightning" / "py.typed").exists()
+    kernels = Path("ste_lightning/deploy/export/c/kernels")
+    assert {p.name for p in (site / kernels).iterdir()} == set(os.listdir(ROOT / kernels))
 
 
 def test_two_builds_are_the_same_bytes(site: Path, tmp_path: Path) -> None:

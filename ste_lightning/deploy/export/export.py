@@ -15,7 +15,7 @@ from ste_lightning.deploy.file.save import captured as require_captured
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.sample import arguments
 from ste_lightning.errors import require, unknown
-from ste_lightning.io.whole_file import written_whole
+from ste_lightning.io.whole_file import written_together
 
 __all__ = ["export", "runtime"]
 
@@ -35,8 +35,9 @@ def export(
         format: ``"packed"`` (:func:`~ste_lightning.deploy.file.save`), ``"onnx"`` (standard
             operators), ``"qonnx"`` (BipolarQuant, Quant and MultiThreshold nodes, for FPGA
             flows), ``"torch_export"`` (``torch.export.load``), ``"aoti"`` (compiled for this
-            kind of machine by AOTInductor; needs a C++ compiler) or ``"state_dict"``
-            (safetensors of the integer weights).
+            kind of machine by AOTInductor; needs a C++ compiler), ``"c"`` (C99 without
+            dependencies, one sample at a time: ``NAME.c``, and beside it ``NAME.h`` and a
+            self-test ``NAME_main.c``) or ``"state_dict"`` (safetensors of the integer weights).
         example: a batch of inputs, a tuple of several, or a dict of keywords.
         dynamic: whether the batch size stays free (it alone), or all sizes are the example's;
             default free, but for ``"qonnx"``, whose executor and FPGA flows take fixed sizes.
@@ -60,7 +61,7 @@ def export(
         args, kwargs = arguments(example)
         network(*args, **kwargs)
     require_captured(network)
-    with written_whole(path) as temporary:
+    with written_together(path) as temporary:
         free = not FORMATS[format].fixed if dynamic is None else dynamic
         FORMATS[format].write(network, temporary, Order(example, free))
     return Path(path)
@@ -69,7 +70,7 @@ def export(
 def runtime(
     path: str | Path, format: str, batch: int | None = None
 ) -> Callable[[Tensor], Tensor] | None:
-    """Return a function that runs an exported file, or ``None`` for a file of weights alone.
+    """Return a function that runs an exported file, or ``None`` for what cannot run here.
 
     Args:
         path: the exported file.
@@ -82,7 +83,8 @@ def runtime(
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     opened = FORMATS[format].open
-    return None if opened is None else _in_batches(opened(Path(path)), batch)
+    run = None if opened is None else opened(Path(path))
+    return None if run is None else _in_batches(run, batch)
 
 
 def _in_batches(run: Callable[[Tensor], Tensor], size: int | None) -> Callable[[Tensor], Tensor]:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ste_lightning.deploy.export import onnx_file, torch_files, weights_file
+from ste_lightning.deploy.export.c import open_c, write_c
 from ste_lightning.deploy.export.order import Order
 from ste_lightning.deploy.file.load import load
 from ste_lightning.deploy.file.save import save
@@ -30,15 +31,15 @@ class Format:
         write: writes a captured network to a path.
         ending: of a file's name, without the first dot.
         runs_in: what runs the file, in words.
-        open: returns what runs a file here, a batch of inputs to a batch of results; ``None``
-            where nothing can.
+        open: returns what runs a file here, a batch of inputs to a batch of results; ``None``,
+            or what it returns is, where nothing can.
         fixed: whether all sizes are the example's unless something else is asked for.
     """
 
     write: Callable[[PackedNetwork, Path, Order], Any]
     ending: str
     runs_in: str
-    open: Callable[[Path], Callable[[Tensor], Tensor]] | None = None
+    open: Callable[[Path], Callable[[Tensor], Tensor] | None] | None = None
     fixed: bool = False
 
 
@@ -56,6 +57,12 @@ FORMATS: dict[str, Format] = {
     ),
     "aoti": Format(
         torch_files.write_compiled, "aoti.pt2", "AOTInductor", torch_files.open_compiled
+    ),
+    "c": Format(
+        lambda network, path, order: write_c(network, path, order.example),
+        "c",
+        "what a C99 compiler makes",
+        open_c,
     ),
     "state_dict": Format(weights_file.write, "integers.safetensors", "what reads safetensors"),
 }

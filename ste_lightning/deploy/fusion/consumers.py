@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ste_lightning.deploy.fusion.paths import paths_from
@@ -13,6 +14,7 @@ from ste_lightning.deploy.fusion.requantize import (
 )
 from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.deploy.graph.uses import Flow, Part
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
 __all__ = ["Readers", "readers_of"]
 
@@ -32,7 +34,12 @@ class Readers:
     layers: list[Step]
 
 
-def readers_of(step: Step, flow: Flow) -> Readers | None:
+def readers_of(
+    step: Step,
+    flow: Flow,
+    reads: Callable[[PackedLayer], bool] = reads_codes,
+    gives: Callable[[PackedLayer], bool] = gives_integers,
+) -> Readers | None:
     """Return who reads the codes of a layer's sums.
 
     ``None`` unless all that use them are packed layers that make the same codes of them.
@@ -40,11 +47,12 @@ def readers_of(step: Step, flow: Flow) -> Readers | None:
     Args:
         step: what calls the layer.
         flow: who uses which result.
+        reads, gives: which layers can be given codes, and give them.
     """
     layer = flow.layer(step)
-    if layer is None or not gives_integers(layer):
+    if layer is None or not gives(layer):
         return None
-    paths = paths_from(step, flow, reads_codes)
+    paths = paths_from(step, flow, reads)
     emission: Emission | None = None
     for path in paths:
         reader = flow.layer(path.consumer)

@@ -19,7 +19,14 @@ from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.kernels.layout.int8_weights import fitting
 
-__all__ = ["MOST_STEPS", "Emission", "emission_for", "gives_integers", "reads_codes"]
+__all__ = [
+    "MOST_STEPS",
+    "Emission",
+    "emission_for",
+    "gives_integers",
+    "gives_whole_sums",
+    "reads_codes",
+]
 
 MOST_STEPS = 31  # thresholds: more take longer to compare with, and more room, than they save
 _NEVER = 1 << 30
@@ -69,16 +76,24 @@ def _format(module: PackedLayer) -> str:
 
 
 def gives_integers(module: nn.Module) -> bool:
-    """Return whether a module's results are sums y of integers, or -y, that can become codes."""
-    if not reads_codes(module):
+    """Return whether a compiled kernel makes codes of a module's sums."""
+    if not reads_codes(module) or not gives_whole_sums(module):
         return False
     assert isinstance(module, PackedLayer)
-    if module.bias is not None or module.input_scale() != 1.0:
+    return _format(module) != "depthwise"
+
+
+def gives_whole_sums(module: nn.Module) -> bool:
+    """Return whether a module's results are sums y of integers, or -y, that can become codes."""
+    if type(module) not in (PackedConv, PackedLinear):
+        return False
+    assert isinstance(module, PackedLayer)
+    if not module.sums_integers or module.bias is not None or module.input_scale() != 1.0:
         return False
     if module.scale is not None and not bool((module.scale.abs() == 1).all()):
         return False
     whole = float(module.pad_level() or 0.0).is_integer()
-    return whole and _format(module) != "depthwise" and module.largest_sum() < _NEVER
+    return whole and module.input.kind != "token" and module.largest_sum() < _NEVER
 
 
 def emission_for(before: PackedLayer, after: PackedLayer, flat: bool) -> Emission | None:

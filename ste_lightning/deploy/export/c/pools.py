@@ -1,0 +1,109 @@
+"""Pooling in C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ste_lightning.deploy.export.c.packed_weights import bit_words
+from ste_lightning.deploy.export.c.program import Program, Stored, refused
+from ste_lightning.deploy.export.c.shapes import Window, pair
+
+__all__ = ["POOLS", "add_code_pool", "add_pool"]
+
+POOLS = frozenset(
+    f"{kind}_pool{dims}d"
+    for kind in ("max", "avg", "adaptive_avg", "adaptive_max")
+    for dims in (1, 2)
+)
+
+
+def _listed(value: Any, dims: int) -> list[int]:
+    found = [value] if isinstance(value, int) else list(value)
+    return found * dims if len(found) == 1 else found
+
+
+def _window(
+    given: Mapping[str, Any], size: Sequence[int], out: Sequence[int], channels: int
+) -> Window:
+    dims = len(size)
+    kernel = _listed(given["kernel_size"], dims)
+    stride = _listed(given["stride"] or kernel, dims)
+    return Window(
+        pair(size, 1), channels, channels, pair(kernel, 1), pair(stride, 1),
+        pair(_listed(given["padding"], dims), 0), pair(_listed(given.get("dilation", 1), dims), 1),
+        pair(out, 1),
+    )  # fmt: skip
+
+
+def add_pool(
+    program: Program,
+    packet: str,
+    given: Mapping[str, Any],
+    source: str,
+    shape: Sequence[int],
+    result: str,
+    made: Tensor,
+) -> None:
+    """Add a pooling of floats.
+
+    Args:
+        program: to which.
+        packet: the operator.
+        given: its arguments.
+        source, shape: what it pools.
+        result, made: what that becomes.
+    """
+    dims = int(packet[-2])
+    if len(shape) != dims + 2:
+        raise refused(f"{packet!r} of {len(shape)} axes (step {result!r})")
+    name, channels = program.unique(result), shape[1]
+    kernels = ["base"]
+    if packet.startswith("adaptive"):
+        kernels = ["adaptive_pool"]
+        sizes = ", ".join(map(str, (*pair(shape[2:], 1), *pair(made.shape[2:], 1))))
+        body = f"adaptive_pool({channels}, {sizes}, {int('max' in packet)}, x, y);"
+    else:
+        window = _window(given, shape[2:], made.shape[2:], channels)
+        body = window.declared()
+        if packet.startswith("max"):
+            kernels.append("max_pool")
+            body += "max_pool(&at, x, y);"
+        else:
+            kernels.append("average_pool")
+            divisor = given.get("divisor_override") or 0
+            body += f"average_pool(&at, {int(given['count_include_pad'])}, {divisor}, x, y);"
+    stored = Stored("floats", 1, 1, made.numel())
+    comment = f"{packet}: {'x'.join(map(str, made.shape[1:]))}"
+    program.add(name, comment, [source], result, stored, body, kernels)
+
+
+def add_code_pool(
+    program: Program, pool: nn.Module, flips: NDArray[np.uint8], source: str, result: str,
+    size: Sequence[int],
+) -> None:  # fmt: skip
+    """Add a max pooling of bits or codes.
+
+    Args:
+        program: to which.
+        pool: the pooling.
+        flips: per channel 255 where the largest number has the smallest code.
+        source, result: names.
+        size: of the result.
+    """
+    x = program.stored[source]
+    image = (x.height, x.width)[-len(size) :]
+    settings = {key: getattr(pool, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+    window = _window(settings, image, size, x.channels)
+    name = program.unique(result)
+    turned = bit_words((flips > 0).astype(np.uint8)) if x.kind == "bits" else flips
+    array = program.array(f"{name}_flips", turned if flips.any() else None)
+    kernel = f"pool_{x.kind}"
+    body = f"{window.declared()}{kernel}(&at, x, {array}, y);"
+    stored = Stored(x.kind, *window.out, x.channels)
+    comment = f"max pooling of {x.kind}: {x.channels} channels, {window.positions} pixels"
+    program.add(name, comment, [source], result, stored, body, ["base", kernel])
