@@ -37,7 +37,9 @@ def export(
             flows), ``"torch_export"`` (``torch.export.load``), ``"aoti"`` (compiled for this
             kind of machine by AOTInductor; needs a C++ compiler), ``"c"`` (C99 without
             dependencies, one sample at a time: ``NAME.c``, and beside it ``NAME.h`` and a
-            self-test ``NAME_main.c``) or ``"state_dict"`` (safetensors of the integer weights).
+            self-test ``NAME_main.c``), ``"gguf"``
+            (linear layers and embeddings in blocks of llama.cpp) or ``"state_dict"``
+            (safetensors of the integer weights).
         example: a batch of inputs, a tuple of several, or a dict of keywords.
         dynamic: whether the batch size stays free (it alone), or all sizes are the example's;
             default free, but for ``"qonnx"``, whose executor and FPGA flows take fixed sizes.

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ste_lightning.deploy.export import onnx_file, torch_files, weights_file
+from ste_lightning.deploy.export import gguf_file, onnx_file, torch_files, weights_file
 from ste_lightning.deploy.export.c import open_c, write_c
 from ste_lightning.deploy.export.order import Order
 from ste_lightning.deploy.file.load import load
@@ -64,5 +64,6 @@ FORMATS: dict[str, Format] = {
         "what a C99 compiler makes",
         open_c,
     ),
+    "gguf": Format(gguf_file.write, "gguf", "what reads GGUF"),
     "state_dict": Format(weights_file.write, "integers.safetensors", "what reads safetensors"),
 }
