@@ -69,13 +69,16 @@ build: .venv-test/ready
 	$(TEST) -m build --no-isolation --outdir dist .
 	$(TEST) -m twine check --strict dist/*
 
-# wheel, sdist and their bill of materials, by tools whose hashes are in release.lock
-release: .venv-release/ready
+# wheel, sdist and their bill of materials: what `pip install ste-lightning` brings, as in the demo's
+# environment; by tools whose hashes are in release.lock
+release: .venv-release/ready .venv-demo/ready
 	rm -rf dist
 	.venv-release/bin/python -m build --no-isolation --outdir dist .
 	.venv-release/bin/python -m twine check --strict dist/*
-	.venv-release/bin/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml \
-	  --output-reproducible --of JSON -o dist/sbom.cdx.json
+	sed "s/^dynamic = .*/version = \"$$(.venv-release/bin/python -m hatchling version)\"/" \
+	  pyproject.toml > .venv-release/pyproject.toml
+	.venv-release/bin/cyclonedx-py environment .venv-demo --output-reproducible \
+	  --pyproject .venv-release/pyproject.toml --of JSON -o dist/sbom.cdx.json
 
 .venv-release/ready: release.lock
 	$(PYTHON) -m venv .venv-release

@@ -5,11 +5,13 @@
 Each input is a sound file with one to eight changes: bits and bytes, runs cut out, doubled or
 moved, integers and decimal numbers replaced by extreme ones; or a file that would run code if it
 were unpickled. Of ``packed graph`` it is the architecture, as JSON, of which one to three values
-are replaced (layers, steps, arguments, types, sizes), with the checksum made right again; what
-loads must also answer to its own sample. Counted as faults: any error but ConfigurationError, more
-than 10 s of work, more than 512 MiB, code that ran, and messages that advise to unpickle. Readers
-that have their inputs are passed over (``--again`` runs them anew). The outcome is written to
-benchmarks/results/fuzz_readers.json.
+are replaced (layers, steps, arguments, types, sizes), with the checksum made right again; of
+``made graph`` one to five steps are added, of any operator that graphs may name, with arguments of
+the kinds that its schema asks for. What loads must also answer to its own sample. Counted as
+faults: any error but ConfigurationError, more than 10 s of work, more than 512 MiB, code that ran,
+messages that advise to unpickle, and what ends the process: inputs are tried in another one, which
+is begun anew. Readers that have their inputs are passed over (``--again`` runs them anew). The
+outcome is written to benchmarks/results/fuzz_readers.json.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,7 @@ from ste_lightning.data.formats import read_cifar, read_idx
 from ste_lightning.deploy.file import tensor_file
 from ste_lightning.deploy.file.bundle import unbundled
 from ste_lightning.deploy.file.save import checksum
+from ste_lightning.deploy.graph.operators import ATEN, SIZES, resolved
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.deploy.predict.samples import open_samples
 from ste_lightning.errors import ConfigurationError
@@ -57,7 +61,8 @@ from ste_lightning.running.schema import Schema
 from ste_lightning.running.settings import known_keys
 from ste_lightning.theory.studies import store
 
-SECONDS, MEMORY = 10, 512 << 20
+SECONDS, MEMORY, ROOM = 10, 512 << 20, 6 << 30  # of work; bytes used; bytes of address space
+OPERATORS = sorted([*SIZES, *ATEN])
 RESULTS = Path(__file__).parent / "results" / "fuzz_readers.json"
 ADVICE = re.compile(r"weights_only\W+(to )?False|allow_pickle\W*True", re.IGNORECASE)
 STRANGE = [
@@ -165,6 +170,7 @@ def readers(folder: Path) -> Iterator[tuple[str, str, list[bytes], Damage, Calla
     packed = written(lambda p: deploy.save(deploy.pack(network()), p), folder, ".safetensors")
     yield "packed file", ".safetensors", [packed], damaged, deploy.load
     yield "packed graph", ".safetensors", [packed], Graphs(folder, packed), answered
+    yield "made graph", ".safetensors", [packed], MadeGraphs(folder, packed), answered
 
 
 def arrays(
@@ -198,6 +204,14 @@ class Graphs:
 
     def __call__(self, rng: random.Random, sound: bytes) -> bytes:
         spec = json.loads(self.text)
+        self.change(rng, spec)
+        text = json.dumps(spec)
+        metadata = {**self.metadata, "network": text, "sha256": checksum(self.tensors, text)}
+        path = self.folder / "graph.safetensors"
+        tensor_file.write(path, self.tensors, metadata)
+        return path.read_bytes()
+
+    def change(self, rng: random.Random, spec: dict[str, Any]) -> None:
         for _ in range(rng.randint(1, 3)):
             *way, last = rng.choice(self.places)
             try:
@@ -205,11 +219,6 @@ class Graphs:
                 inside[last] = self.other(rng, inside[last])
             except (KeyError, IndexError, TypeError):  # an earlier change has removed the place
                 continue
-        text = json.dumps(spec)
-        metadata = {**self.metadata, "network": text, "sha256": checksum(self.tensors, text)}
-        path = self.folder / "graph.safetensors"
-        tensor_file.write(path, self.tensors, metadata)
-        return path.read_bytes()
 
     def other(self, rng: random.Random, value: Any) -> Any:
         """Return another value: strange, a little different, or one from elsewhere in the file."""
@@ -224,6 +233,50 @@ class Graphs:
             left = rng.choice(sorted(value))
             return {key: part for key, part in value.items() if key != left}
         return copy.deepcopy(rng.choice(self.values))
+
+
+class MadeGraphs(Graphs):
+    """Architectures with further steps, whose arguments fit the operators' schemas."""
+
+    NUMBERS = (0, 1, 2, 3, -1, -2, 4, 6, 16, 255, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1)
+
+    def change(self, rng: random.Random, spec: dict[str, Any]) -> None:
+        steps = spec["steps"]
+        known = ["input0", *(step[0] for step in steps), *spec["constants"]]
+        for index in range(rng.randint(1, 5)):
+            name = rng.choice(OPERATORS)
+            call = resolved(name)
+            given = [rng.choice([1, 2, {"ref": rng.choice(known)}]) for _ in range(2)]
+            schema = getattr(call, "_schema", None)
+            if schema is not None:
+                asked = [a for a in schema.arguments if not a.kwarg_only]
+                while asked and asked[-1].has_default_value() and rng.random() < 0.5:
+                    asked.pop()
+                given = [self.argument(rng, str(a.type), known) for a in asked]
+            steps.append([f"made{index}", name, given])
+            known += [f"made{index}"] * 3
+        spec["output"] = {"ref": known[-1]}
+
+    def argument(self, rng: random.Random, kind: str, known: list[str]) -> Any:
+        """Return an argument of a schema's type."""
+        match kind:
+            case "Tensor":
+                return {"ref": rng.choice(known)}
+            case "bool":
+                return rng.random() < 0.5
+            case "int" | "SymInt" | "number":
+                return rng.choice(self.NUMBERS[: rng.choice([4, 9, 14])])
+            case "float":
+                return rng.choice([0.0, 0.5, 1.0, -1.0, 1e-5, 1e300, {"float": "nan"}])
+            case "str":
+                return rng.choice(["mean", "bilinear", "ij", "zeros", "same", "ij,jk->ik", "x"])
+        if kind.startswith("Optional["):
+            inside = kind.removeprefix("Optional[").removesuffix("]")
+            return None if rng.random() < 0.5 else self.argument(rng, inside, known)
+        if kind.startswith("List["):
+            inside = kind.removeprefix("List[").removesuffix("]")
+            return [self.argument(rng, inside, known) for _ in range(rng.choice([1, 2, 2, 4]))]
+        return rng.choice(STRANGE)
 
 
 def at(value: Any, way: tuple[Any, ...]) -> Any:
@@ -283,7 +336,10 @@ def attempt(read: Callable[[Path], Any], path: Path) -> str:
     try:
         read(path)
     except ConfigurationError as error:
-        return "fault: advises to unpickle" if ADVICE.search(str(error)) else "refused"
+        said = str(error)
+        if "allocate memory" in said or "bad_alloc" in said:
+            return f"fault: memory: {said[:120]}"
+        return "fault: advises to unpickle" if ADVICE.search(said) else "refused"
     except (Exception, MemoryError) as error:
         return f"fault: {type(error).__name__}: {str(error)[:120]}"
     finally:
@@ -293,6 +349,90 @@ def attempt(read: Callable[[Path], Any], path: Path) -> str:
 
 def hang(*_: Any) -> None:
     raise TimeoutError(f"more than {SECONDS} s of work")
+
+
+@dataclass
+class Reader:
+    """What is damaged, how, and who reads it."""
+
+    name: str
+    suffix: str
+    sound: list[bytes]
+    damage: Damage
+    read: Callable[[Path], Any]
+
+    def attempts(self, folder: Path, first: int, last: int, seconds: float) -> Iterator[str]:
+        """Yield what became of each input, and at last how much memory they took, in MiB."""
+        path = folder / f"a{self.suffix}"
+        for file in self.sound:
+            path.write_bytes(file)
+            attempt(self.read, path)
+        used = memory()
+        limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
+        began = time.process_time()
+        for index in range(first, last):
+            chance = random.Random(f"{self.name} {index}")
+            path.write_bytes(self.damage(chance, chance.choice(self.sound)))
+            start = time.process_time()
+            if start - began > seconds:
+                return
+            outcome = attempt(self.read, path)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if peak - limit > MEMORY >> 10:
+                outcome = f"fault: takes {(peak - limit) >> 10} MiB"
+                limit = peak
+            if (folder / "code ran").exists():
+                outcome = "fault: code ran"
+            yield f"{time.process_time() - start:.3f} {outcome}"
+
+    def outcomes(self, folder: Path, inputs: int, seconds: float) -> Iterator[tuple[float, str]]:
+        """Yield seconds and outcome of each input, tried in a process of its own."""
+        done = 0
+        while done < inputs:
+            answers, told = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(answers)
+                with os.fdopen(told, "w", buffering=1) as output:
+                    for line in self.attempts(folder, done, inputs, seconds):
+                        output.write(line.replace("\n", " ") + "\n")
+                os._exit(0)
+            os.close(told)
+            with os.fdopen(answers) as lines:
+                for line in lines:
+                    took, _, outcome = line.rstrip().partition(" ")
+                    done += 1
+                    yield float(took), outcome
+            status = os.waitpid(child, 0)[1]
+            if status == 0:
+                return
+            done += 1
+            print(f"{self.name}: input {done - 1} ends the process", flush=True)
+            yield 0.0, f"fault: ends the process by signal {os.WTERMSIG(status)}"
+
+
+def memory() -> int:
+    """Return this process's address space in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def tried(reader: Reader, folder: Path, inputs: int, seconds: float) -> dict[str, Any]:
+    """Return the counts of a reader's outcomes."""
+    counts, slowest, faults = Counter[str](), 0.0, dict[str, int]()
+    for index, (took, outcome) in enumerate(reader.outcomes(folder, inputs, seconds)):
+        counts[outcome.partition(":")[0]] += 1
+        slowest = max(slowest, took)
+        if outcome.startswith("fault"):
+            faults.setdefault(outcome, index)
+    return {
+        "inputs": counts.total(),
+        "loaded": counts["loaded"],
+        "refused": counts["refused"],
+        "faults": counts["fault"],
+        "first of each fault": faults,
+        "slowest, s": slowest,
+    }
 
 
 def main() -> int:
@@ -308,41 +448,14 @@ def main() -> int:
     faults = 0
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name)
-        for reader, suffix, sound, damage, read in readers(folder):
-            earlier = found.get(reader, {"inputs": 0, "faults": {}})
+        for reader in (Reader(*row) for row in readers(folder)):
+            earlier = found.get(reader.name, {"inputs": 0, "faults": 0})
             done = earlier["inputs"] >= asked.inputs and not earlier["faults"] and not asked.again
-            if done if asked.only is None else reader != asked.only:
+            if done if asked.only is None else reader.name != asked.only:
                 continue
-            rng, path = random.Random(0), folder / f"a{suffix}"
-            for file in sound:
-                path.write_bytes(file)
-                attempt(read, path)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-            began, outcomes = time.process_time(), Counter[str]()
-            slowest = 0.0
-            for _ in range(asked.inputs):
-                path.write_bytes(damage(rng, rng.choice(sound)))
-                start = time.process_time()
-                outcomes[attempt(read, path)] += 1
-                slowest = max(slowest, time.process_time() - start)
-                if start - began > asked.seconds:
-                    break
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before
-            if grown > MEMORY:
-                outcomes["fault: memory"] += 1
-            if (folder / "code ran").exists():
-                outcomes["fault: code ran"] += 1
-            wrong = {key: n for key, n in outcomes.items() if key.startswith("fault")}
-            faults += sum(wrong.values())
-            found[reader] = {
-                "inputs": sum(n for key, n in outcomes.items() if key != "fault: memory"),
-                "loaded": outcomes["loaded"],
-                "refused": outcomes["refused"],
-                "faults": wrong,
-                "slowest, s": round(slowest, 3),
-                "memory, MiB": grown >> 20,
-            }
-            print(reader, json.dumps(found[reader]), flush=True)
+            row = found[reader.name] = tried(reader, folder, asked.inputs, asked.seconds)
+            faults += row["faults"]
+            print(reader.name, json.dumps(row), flush=True)
             RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     return 1 if faults else 0
 

@@ -8,13 +8,19 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from training_peers import PlainLSQ, PlainUniform, peer_layers
 
+from ste_lightning.io.paths import CONF
 from ste_lightning.layers import QuantConv2d, QuantLinear
+from ste_lightning.running.hydra_plugins import register
 
 __all__ = [
     *("HandConv", "HandLinear", "cnn", "every_map", "four_bit_convolution", "four_bits", "mlp"),
+    "recipe_networks",
 ]
 
 Layer = Callable[..., nn.Module]
@@ -131,6 +137,25 @@ MAPS: dict[str, tuple[object, object]] = {
     "APoT, W4A4": ({"map": "apot", "bits": 4}, {"map": "apot", "bits": 4}),
     "N2UQ, W4A4": ({"map": "n2uq_weights", "bits": 4}, {"map": "n2uq", "bits": 4}),
 }  # weight and input quantizers as people use them
+
+
+def recipe_networks() -> dict[str, tuple[Callable[[str | None], nn.Module], int]]:
+    """The networks of recipes as they are: title -> (network of a quantizer or None, batch)."""
+
+    def of(name: str) -> tuple[Callable[[str | None], nn.Module], int]:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("train", [f"+recipe={name}"])
+        given = OmegaConf.to_container(config.model.network, resolve=True)
+
+        def network(quantizer: str | None) -> nn.Module:
+            both = {"weight_quantizer": quantizer, "input_quantizer": quantizer}
+            return instantiate({**given, **both}, _convert_="all")
+
+        return network, config.data.batch_size
+
+    register()  # of the recipes' place
+    names = ("mnist5000_cnn", "fashion_mnist_cnn", "fashion_mnist_vgg_small")
+    return {name: of(name) for name in (*names, "fashion_mnist_resnet20")}
 
 
 def normalized(layer: Layer, width: int = 1024, depth: int = 3) -> nn.Module:

@@ -1,7 +1,7 @@
 """Time and memory of a training step: quantized layers against the same float network.
 
     python benchmarks/training_step.py [--rounds 15] [--compile] [--bf16] [--out FILE]
-                                       [--only mlp,maps,cnn,cnn_pool,w4a4,uniform,widths,gpu]
+        [--only mlp,maps,cnn,cnn_pool,recipes,w4a4,uniform,widths,gpu]
 
 All rows of a table run interleaved in one process on one thread; a row's ratio is the median
 over rounds of its CPU time divided by the float network's in the same round. "saved" is what
@@ -34,6 +34,7 @@ from training_networks import (
     four_bit_convolution,
     four_bits,
     mlp,
+    recipe_networks,
 )
 from training_peers import peer_convolutions, peer_layers
 
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--only", default="mlp,maps,cnn,cnn_pool,w4a4,uniform,widths,gpu")
+    parser.add_argument("--only", default="mlp,maps,cnn,cnn_pool,recipes,w4a4,uniform,widths,gpu")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -294,6 +295,11 @@ def main() -> None:
             }
             title = f"CNN 64-64-128-128-256-256, halved by {halved}, batch 64"
             table(title, ready(nets), x, y)
+    if "recipes" in wanted:
+        for title, (network, batch) in recipe_networks().items():
+            nets = {"float": network(None), "ours": network("sign")}
+            x, y = torch.randn(batch, 1, 28, 28), torch.randint(10, (batch,))
+            table(f"{title}, W1A1, batch {batch}", ready(nets), x, y)
     if "gpu" in wanted and torch.cuda.is_available():
         accelerated("cuda", arguments.rounds)
         keep(arguments.out)

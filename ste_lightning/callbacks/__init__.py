@@ -13,6 +13,7 @@ from ste_lightning.callbacks.quantization_monitor import QuantizationMonitor
 from ste_lightning.callbacks.quantization_summary import QuantizationSummary
 from ste_lightning.callbacks.quantizer_schedules import QuantizerSchedules
 from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
+from ste_lightning.callbacks.sign_averaging import SignAveraging
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "QuantizationSummary",
     "QuantizerSchedules",
     "RecurrenceMonitor",
+    "SignAveraging",
     "TransitionRateScheduling",
     "load_quantized",
 ]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ste_lightning.data.batches import StepLoader
 from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
+from ste_lightning.data.wrong_labels import check_share, with_wrong_labels
 from ste_lightning.errors import require
 
 __all__ = ["Digits"]
@@ -46,6 +47,8 @@ class Digits(L.LightningDataModule):
         validation: fraction of all images for validation.
         test: fraction of all images for testing.
         shift: training images move by up to this many pixels in both directions; 0 = never.
+        wrong_labels: share of the training labels that are moved to another class at random, by
+            ``seed``; those of validation and test stay right.
         seed: seed of the split, of the order and of the moves. The same seed gives the same
             parts and the same batches on every machine, also after an interruption.
         num_workers: worker processes of the loaders; the data are in memory, so 0 is fastest.
@@ -62,6 +65,7 @@ class Digits(L.LightningDataModule):
         validation: float = 0.1,
         test: float = 0.2,
         shift: int = 0,
+        wrong_labels: float = 0.0,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
@@ -79,6 +83,7 @@ class Digits(L.LightningDataModule):
         require(seed >= 0, "seed", seed, "use a non-negative integer")
         require(num_workers >= 0, "num_workers", num_workers, "use a non-negative integer")
         self.batch_size, self.shift, self.num_workers = batch_size, shift, num_workers
+        self.wrong_labels = check_share(wrong_labels)
         self.validation, self.test, self.seed = validation, test, seed
 
     def setup(self, stage: str | None = None) -> None:
@@ -103,7 +108,8 @@ class Digits(L.LightningDataModule):
         )
         images = (images - self.mean) / self.std
         target = torch.from_numpy(labels)
-        self.train_part = InOrder(images[train], target[train])
+        given = with_wrong_labels(target[train], self.wrong_labels, self.classes, self.seed)
+        self.train_part = InOrder(images[train], given)
         self.validation_part = InOrder(images[validation], target[validation])
         self.test_part = InOrder(images[test], target[test])
 

@@ -18,6 +18,7 @@ from ste_lightning.data.batches import StepLoader
 from ste_lightning.data.in_memory import InOrder, evaluation_loader, training_loader
 from ste_lightning.data.on_disk import PicturesOnDisk
 from ste_lightning.data.split import split
+from ste_lightning.data.wrong_labels import check_share, with_wrong_labels
 from ste_lightning.errors import require
 
 __all__ = ["ImageData", "Labelled", "picture_size"]
@@ -68,6 +69,8 @@ class ImageData(L.LightningDataModule):
         batch_size: images per step and process.
         validation: fraction of the training images kept for validation, stratified by class.
         augment: see :class:`~ste_lightning.data.augment.Augmentation`; None: nothing.
+        wrong_labels: share of the training labels that are moved to another class at random, by
+            ``split_seed``; those of validation and test stay right.
         limit: use so many training images, stratified by class, validation included; None: all.
         split_seed: seed of the split alone, so that seeds of training can be compared on equal
             parts.
@@ -85,6 +88,7 @@ class ImageData(L.LightningDataModule):
         batch_size: int = 128,
         validation: float = 0.1,
         augment: Mapping[str, Any] | None = None,
+        wrong_labels: float = 0.0,
         limit: int | None = None,
         split_seed: int = 0,
         seed: int = 0,
@@ -98,6 +102,7 @@ class ImageData(L.LightningDataModule):
         require(seed >= 0, "seed", seed, "use a non-negative integer")
         require(num_workers >= 0, "num_workers", num_workers, "use a non-negative integer")
         self.batch_size, self.validation, self.augment = batch_size, validation, augment
+        self.wrong_labels = check_share(wrong_labels)
         self.limit, self.split_seed, self.seed = limit, split_seed, seed
         self.num_workers = num_workers
 
@@ -116,7 +121,9 @@ class ImageData(L.LightningDataModule):
         train, validation = _split(
             chosen, given.labels.numpy(), round(self.validation * len(chosen)), self.split_seed
         )
-        self.train_part = _some(given, train)
+        images, labels = _some(given, train)
+        labels = with_wrong_labels(labels, self.wrong_labels, self.classes, self.split_seed)
+        self.train_part = Labelled(images, labels)
         self.validation_part = _some(given, validation)
         require(
             self.batch_size <= len(train),

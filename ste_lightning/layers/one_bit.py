@@ -14,9 +14,17 @@ from ste_lightning.quantizers import Sign, Step
 __all__ = ["Settled", "compiles_one_bit", "is_plain", "one_bit_specification"]
 
 
+def _may_export() -> bool:
+    """Take the place of ``torch.compiler.is_exporting``, which torch 2.6 does not have."""
+    return True
+
+
+_is_exporting = getattr(torch.compiler, "is_exporting", _may_export)
+
+
 def compiles_one_bit(x: Tensor) -> bool:
     """Return whether ``torch.compile``, which is at work, may use operators of ours."""
-    return not (torch.compiler.is_exporting() or torch.is_autocast_enabled(x.device.type))
+    return not (_is_exporting() or torch.is_autocast_enabled(x.device.type))
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -138,6 +138,21 @@ def test_a_float_twin_teaches_a_binary_network_from_its_checkpoint(tmp_path):
     assert not any("teacher" in key for key in student.state_dict())
 
 
+class Named(Plain):
+    """Cannot be made without an argument that no checkpoint holds."""
+
+    def __init__(self, name):
+        super().__init__(network(2), None, 0, 0)
+
+
+def test_a_checkpoint_of_a_class_that_needs_more_is_refused(tmp_path):
+    run = trainer(tmp_path)
+    run.fit(Named("a"), batches())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ConfigurationError, match=r"Named cannot be made.*Pass the teacher as"):
+        trainer(tmp_path, Distillation(tmp_path / "a.ckpt")).fit(Named("b"), batches())
+
+
 def test_evaluation_asks_no_teacher(tmp_path):
     asked = []
     teacher, module = network(1), Plain(network(2), None, 0, 0)

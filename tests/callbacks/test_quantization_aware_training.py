@@ -21,7 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ste_lightning.callbacks import QuantizationAwareTraining, load_quantized
-from ste_lightning.convert import dequantize_, quantize_
+from ste_lightning.callbacks.first_batches import FirstBatches
+from ste_lightning.convert import Calibration, dequantize_, quantize_
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer, QuantLinear
 from ste_lightning.quantizers import Sign
@@ -458,9 +459,24 @@ def test_the_sanity_check_does_not_touch_the_scales() -> None:
             quantizer = pl_module.net[3].input_quantizer
             losses.append((trainer.sanity_checking, bool(quantizer.initialized)))
 
-    trainer([QuantizationAwareTraining(LEARNED), Look()]).fit(module, digits(2), digits(1))
+        def on_sanity_check_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+            assert pl_module.net[3].input_quantization
+            assert pl_module.net[3].weight_quantization
+
+    callback = QuantizationAwareTraining(LEARNED)
+    run = trainer([callback, Look()])
+    run.fit(module, digits(2), digits(1))
     assert losses == [(True, False), (False, True)]
     assert module.net[3].input_quantization
+    run.validate(module, digits(1), verbose=False)
+    assert callback.state_dict()["batches"] == 2  # evaluation forgets nothing of the fit
+
+
+def test_an_epochs_first_batch_alone_is_looked_at_again() -> None:
+    net = nn.Sequential(QuantLinear(4, 2, input_quantizer="sign"))
+    again = FirstBatches(net, 0, 0, Calibration(net, 0, {}), look_again=True)
+    net(torch.randn(3, 4))
+    assert again.batch_done()
 
 
 def test_calibration_uses_several_batches() -> None:

@@ -85,6 +85,7 @@ def test_dead_inputs_are_seen() -> None:
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             with torch.no_grad():
                 self.net[1].bias[0] = 100.0  # this channel's input is always +1
+                self.net[3].bias[0] = 100.0  # as are these four features
             return super().training_step(batch, batch_idx)
 
     class Collect(QuantizationMonitor):
@@ -95,6 +96,7 @@ def test_dead_inputs_are_seen() -> None:
     monitor = Collect(every=4)
     fit(Dead(), monitor, epochs=1)
     assert monitor.dead["net.2"] == 0.25
+    assert float(monitor.dead["net.5"]) == pytest.approx(4 / 24)
 
 
 @pytest.mark.parametrize("weight", [{"map": "sign", "scale": "channel_mean"}, "twn"])

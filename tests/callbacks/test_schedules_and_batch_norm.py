@@ -6,6 +6,7 @@ import lightning as L
 import pytest
 import torch
 from tiny_training import Tiny, data, fit, trainer
+from torch.utils.data import DataLoader
 
 from ste_lightning.callbacks import BatchNormReestimation, QuantizerSchedules
 from ste_lightning.convert import reestimate_batch_norm
@@ -76,7 +77,8 @@ def test_validation_sees_statistics_of_the_present_weights():
 def test_what_cannot_be_estimated_is_refused():
     with pytest.raises(ConfigurationError, match="batches"):
         BatchNormReestimation(0)
-    with pytest.raises(ConfigurationError, match="datamodule="):
+    loader = DataLoader(data(2).dataset, 16, num_workers=1, persistent_workers=True)
+    with pytest.raises(ConfigurationError, match="persistent_workers"):
         trainer([BatchNormReestimation()], 1, num_sanity_val_steps=0).fit(
-            Validated(), data(2), data(1)
+            Validated(), loader, data(1)
         )

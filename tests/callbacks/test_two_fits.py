@@ -28,6 +28,7 @@ from ste_lightning.callbacks import (
     QuantizationSummary,
     QuantizerSchedules,
     RecurrenceMonitor,
+    SignAveraging,
     TransitionRateScheduling,
 )
 
@@ -74,6 +75,7 @@ OTHERS: dict[str, Callable[[], L.Callback]] = {
     "batch norm": BatchNormReestimation,
     "schedules": QuantizerSchedules,
     "recurrence": lambda: RecurrenceMonitor(every=3),
+    "vote": lambda: SignAveraging(batches=0),
     "rate": lambda: TransitionRateScheduling(0.05, momentum=0.9),
 }
 

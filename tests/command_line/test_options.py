@@ -51,6 +51,7 @@ def test_an_optimizer_changes_all_parameters_and_its_rate(path):
 
 def test_testing_the_best_checkpoint_does_not_count_its_training_again():
     watch = Stopwatch()
+    assert watch.state_dict() == {"seconds": 0}
     watch.load_state_dict({"seconds": 5.0})  # of a training that goes on
     watch.on_train_batch_end(None, None, None, None, 0)
     watch.on_train_end(None, None)

@@ -1,6 +1,7 @@
 """What stops a run leaves the last checkpoint whole, removes nothing and says how to go on."""
 
 import errno
+import os
 import signal
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running.checkpoint_io import WholeCheckpoints
+from ste_lightning.running.failures import described
+from ste_lightning.running.stopping import how_to_go_on
 
 RUN = "+recipe=digits_mlp"
 KILLING = """
@@ -20,6 +23,25 @@ class Kill(L.Callback):
         if trainer.global_step == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 """
+
+
+def test_how_to_go_on_names_the_newest_checkpoint(tmp_path):
+    assert how_to_go_on(tmp_path) == "There is no checkpoint yet: start again."
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for age, name in enumerate(("b", "a")):
+        (folder / f"{name}.ckpt").touch()
+        os.utime(folder / f"{name}.ckpt", (age, age))
+    assert how_to_go_on(tmp_path).endswith(f"ckpt_path={folder / 'a.ckpt'}")
+    (folder / "last.ckpt").touch()
+    assert how_to_go_on(tmp_path) == f"To go on: resume={tmp_path}"
+
+
+def test_a_long_error_is_cut():
+    said = described(ValueError("word " * 200))
+    assert said.startswith("ValueError: word word ")
+    assert said.count("word") == 80
+    assert " ..." in said
 
 
 def test_sigterm_ends_with_143_after_the_step(cli, small, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from scipy import stats
 
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running.intervals import bootstrap, student_t
+from ste_lightning.running.report import print_rows
 from ste_lightning.running.sweep_rows import collect
 from ste_lightning.running.sweep_table import flat, latex, lines, markdown, shown
 
@@ -75,6 +76,12 @@ def test_the_baseline_and_the_interval_are_chosen_by_name() -> None:
         lines(ROWS, VARIED, ["accuracy"], {"rule": "tanh"})
     with pytest.raises(ConfigurationError, match="bootstrap"):
         lines(ROWS, VARIED, ["accuracy"], interval="bootstrp")
+
+
+def test_rows_are_printed_with_all_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows("All runs", [{"model.bits": 4, "loss": 2.5}, {"model.bits": 8}], ["a note"])
+    words = capsys.readouterr().out.split()
+    assert {"bits", "loss", "4", "2.5", "8", "note"} <= set(words)
 
 
 def test_three_formats() -> None:

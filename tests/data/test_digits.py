@@ -135,3 +135,16 @@ def test_settings_that_cannot_work_are_refused(settings, argument):
 def test_a_batch_larger_than_the_training_part_is_refused():
     with pytest.raises(ConfigurationError, match="batch_size=1258"):
         ready(batch_size=1258)
+
+
+def test_a_share_of_the_training_labels_is_wrong():
+    right, wrong = ready(), ready(wrong_labels=0.25)
+    differ = right.train_part.labels != wrong.train_part.labels
+    assert differ.sum() == round(0.25 * 1257)
+    assert torch.equal(right.train_part.images, wrong.train_part.images)
+    assert torch.equal(right.test_part.labels, wrong.test_part.labels)
+    assert torch.equal(right.validation_part.labels, wrong.validation_part.labels)
+    moved = (wrong.train_part.labels - right.train_part.labels)[differ] % 10
+    assert set(moved.tolist()) == set(range(1, 10))
+    with pytest.raises(ConfigurationError, match="wrong_labels"):
+        Digits(wrong_labels=1.0)

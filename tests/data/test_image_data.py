@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import pickle
+import resource
 import sys
 import types
 from pathlib import Path
@@ -168,6 +169,52 @@ def test_a_pickled_batch_names_nothing_but_arrays(tmp_path, name):
     (tmp_path / "data_batch_1").write_bytes(f"c{module}\n{function}\n.".encode())
     with pytest.raises(ConfigurationError, match=f"it names {name}"):
         read_cifar(tmp_path / "data_batch_1", 10)
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_batches_of_any_protocol_and_layout(tmp_path, protocol):
+    pixels = np.arange(4 * 3072, dtype=np.uint32).astype(np.uint8).reshape(4, 3072)
+    for laid, given_labels in (
+        (pixels, [3, 1, 0, 9]),
+        (np.asfortranarray(pixels), np.array([3, 1, 0, 9], ">i4")),
+    ):
+        batch = {
+            b"batch_label": "a",
+            b"data": laid,
+            "labels": given_labels,
+            "x": (None, True, 2.5, {}),
+        }
+        (tmp_path / "a").write_bytes(pickle.dumps(batch, protocol=protocol))
+        images, found = read_cifar(tmp_path / "a", 10)
+        assert torch.equal(images.flatten(1), torch.from_numpy(pixels))
+        assert found.tolist() == [3, 1, 0, 9]
+
+
+PAIRS = b"q\x00h\x00\x86" * 60  # each the pair of the one before, twice: 2^60 to look at
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x80\x02}r\xff\xff\xff\x07.", "'data'"),  # remembered under a large number
+        (b"\x80\x02})" + PAIRS + b"K\x01s.", "a key is a tuple"),
+        (b"\x80\x02}}b.", "state of a dict"),
+        (b"\x80\x02}K\x01a.", "APPEND of a dict"),
+        (b"\x80\x02K\x01\x87.", "what is not there"),
+        (b"\x80\x02K\x01Q.", "opcode BINPERSID"),
+        (b"cnumpy\ndtype\n(X\x01\x00\x00\x00OtR.", "not numbers"),
+        (b"cnumpy\ndtype\n(X\x02\x00\x00\x00u1tR(K\x03X\x01\x00\x00\x00?tb.", "order"),
+        (b"cnumpy\nndarray\n(K\x09tR.", "it calls"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n(tR(NNNNNtb.", "no type"),
+        (b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00hextR.", "it calls"),
+    ],
+)
+def test_a_hostile_batch_costs_nothing(tmp_path, content, words):
+    (tmp_path / "a").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ConfigurationError, match=f"not a batch of CIFAR-10: .*{words}"):
+        read_cifar(tmp_path / "a", 10)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
 @pytest.mark.parametrize("size", [[0, 8], [8, 4097], [8], [8, 8.0]])

@@ -12,7 +12,9 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.fusion.code_layers import Coded
-from ste_lightning.kernels import default_format, dispatch
+from ste_lightning.deploy.fusion.requantize import gives_integers
+from ste_lightning.deploy.layers.input_quantizers import LevelsInput
+from ste_lightning.kernels import Codes, default_format, dispatch
 from ste_lightning.kernels.epilogue.threshold_table import LINES, table_of
 from ste_lightning.kernels.jit.cpu_features import has_avx2
 from ste_lightning.layers import QuantConv2d, QuantLinear, RPReLU, RSign
@@ -319,3 +321,9 @@ def test_layers_of_tokens_are_computed_together(quantizer):
         x = torch.randn(shape)
         assert torch.equal(packed(x), apart(x))
         torch.testing.assert_close(packed(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(30_000, True), (40_000, False)])
+def test_sums_of_more_than_thirty_bits_stay_sums(length, fits):
+    layer = deploy.PackedLinear(LevelsInput(8, 0, 1.0, 1, 255), Codes(8, 1, -128), (1, length))
+    assert gives_integers(layer) == fits

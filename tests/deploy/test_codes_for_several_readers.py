@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from packed_pairs import both, calls, coded, exact, quantizers
+from packed_pairs import both, calls, coded, exact, noisy, quantizers
 from torch import nn
 
 from ste_lightning import deploy
@@ -53,6 +53,30 @@ def test_one_layers_codes_for_several_readers(bits, pooled):
         expected, found = both(network, x, packed)
         assert torch.equal(found, expected)
         assert coded(packed) == 1  # from the first to the second
+
+
+class TwoPools(nn.Module):
+    """The largest sums are asked for, and the largest of what batch norm makes of the sums."""
+
+    def __init__(self):
+        super().__init__()
+        kinds = {"weight_quantizer": {"map": "sign", "scale": "channel_mean"}}
+        self.stem = QuantConv2d(4, 16, 3, bias=False, **kinds)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(16), nn.BatchNorm2d(16)])
+        self.pool = nn.MaxPool2d(2)
+        self.ends = nn.ModuleList([QuantConv2d(16, 8, 1, bias=False) for _ in "ab"])
+
+    def forward(self, x):
+        y = self.stem(x)
+        first = self.ends[0](self.norms[0](self.pool(y)))
+        return first + self.ends[1](self.pool(self.norms[1](y)))
+
+
+def test_poolings_that_want_the_sums_with_other_signs():
+    torch.manual_seed(0)
+    network = noisy(TwoPools())
+    expected, found = both(network, torch.randn(3, 4, 12, 14), deploy.pack(network))
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("watched", ["", "first", "shortcut"])

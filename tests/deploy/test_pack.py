@@ -12,10 +12,12 @@ from ste_lightning.deploy.fusion.bit_chain import Chain
 from ste_lightning.deploy.fusion.float_thresholds import float_thresholds
 from ste_lightning.deploy.fusion.set_thresholds import set_thresholds
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, LevelsInput
+from ste_lightning.deploy.report import interleaved_latency
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.kernels import SIGNS
 from ste_lightning.layers import BinaryConv2d, QuantConv1d, QuantConv2d, QuantLinear, RSign
 from ste_lightning.models.networks import MLP, ConvNet
+from ste_lightning.quantizers import Quantizer
 
 
 def trained(network: nn.Module, *shape: int) -> nn.Module:
@@ -290,3 +292,26 @@ def test_thresholds_round_as_the_quantizer(spec):
         levels, _ = layer.input_quantizer.integer_levels(x)
     codes = quantizer.encode(x, 1).int() * quantizer.codes.step + quantizer.codes.offset
     assert torch.equal(codes, levels.int())
+
+
+class Dented(Quantizer):
+    """A sign that is -1 once more, beyond all thresholds."""
+
+    bits = 1
+
+    def quantize(self, x):
+        return self.integer_levels(x)[0].to(x.dtype)
+
+    def integer_levels(self, x):
+        return torch.where((x < 0) | ((x > 1.2) & (x < 1.8)), -1, 1), torch.ones(())
+
+
+def test_what_falls_again_is_no_staircase():
+    with pytest.raises(ConfigurationError, match="Dented is not a rising staircase"):
+        deploy.pack(nn.Sequential(QuantLinear(4, 4, input_quantizer=Dented())))
+
+
+def test_every_function_is_called_once_before_any_is_timed():
+    calls = []
+    assert len(interleaved_latency([lambda: calls.append(0), lambda: calls.append(1)], 0)) == 2
+    assert calls == [0, 1] * 6

@@ -132,6 +132,21 @@ def first_argument(value):
     return edit("steps", 0, 2, 0, value=value)
 
 
+def added(*steps):
+    """Steps after the others, of which the last one's result is returned."""
+
+    def change(spec, tensors, metadata):
+        spec["steps"] += steps
+        spec["output"] = {"ref": steps[-1][0]}
+
+    return change
+
+
+def half_as_half(spec, tensors, metadata):
+    spec["constants"]["@0.weight"] = "float16"
+    tensors["@0.weight"] = tensors["@0.weight"].half()
+
+
 HUGE_PAD = edit("layers", "2", "settings", "geometry", "padding", value=[[1 << 20, 0], [0, 0]])
 MANY_THRESHOLDS = edit("layers", "5", "settings", "input", "count", value=1 << 30)
 HOSTILE = {
@@ -162,6 +177,14 @@ HOSTILE = {
     ),
     "unknown input": (edit("layers", "5", "settings", "input", "kind", value="x"), "input"),
     "huge result": (edit("steps", 0, value=["conv2d", "arange", [1 << 40]]), "plausible"),
+    "too much in all": (
+        added(*([f"a{i}", "zeros", [[1 << 25]]] for i in range(4))),
+        "not plausible .up to 'a",
+    ),
+    "type by its number": (added(["a", "view.dtype", [{"ref": "conv2d"}, -2]]), "dtype=-2"),
+    "constant of a list": (edit("constants", "@0.weight", value=[1]), r"says \[1\]"),
+    "constant of another type": (edit("constants", "@0.weight", value="int8"), "says int8"),
+    "worthless levels": (edit("layers", "5", "settings", "input", "scale", value=0), "scale=0"),
     "argument of another type": (first_argument("x"), "cannot be computed"),
     "another size": (edit("inputs", 0, 3, value=[2, 5, 8, 8]), "sizes|computed"),
     "size that is fixed otherwise": (edit("inputs", 0, 2, value=[2, 5, 8, 8]), "sizes"),
@@ -184,6 +207,13 @@ def test_hostile_architectures_are_refused(name, path, tmp_path):
     rewritten(path, target, change)
     with pytest.raises(ConfigurationError, match=message):
         deploy.load(target)
+
+
+def test_what_rules_of_sizes_let_through_is_refused_when_it_is_computed(path, tmp_path):
+    rewritten(path, tmp_path / "half.safetensors", half_as_half)
+    network = deploy.load(tmp_path / "half.safetensors")
+    with pytest.raises(ConfigurationError, match="from this file cannot be computed"):
+        network(torch.zeros(1, 1, 8, 8))
 
 
 def header_of(entry, data=b""):

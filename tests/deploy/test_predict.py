@@ -264,6 +264,9 @@ def test_mappings_tuples_and_probabilities() -> None:
         assert [p.prediction for p in other] == [p.prediction for p in found[0]]
         confidences = [[p.confidence for p in part] for part in (other, found[0])]
         np.testing.assert_allclose(*confidences, rtol=1e-5)
+    logits = Ends(lambda y: torch.tensor([[1.5, -0.5]]).expand(len(y), 2))  # their sum is 1, too
+    confidence = deploy.predict.predict(logits, x)[0].confidence
+    assert confidence == pytest.approx(1 / (1 + np.exp(-2)))
     with pytest.raises(ConfigurationError, match="does not fit"):
         deploy.predict.predict(Ends(lambda y: y), x[:, :3])
     assert deploy.predict.predict(Ends(lambda y: y[:, 0]), x)[0].prediction is None

@@ -17,9 +17,11 @@ from training_pairs import loss_curve
 
 from ste_lightning.deploy import pack
 from ste_lightning.functional.products import integer_forward, popcount_forward, quantized
+from ste_lightning.functional.products.integer_forward import _fits
 from ste_lightning.functional.products.operand import Integers, Levels
 from ste_lightning.functional.products.specification import ConvolutionGeometry
 from ste_lightning.functional.saved.codes import Grid
+from ste_lightning.kernels import Codes
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 
@@ -136,6 +138,12 @@ def test_levels_and_sums_beyond_the_kernels_are_left_to_floats(
 ) -> None:
     x, w = torch.randn(2, length), torch.randn(3, length)
     assert product_of(x, w, of_inputs, of_weights) is None
+
+
+def test_three_million_bytes_times_signs_still_fit() -> None:
+    codes = Codes(8, 1, 0)
+    assert _fits(codes, -1, 1, 3 << 20)
+    assert not _fits(codes, -1, 1, 1 << 22)
 
 
 FOUR: dict[str, Any] = {"map": "lsq", "bits": 4}

@@ -100,5 +100,6 @@ def test_a_thread_keeps_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) 
         assert not borrow_like(x).is_kept
         del loan
         assert not borrow_like(torch.randn(26)).is_kept
+        assert borrow_like(torch.randn(25)).is_kept  # all of it
 
     elsewhere(work)

@@ -102,9 +102,9 @@ def test_an_exported_program_has_standard_operators_only() -> None:
 
 def test_rules_that_remember_their_input_compile_to_the_plain_composition() -> None:
     layer = QuantLinear(256, 64, input_quantizer={"map": "sign", "rule": "approx"})
-    x = torch.randn(4, 256)
+    x = torch.randn(4, 256, requires_grad=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), layer(x))
+    torch.testing.assert_close(gradients(compiled, x), gradients(layer, x))
 
 
 @pytest.mark.parametrize("convolution", [False, True])

@@ -5,8 +5,6 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (20
 
 from __future__ import annotations
 
-import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ste_lightning.data.formats.plain_pickle import load_plain
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["CIFAR_FILES", "read_cifar"]
@@ -32,29 +31,6 @@ CIFAR_FILES: dict[int, tuple[tuple[str, list[str], list[str]], ...]] = {
         ("cifar-100-binary", ["train.bin"], ["test.bin"]),
     ),
 }
-
-
-class _Arrays(pickle.Unpickler):
-    """Reads NumPy arrays, numbers, text and containers of them; runs nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what rebuilds a NumPy array; refuse every other name."""
-        module = module.replace("numpy._core", "numpy.core")
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return np.zeros(0).__reduce__()[0]
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("_codecs", "encode"):
-            return _encoded
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
-
-
-def _encoded(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"it names the encoding {encoding!r}")
-    return text.encode("latin1")
 
 
 def read_cifar(path: str | Path, classes: int) -> tuple[Tensor, Tensor]:
@@ -99,14 +75,16 @@ def _binary(path: Path, classes: int) -> tuple[Any, Any]:
 
 def _python(path: Path, classes: int) -> tuple[Any, Any]:
     try:
-        batch = _Arrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        batch = load_plain(path.read_bytes())
         batch = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
-        pixels = np.asarray(batch["data"])
-        labels = np.asarray(batch["labels" if classes == 10 else "fine_labels"])
+        pixels, labels = batch["data"], batch["labels" if classes == 10 else "fine_labels"]
     except Exception as error:  # whatever a broken file makes the reader raise
         raise ConfigurationError(f"{path} is not a batch of CIFAR-{classes}: {error}.") from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
+    rows = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 2
+    if not rows or pixels.shape[1] != _PIXELS:
         raise ConfigurationError(f"{path} does not hold rows of {_PIXELS} bytes.")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    if isinstance(labels, list) and all(type(n) is int and 0 <= n < 1 << 31 for n in labels):
+        labels = np.array(labels, np.int64)
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ConfigurationError(f"{path} does not hold a list of whole numbers as labels.")
     return pixels, labels

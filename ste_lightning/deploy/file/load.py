@@ -73,13 +73,15 @@ def _restored(spec: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, Tens
     found = dict(arrays)
     types = typed(spec, "constants", dict)
     for name, tensor in arrays.items():
-        wanted = types.get(name, "float32")
+        wanted = str(types.get(name, "float32"))
         if tensor.dtype == torch.float16 and wanted in ("float32", "complex64"):
             found[name] = tensor = tensor.float()
         if wanted in _COMPLEX:
             pairs = tensor.dtype == _COMPLEX[wanted] and tensor.shape[-1:] == (2,)
             require(pairs, "constant", name, "complex numbers are stored as pairs")
-            found[name] = torch.view_as_complex(tensor)
+            found[name] = tensor = torch.view_as_complex(tensor)
+        if name.startswith("@") and str(tensor.dtype) != f"torch.{wanted}":
+            raise ConfigurationError(f"{name!r} is {tensor.dtype}, the architecture says {wanted}.")
     for name, other in typed(spec, "same", dict).items():
         if name in arrays or not isinstance(other, str) or other not in arrays:
             raise ConfigurationError(f"the tensor {name!r} is equal to none.")

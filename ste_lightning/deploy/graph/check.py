@@ -22,13 +22,15 @@ from ste_lightning.deploy.graph.whole_operators import RECURRENT, result_shapes
 from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import ConfigurationError, require
 
-__all__ = ["checked"]
+__all__ = ["FAILURES", "checked", "uncomputable"]
 
-_FAILURES = (
+FAILURES = (
     *(RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError),
     *(NotImplementedError, OverflowError, ArithmeticError, AssertionError),
 )
 _MOST_ELEMENTS = 1 << 31
+_PLAIN, _TIMES = 1 << 26, 1 << 10  # numbers of all results: of a small network, and per given one
+_NAMED = ("dtype", "layout", "memory_format")  # torch takes any integer, too, and may crash
 _MOST_PARTS = 1 << 12
 _KNOWN = hasattr(_config, "meta_nonzero_assume_all_nonzero")  # torch 2.6 has none
 _ALL_ROWS: Any = (
@@ -36,6 +38,12 @@ _ALL_ROWS: Any = (
     if _KNOWN
     else contextlib.nullcontext()
 )
+
+
+def uncomputable(what: str, error: BaseException) -> ConfigurationError:
+    """Return the error for what torch refuses to compute, with the first line of its reason."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ConfigurationError(f"{what} cannot be computed: {reason}")
 
 
 @torch.no_grad()
@@ -69,6 +77,11 @@ def checked(
     require(
         inputs == {given.name for given in graph.inputs}, "arguments", inputs, "name all inputs"
     )
+    held = [
+        *values.values(),
+        *(t for layer in layers.values() for t in layer.state_dict().values()),
+    ]
+    left = max(_PLAIN, _TIMES * sum(t.numel() for t in held))
     for step in graph.steps:
         for name in references((step.args, step.kwargs)):
             if name not in values:
@@ -80,12 +93,14 @@ def checked(
                 values[step.result] = _result(step, layers, values)
         except ConfigurationError:
             raise
-        except _FAILURES as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except FAILURES as error:
+            raise uncomputable(f"step {step.result!r} ({step.target})", error) from error
+        left -= _plausible(step, values[step.result])
+        if left < 0:
             raise ConfigurationError(
-                f"step {step.result!r} ({step.target}) cannot be computed: {reason}"
-            ) from error
-        _plausible(step, values[step.result])
+                f"its steps make more than {_TIMES} times the numbers that they are given, which "
+                f"is not plausible (up to {step.result!r})."
+            )
     named = references(graph.output)
     known = bool(named) and all(name in values for name in named)
     require(known, "output", named, "name known results")
@@ -120,6 +135,10 @@ def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, An
     if step.op != "function":
         raise ConfigurationError(f"step {step.result!r} is a {step.op!r}, which is not known.")
     function = resolved(step.target)
+    schema = getattr(function, "_schema", None)
+    names = [argument.name for argument in schema.arguments] if schema is not None else []
+    for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+        require(not (name in _NAMED and type(value) is int), name, value, "name it")
     if step.target in RECURRENT.values():
         return _recurrent(step, *args, **kwargs)
     if step.target in FACTORIES:
@@ -172,10 +191,12 @@ def _few_parts(name: str, args: tuple[Any, ...]) -> None:
     require(parts <= _MOST_PARTS, "parts", parts, f"use at most {_MOST_PARTS}")
 
 
-def _plausible(step: Step, value: Any) -> None:
+def _plausible(step: Step, value: Any) -> int:
+    """Return how many numbers a step makes, which must be a plausible number."""
     found = value if isinstance(value, (list, tuple)) else [value]
-    for item in found:
-        if isinstance(item, Tensor) and item.numel() > _MOST_ELEMENTS:
-            raise ConfigurationError(
-                f"step {step.result!r} makes {item.numel():.3g} numbers, which is not plausible."
-            )
+    sizes = [item.numel() for item in found if isinstance(item, Tensor)]
+    if max(sizes, default=0) > _MOST_ELEMENTS:
+        raise ConfigurationError(
+            f"step {step.result!r} makes {max(sizes):.3g} numbers, which is not plausible."
+        )
+    return sum(sizes)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ste_lightning.deploy.graph.check import checked
+from ste_lightning.deploy.graph.check import FAILURES, checked, uncomputable
 from ste_lightning.deploy.graph.execution import Execution, hooks_of, unfit
 from ste_lightning.deploy.graph.steps import Graph
 from ste_lightning.deploy.graph.trees import cast, float_type, mapped, tensors_in
@@ -264,7 +264,14 @@ class PackedNetwork(EvalOnly):
                 pass
         if self._whole and torch.compiler.is_compiling():
             return self._called(args, kwargs)
-        return self._executed(args, kwargs)
+        if self._whole:
+            return self._executed(args, kwargs)
+        try:
+            return self._executed(args, kwargs)
+        except ConfigurationError:
+            raise
+        except FAILURES as error:  # a file that torch's rules of sizes and types let through
+            raise uncomputable("the network from this file", error) from error
 
     @untraced
     def _executed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

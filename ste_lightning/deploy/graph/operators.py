@@ -18,7 +18,7 @@ import torch
 
 from ste_lightning.errors import ConfigurationError, unknown
 
-__all__ = ["FACTORIES", "SIZES", "is_known", "operator_name", "resolved"]
+__all__ = ["ATEN", "FACTORIES", "SIZES", "is_known", "operator_name", "resolved"]
 
 _BINARY = "add sub mul div remainder fmod"  # .Tensor and .Scalar
 _COMPARED = "eq ne lt le gt ge bitwise_and bitwise_or bitwise_xor"
@@ -116,7 +116,7 @@ def _names() -> frozenset[str]:
     return frozenset([*names, *(name for words in lists for name in words.split())])
 
 
-_ATEN = _names()
+ATEN = _names()
 
 SIZES: dict[str, Callable[..., Any]] = {
     "sizes.size": lambda x, axis: int(x.shape[axis]),
@@ -157,7 +157,7 @@ def _too_large(a: float, b: float) -> Any:
 
 def is_known(name: str) -> bool:
     """Return whether a graph may name an operator."""
-    return name in SIZES or name in _ATEN
+    return name in SIZES or name in ATEN
 
 
 def operator_name(overload: torch._ops.OpOverload[..., Any]) -> str:
@@ -175,8 +175,8 @@ def resolved(name: str) -> Callable[..., Any]:
     """
     if name in SIZES:
         return SIZES[name]
-    if name not in _ATEN:
-        raise unknown("operator", name, [*SIZES, *_ATEN])
+    if name not in ATEN:
+        raise unknown("operator", name, [*SIZES, *ATEN])
     packet, _, overload = name.partition(".")
     function = getattr(getattr(torch.ops.aten, packet, None), overload or "default", None)
     if function is None:

@@ -85,6 +85,7 @@ class BinaryInput(Input):
         self.name = name
         self.codes = SIGNS if name == "sign" else STEPS
         self.scale = float(scale)
+        require(self.scale != 0, "scale", scale, "a level must be worth something")
         self.register_buffer("factor", torch.ones(channels) if channels else None)
         self.register_buffer("offset", torch.zeros(channels) if channels else None)
 
@@ -132,6 +133,7 @@ class LevelsInput(Input):
         require(0 < count < 2**bits, "count", count, f"use 1 to {2**bits - 1}")
         require(channels >= 1, "channels", channels, "use a positive integer")
         self.scale = float(scale)
+        require(self.scale != 0, "scale", scale, "a level must be worth something")
         self.register_buffer("thresholds", torch.zeros(channels, count))
         self.register_buffer("factor", torch.ones(channels))
 

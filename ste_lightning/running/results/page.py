@@ -29,10 +29,10 @@ Made from the tables in [`results/`](../results) by `python -m ste_lightning.res
 edit. `python -m ste_lightning.results train` trains what the tables miss: a plan (`NAME.yaml`)
 says which settings, its table (`NAME.csv`) has a row for each run, with the command that repeats
 it. Means stand with 95 % intervals of Student's t over seeds. "Against twin" is the mean
-difference to the float network of equal seeds and epochs, with the interval and the p value of
-the paired t test (of the sign test where all differences are equal). Bytes are those of the
-packed file, ms one sample through the packed network on one thread; they and the seconds of
-training, which ran side by side, are medians over runs.
+difference to the float network of equal seeds and epochs (or to the twin that a text names), with
+the interval and the p value of the paired t test (of the sign test where all differences are
+equal). Bytes are those of the packed file, ms one sample through the packed network on one
+thread; they and the seconds of training, which ran side by side, are medians over runs.
 """
 
 
@@ -66,7 +66,8 @@ def _section(plan: Plan, images: Path | None) -> str:
     if not lines:
         return "\n".join(text)
     text.append(_table(lines))
-    winner = _winner(lines)
+    twins = {setting.twin for setting in plan.settings if setting.twin is not None}
+    winner = _winner(lines) if len(twins) == 1 else ""  # otherwise tasks or networks differ
     if winner:
         text.append(f"{winner}\n")
     if images is not None:
