@@ -14,6 +14,7 @@ round's seconds and the saved bytes as JSON.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import pathlib
 import platform
@@ -298,6 +299,9 @@ def main() -> None:
     if "recipes" in wanted:
         for title, (network, batch) in recipe_networks().items():
             nets = {"float": network(None), "ours": network("sign")}
+            for name in list(nets):
+                last = copy.deepcopy(nets[name]).to(memory_format=torch.channels_last)
+                nets[f"{name}, channels last"] = last
             x, y = torch.randn(batch, 1, 28, 28), torch.randint(10, (batch,))
             table(f"{title}, W1A1, batch {batch}", ready(nets), x, y)
     if "gpu" in wanted and torch.cuda.is_available():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,3 +75,18 @@ def test_gradients_equal_the_plain_composition(data: st.DataObject) -> None:
     for ours, other in zip(results(layer, x, grad), results(plain, x, grad), strict=True):
         assert ours.dtype == other.dtype == dtype
         assert torch.equal(ours, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("settings_", [{}, {"stride": 2, "pad_value": -1.0}, {"groups": 2}])
+def test_channels_stay_last(dtype: torch.dtype, settings_: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer = QuantConv2d(16, 32, 3, padding=1, **settings_).to(dtype)
+    x = torch.randn(24, 16, 15, 13).to(dtype)  # enough that the products are counted
+    grad = torch.randint(-2, 3, layer(x).shape).to(dtype)  # so that its sums are exact
+    first = results(layer, x, grad)
+    last = results(layer, x.to(memory_format=torch.channels_last), grad)
+    for one, other in zip(first, last, strict=True):
+        assert torch.equal(one, other)
+    for images in last[:2]:
+        assert images.is_contiguous(memory_format=torch.channels_last)

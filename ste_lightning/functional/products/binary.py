@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ste_lightning.functional.estimator.eager import no_view, untraced
+from ste_lightning.functional.products.channels_first import is_channels_last
 from ste_lightning.functional.products.popcount_forward import counted_product, counts
 from ste_lightning.functional.products.small_linear import is_small, small_linear
 from ste_lightning.functional.products.specification import OneBitProduct
@@ -40,16 +41,18 @@ class _OneBit(torch.autograd.Function):
         spec: OneBitProduct,
         dtype: torch.dtype,
     ) -> Tensor:
-        ctx.spec, ctx.shape, ctx.dtype, ctx.narrow = spec, x.shape, dtype, x.dtype
+        ctx.spec, ctx.dtype, ctx.narrow = spec, dtype, x.dtype
+        ctx.last = spec.geometry is not None and is_channels_last(x)
         bits = mask = values = None
         if spec.input_map is not None and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
             assert spec.input_rule is not None
             window = spec.input_rule.window(x.dtype)
-            x = x.contiguous()
-            if packed.compiled_code(x) is None:  # then they cost little while at it
-                held = borrow_like(x)
+            stored = _stored(x, ctx.last)
+            if packed.compiled_code(stored) is None:  # then they cost little while at it
+                held = borrow_like(stored)
                 values = held.tensor
-            bits, mask = packed.pack(x, spec.input_map == "step", window, values)
+            bits, mask = packed.pack(stored, spec.input_map == "step", window, values)
+            x, ctx.shape = _as_given(stored, ctx.last), stored.shape
         kept = x.to(dtype) if spec.input_map is None else None
         ctx.save_for_backward(weight, scale, bits, mask, kept)
         ctx.inside = False
@@ -61,9 +64,11 @@ class _OneBit(torch.autograd.Function):
             return no_view(y.to(dtype))
         if bits is None:
             values = spec.quantized(x)
-        elif values is None:
-            held = borrow_like(x)
-            values = spec.unpacked(bits, x.shape, x.dtype, held.tensor)
+        else:
+            if values is None:
+                held = borrow(ctx.shape, x.dtype, x.device)
+                values = spec.unpacked(bits, ctx.shape, x.dtype, held.tensor)
+            values = _as_given(values, ctx.last)
         room = None
         if weight.is_contiguous() and weight.numel() > _LENT:
             loan = borrow_like(weight)
@@ -89,6 +94,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         lent = ctx.shape.numel() > 4 * _LENT
         held = borrow(ctx.shape, ctx.dtype, bits.device) if lent else None
         x = spec.unpacked(bits, ctx.shape, ctx.dtype, None if held is None else held.tensor)
+        x = _as_given(x, ctx.last)
     wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
     inside = ctx.inside
     # taken: of several backward passes, or threads, one has the loan, and gives it back when done
@@ -108,13 +114,23 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert spec.input_rule is not None
         window = spec.input_rule.window(ctx.narrow)
         assert window is not None
-        in_x = packed.mask_gradient(in_x.contiguous(), mask, window.outside)
+        in_x = packed.mask_gradient(_stored(in_x, ctx.last), mask, window.outside)
+        in_x = _as_given(in_x, ctx.last)
     if in_weight is not None:
         if scale is not None:
             in_weight.mul_(scale)
         if not inside:
             in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
     return in_x, in_weight, None, in_bias, None, None
+
+
+def _stored(x: Tensor, last: bool) -> Tensor:
+    """Return images in the order of their memory: bits and masks are kept in it."""
+    return (x.movedim(1, -1) if last else x).contiguous()
+
+
+def _as_given(x: Tensor, last: bool) -> Tensor:
+    return x.movedim(-1, 1) if last else x
 
 
 _backward_once = once_differentiable(_backward)

@@ -10,9 +10,15 @@ from torch import Tensor
 from ste_lightning.kernels import Geometry, Prepared, convolve
 from ste_lightning.kernels.jit.threads import share
 
-__all__ = ["convolve_planar"]
+__all__ = ["convolve_planar", "is_channels_last"]
 
 _NESTED = 1 << 20  # elements of a convolution that are computed before they are moved
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Return whether images have their channels last in memory, and not first as well."""
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return last and not x.is_contiguous()
 
 
 def convolve_planar(

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.products.channels_first import convolve_planar
+from ste_lightning.functional.products.channels_first import convolve_planar, is_channels_last
 from ste_lightning.functional.products.specification import OneBitProduct
 from ste_lightning.kernels import (
     SIGNS,
     STEPS,
     Geometry,
+    convolve,
     default_format,
     linear,
 )
@@ -78,7 +79,10 @@ def counted_product(
         )
         padding = tuple((p, p) for p in g.padding)
         geometry = Geometry(tuple(weight.shape[2:]), g.stride, padding, g.dilation)
-        y = convolve_planar(x, prepared, geometry, dtype)
+        if is_channels_last(x):
+            y = convolve(x, prepared, geometry).to(dtype)
+        else:
+            y = convolve_planar(x, prepared, geometry, dtype)
     shape = (-1, *[1] * (0 if g is None else y.dim() - 2))
     if scale is not None:
         y.mul_(scale.reshape(shape) if scale.numel() > 1 else scale)
