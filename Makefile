@@ -94,7 +94,7 @@ lock:
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
-	$(DEMO) $(PIP_INSTALL) --editable .
+	$(DEMO) $(PIP_INSTALL) --editable '.[report]'
 	touch $@
 
 .venv-test/ready: pyproject.toml constraints.txt

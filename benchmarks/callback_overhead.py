@@ -1,6 +1,6 @@
 """What QuantizationMonitor (logging to CSV included) and FiniteCheck cost.
 
-    python benchmarks/callback_overhead.py [--steps 400] [--every 100] [--hidden 512]
+    python benchmarks/callback_overhead.py [--steps 400] [--every 64] [--hidden 512]
     python benchmarks/callback_overhead.py --check
 
 A binary network (64 inputs, batches of 128) trains; processor time is counted, so that other
@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--every", type=int, default=64)
     parser.add_argument("--hidden", type=int, default=512)
     options = parser.parse_args()
     torch.set_num_threads(1)

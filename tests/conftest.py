@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 torch.set_num_threads(1)
+os.environ.setdefault("STE_REPORT", "false")  # tests of pages ask for them
 
 
 @pytest.fixture(autouse=True)

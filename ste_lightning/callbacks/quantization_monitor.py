@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -24,12 +25,16 @@ from ste_lightning.metrics import (
     Saturation,
     ScaleDrift,
     SignEntropy,
+    latents,
     quantizer_derivative,
 )
 
 __all__ = ["QuantizationMonitor"]
 
 _BINARY = ("sign", "step")
+_CLOSEST, _MOST = 64, 200  # by default: measured steps at least this far apart, and how many
+_WEIGHTS = 4096  # of a layer, evenly spread, that its histograms count
+_BINS, _REACH = 41, 4.0  # of the histograms, in units of the mean magnitude
 
 
 class QuantizationMonitor(L.Callback):
@@ -54,19 +59,30 @@ class QuantizationMonitor(L.Callback):
     those loggers that take figures.
 
     Args:
-        every: optimizer steps between two measurements; default 100. Between them the monitor
-            costs nothing but a comparison.
+        every: optimizer steps between two measurements; default 64, and more where the training
+            then still has 200 of them. Between them the monitor costs nothing but a comparison.
         figures: whether to draw the figures at the end; default True.
+        required: whether a model without quantized weights is refused; with ``False`` it trains
+            unmeasured. Default True.
+
+    Attributes:
+        history: layer -> (step, flip ratio) of every measured step.
+        histograms: layer -> (step, counts), how many latent weights lie in each of 41 equal
+            bins on [-4, 4] times their mean magnitude; of large layers 4096 weights are counted.
 
     Raises:
         ConfigurationError: for ``every`` below 1; at the start of training for a model without
-            quantized weights.
+            quantized weights, unless ``required=False``.
     """
 
-    def __init__(self, every: int = 100, figures: bool = True) -> None:
-        require(every > 0, "every", every, "use a positive integer")
-        self.every, self.figures = every, figures
+    def __init__(
+        self, every: int | None = None, figures: bool = True, required: bool = True
+    ) -> None:
+        require(every is None or every > 0, "every", every, "use a positive integer, or None")
+        self.every, self.figures, self.required = every, figures, required
         self.history: dict[str, list[tuple[int, float]]] = {}
+        self.histograms: dict[str, list[tuple[int, list[int]]]] = {}
+        self._latents: list[Latent] = []
         self._before: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
         self._metrics: dict[str, PerLayer] = {}
@@ -76,7 +92,7 @@ class QuantizationMonitor(L.Callback):
         """Forget what a fit that failed may have left."""
         if stage == "fit":
             self._restored, self._before = {}, {}
-            self.history = {}
+            self.history, self.histograms = {}, {}
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Leave no hook behind."""
@@ -90,7 +106,10 @@ class QuantizationMonitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the latent weights; the present scales are the reference of their drift."""
-        self._latents = quantized_latents(pl_module)
+        self._latents = quantized_latents(pl_module) if self.required else latents(pl_module)
+        if not self._latents:
+            return
+        self._every = self.every or _spacing(trainer.estimated_stepping_batches)
         self._inputs = {
             name.replace("_orig_mod.", ""): layer
             for name, layer in pl_module.named_modules()
@@ -104,6 +123,7 @@ class QuantizationMonitor(L.Callback):
                 drift.layer(name).load_state_dict(state)
                 drift.layer(name).to(pl_module.device)
         self.history = self._restored.get("history", {})
+        self.histograms = self._restored.get("histograms", {})
         self._restored = {}
         self._steps = StepCounter(trainer)
 
@@ -129,7 +149,7 @@ class QuantizationMonitor(L.Callback):
         return {name: metric.to(device) for name, metric in metrics.items()}
 
     def _due(self, trainer: L.Trainer) -> bool:
-        return (trainer.global_step + 1) % self.every == 0
+        return bool(self._latents) and (trainer.global_step + 1) % self._every == 0
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -176,7 +196,7 @@ class QuantizationMonitor(L.Callback):
         batch_idx: int,
     ) -> None:
         """Measure and log after a measured step."""
-        if not self._steps.advanced(trainer) or not self._before:
+        if not self._latents or not self._steps.advanced(trainer) or not self._before:
             return
         self._stop_listening()
         values = self._flip_ratios(self._measure())
@@ -192,6 +212,8 @@ class QuantizationMonitor(L.Callback):
         for name in self._before:
             ratio = values[f"quantization/flip_ratio/{name}"]
             self.history.setdefault(name, []).append((step, ratio))
+        for one in self._latents:
+            self.histograms.setdefault(one.name, []).append((step, _histogram(one.weight)))
         self._before = {}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=step)
@@ -211,7 +233,7 @@ class QuantizationMonitor(L.Callback):
             weight = one.weight.detach()
             derivative = quantizer_derivative(one.quantizer, weight)
             if one.name in self._before:
-                flips[one.name] = (levels != self._before[one.name]).sum()
+                flips[one.name] = (levels != self._before[one.name]).count_nonzero()
             self._update("no_gradient", one, derivative)
             self._update("outside_support", one, derivative)
             self._update("sign_entropy", one, levels)
@@ -228,7 +250,7 @@ class QuantizationMonitor(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the figures, on the first rank only."""
         self._stop_listening()
-        if not (self.figures and trainer.is_global_zero and trainer.loggers):
+        if not (self._latents and self.figures and trainer.is_global_zero and trainer.loggers):
             return
         from ste_lightning.figures.quantization import flip_ratio_figure, latent_histogram_figure
 
@@ -249,15 +271,28 @@ class QuantizationMonitor(L.Callback):
                 log_figure(logger, f"quantization/{name}", figure, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the reference scales and the flip ratios' history."""
+        """Return the reference scales and what was recorded."""
         drift = self._metrics.get("scale_drift")
         names = () if drift is None else drift.layers
         scales = {name: drift.layer(name).state_dict() for name in names} if drift else {}
-        return {"scales": scales, "history": self.history}
+        return {"scales": scales, "history": self.history, "histograms": self.histograms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts."""
         self._restored = dict(state_dict)
+
+
+def _spacing(steps: float) -> int:
+    """Return the default distance of measured steps for the training's expected length."""
+    return max(_CLOSEST, int(steps) // _MOST) if 0 < steps < math.inf else _CLOSEST
+
+
+@torch.no_grad()
+def _histogram(weight: Tensor) -> list[int]:
+    """Count latent weights, in units of their mean magnitude."""
+    taken = weight.detach().flatten()[:: max(1, weight.numel() // _WEIGHTS)]
+    share = (taken / taken.abs().mean().clamp(min=1e-30)).float().clamp(-_REACH, _REACH)
+    return [int(count) for count in share.histc(_BINS, -_REACH, _REACH).tolist()]
 
 
 def _is_binary(quantizer: nn.Module) -> bool:

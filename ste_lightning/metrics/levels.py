@@ -43,7 +43,7 @@ class SignEntropy(Metric):
         if high - low < 4:  # few comparisons are several times cheaper than bincount
             counts = torch.zeros_like(self.counts)
             for level in range(low, high + 1):
-                counts[level + _LEVELS // 2] = (levels == level).sum()
+                counts[level + _LEVELS // 2] = (levels == level).count_nonzero()
         else:
             bins = levels.flatten().to(torch.int64) + _LEVELS // 2
             counts = torch.bincount(bins, minlength=_LEVELS)

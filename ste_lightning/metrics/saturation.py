@@ -46,7 +46,7 @@ class Saturation(Metric):
         if self.tolerance == 0:
             alive = derivative.count_nonzero()
         else:
-            alive = (derivative.abs() > self.tolerance).sum()
+            alive = (derivative.abs() > self.tolerance).count_nonzero()
         self.saturated = self.saturated + derivative.numel() - alive
         self.elements = self.elements + derivative.numel()
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 __all__ = [
     "CONFIG",
+    "FACTS",
     "LOG",
     "METRICS",
+    "PAGE",
     "REFUSAL",
     "RESULTS",
     "discard",
@@ -29,6 +31,12 @@ METRICS = "metrics/metrics.csv"
 
 LOG = "train.log"
 """What Lightning and Hydra have to say, and tracebacks."""
+
+FACTS = "report.json"
+"""What the trained network itself tells, for the page."""
+
+PAGE = "report.html"
+"""All of a run, a sweep or a study on one page."""
 
 REFUSAL = "error.txt"
 """Why a run of a sweep was refused."""

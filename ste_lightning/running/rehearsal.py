@@ -31,6 +31,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from omegaconf import DictConfig
 
+from ste_lightning.callbacks import QuantizationMonitor
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.figures.finished import Finished
 from ste_lightning.running import files
@@ -44,7 +45,7 @@ from ste_lightning.running.settings import Settings, resolved
 __all__ = ["rehearse"]
 
 _MOST_BATCHES = 8
-_SKIPPED = (ProgressBar, ModelSummary, BatchSizeFinder, LearningRateFinder)
+_SKIPPED = (ProgressBar, ModelSummary, BatchSizeFinder, LearningRateFinder, QuantizationMonitor)
 
 
 def rehearse(cfg: DictConfig, folder: Path) -> None:

@@ -128,5 +128,10 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
         outcome = Finished(parts.model, parts.data, logged, metrics)
         figures = {} if testing else draw(parts, outcome, folder)
         steps = trainer.global_step
+        if settings["write_report"] and not testing:
+            from ste_lightning.running.pages import report_run
+
+            speed = steps / watch.seconds if watch.seconds else None
+            report_run(parts.model, parts.data, parts.callbacks.values(), folder, speed)
         experiment.end(trainer.loggers, settings, origin, metrics, figures, folder, steps)
     return metrics.get(settings["monitor"] or "")

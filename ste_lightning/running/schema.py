@@ -39,6 +39,7 @@ class Schema:
         folder: the run's folder, set by Hydra.
         monitor: metric that chooses the best checkpoint; None keeps only the last one.
         monitor_mode: ``min`` or ``max``.
+        write_report: whether to make report.html; the environment's ``STE_REPORT`` is the default.
         report: metrics of the final table, in this order; empty reports all of them.
         expected: metric -> [lowest, highest] value that the recipe promises.
         model: a LightningModule as ``_target_`` and arguments.
@@ -67,6 +68,7 @@ class Schema:
     folder: str | None = None
     monitor: str | None = None
     monitor_mode: str = "max"
+    write_report: bool = True
     report: list[str] = field(default_factory=list)
     expected: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from ste_lightning.running.arguments import check_values
 from ste_lightning.running.build import build_function
 from ste_lightning.running.failures import described, warning
 from ste_lightning.running.imports import import_own, own_folders_on_path
+from ste_lightning.running.pages import attempted, write_study_page
 from ste_lightning.running.settings import known_keys
-from ste_lightning.theory.studies.cells import EXPERIMENTS, expand, shrink
+from ste_lightning.theory.studies.cells import EXPERIMENTS, Cell, expand, shrink
 from ste_lightning.theory.studies.runner import run
 
 __all__ = ["Schema", "study"]
@@ -39,6 +41,7 @@ class Schema:
         figure: function of the results that returns the figure; None: no figure.
         workers: cells in work at once; None: the cores this process may use.
         launcher: ``local`` or ``ray``.
+        write_report: whether to make report.html; the environment's ``STE_REPORT`` is the default.
         small: run a version for a first look, see :func:`shrink`; give it a folder of its own.
     """
 
@@ -53,6 +56,7 @@ class Schema:
     workers: int | None = None
     launcher: str = "local"
     small: bool = False
+    write_report: bool = True
 
 
 def _check(settings: dict[str, Any]) -> None:
@@ -76,7 +80,7 @@ def study(cfg: DictConfig) -> None:
     """Run what is missing of a study, print its table, write its files.
 
     The folder then holds ``cells/*.parquet``, ``results.parquet`` (a row per trial),
-    ``table.csv``, ``config.yaml`` and ``figure.png``.
+    ``table.csv``, ``config.yaml``, ``figure.png`` and ``report.html``.
 
     Raises:
         ConfigurationError: for settings that cannot work.
@@ -93,9 +97,7 @@ def study(cfg: DictConfig) -> None:
     own_folders_on_path()
     import_own(settings["imports"])
     torch.set_num_threads(1)  # the cells are what runs side by side
-    cells = expand(settings["base"], settings["grid"], settings["parts"])
-    if settings["small"]:
-        cells = shrink(cells)
+    cells = _cells(settings)
     # Built before the cells run: a name that is wrong is found now.
     table = build_function("table", settings["table"]) if settings["table"] is not None else None
     figure = (
@@ -104,8 +106,8 @@ def study(cfg: DictConfig) -> None:
     results = run(cells, folder, settings["workers"], settings["launcher"])
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
+    rows = [] if table is None else table(results)
     if table is not None:
-        rows = table(results)
         write_csv(folder / "table.csv", rows)
         report.print_rows(settings["name"], rows, notes)
     if figure is not None:
@@ -113,3 +115,30 @@ def study(cfg: DictConfig) -> None:
             figure(results).savefig(folder / "figure.png", dpi=150)
         except Exception as error:
             warning(f"figure could not be drawn, all else is kept: {described(error)}")
+    if settings["write_report"]:
+        attempted(lambda: write_study_page(folder, settings["name"], results, rows))
+
+
+def _cells(settings: Mapping[str, Any]) -> list[Cell]:
+    cells = expand(settings["base"], settings["grid"], settings["parts"])
+    return shrink(cells) if settings["small"] else cells
+
+
+def write_page(folder: Path) -> Path:
+    """Make report.html of a study's folder again.
+
+    Raises:
+        ConfigurationError: if it is not the folder of a study that has finished.
+    """
+    file = folder / "config.yaml"
+    settings: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else None
+    right = isinstance(settings, dict) and {"base", "grid", "parts", "name"} <= settings.keys()
+    require(right, "FOLDER", str(folder), "name the folder of a study")
+    import_own(settings["imports"])
+    cells = _cells(settings)
+    missing = [c for c in cells if not (folder / "cells" / f"{c.key}.parquet").is_file()]
+    require(not missing, "FOLDER", str(folder), f"{len(missing)} cells are missing: run the study")
+    results = run(cells, folder, show=False)
+    chosen = settings["table"] is not None
+    rows = build_function("table", settings["table"])(results) if chosen else []
+    return write_study_page(folder, settings["name"], results, rows)

@@ -14,9 +14,9 @@ from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.whole_file import write_csv, write_text
 from ste_lightning.running import report, sweep_table
 from ste_lightning.running.hydra_plugins import register
-from ste_lightning.running.sweep_rows import Row, Sweep, collect
+from ste_lightning.running.sweep_rows import SEED, Sweep, collect, setting_of
 
-__all__ = ["Combine", "combine", "recombine"]
+__all__ = ["Combine", "combine", "recombine", "write_page"]
 
 
 class Combine(Callback):
@@ -73,8 +73,12 @@ def combine(folder: Path, config: DictConfig) -> bool:
         )
         # a sweep over recipes has no report of its own, but its runs have
         wanted = list(config.report) or sweep.report
-        _tables(folder, str(config.name), sweep, wanted, settings)
+        _tables(folder, str(config.name), sweep, *_lines(sweep, wanted, settings))
         _figures(folder, sweep, settings.get("figures") or {})
+        if OmegaConf.select(config, "write_report"):
+            from ste_lightning.running.pages import attempted  # these need torch
+
+            attempted(lambda: write_page(folder))
     for path, error in sweep.failed.items():
         said = error.splitlines()[0] if error else "it was stopped"
         print(f"no results in {path}: {said}", file=sys.stderr)
@@ -83,25 +87,34 @@ def combine(folder: Path, config: DictConfig) -> bool:
     return not sweep.failed
 
 
-def _tables(
-    folder: Path, name: str, sweep: Sweep, wanted: Sequence[str], settings: Mapping[str, Any]
-) -> None:
-    write_csv(folder / "sweep.csv", sweep.rows)
-    others = (*sweep.varied, "seconds", sweep_table.SEED)
+def _lines(
+    sweep: Sweep, wanted: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[list[sweep_table.Line], list[str]]:
+    """Return the table's lines, and why they are not compared with the baseline that was named."""
+    others = (*sweep.varied, "seconds", SEED)
     metrics = wanted or [key for key in sweep.rows[0] if key not in others]
     compared = {"baseline": settings.get("baseline"), "interval": settings.get("interval", "t")}
-    notes = [f"{len(sweep.rows)} runs; tables and figures in {folder}"]
     try:
-        table = sweep_table.lines(sweep.rows, sweep.varied, metrics, **compared)
+        return sweep_table.lines(sweep.rows, sweep.varied, metrics, **compared), []
     except ConfigurationError as error:  # the baseline has no results, say: still a table
-        notes.append(str(error))
-        table = sweep_table.lines(sweep.rows, sweep.varied, metrics)
+        return sweep_table.lines(sweep.rows, sweep.varied, metrics), [str(error)]
+
+
+def _tables(
+    folder: Path,
+    name: str,
+    sweep: Sweep,
+    table: Sequence[sweep_table.Line],
+    notes: Sequence[str],
+) -> None:
+    write_csv(folder / "sweep.csv", sweep.rows)
     write_csv(folder / "table.csv", sweep_table.flat(table))
     write_text(folder / "table.md", sweep_table.markdown(table))
     write_text(folder / "table.tex", sweep_table.latex(table))
+    said = [f"{len(sweep.rows)} runs; tables and figures in {folder}", *notes]
     if any(line.runs > 1 for line in table):
-        notes.append("means with 95 % intervals over seeds; differences seed by seed")
-    report.print_rows(name, sweep_table.shown(table), [*notes, *_best(folder)])
+        said.append("means with 95 % intervals over seeds; differences seed by seed")
+    report.print_rows(name, sweep_table.shown(table), [*said, *_best(folder)])
 
 
 def _best(folder: Path) -> list[str]:
@@ -118,7 +131,7 @@ def _figures(folder: Path, sweep: Sweep, nodes: Mapping[str, Any]) -> None:
     from ste_lightning.running.build import build_function  # these need torch
     from ste_lightning.running.failures import described, warning
 
-    rows = [{"setting": _setting(row, sweep.varied), **row} for row in sweep.rows]
+    rows = [{"setting": setting_of(row, sweep.varied), **row} for row in sweep.rows]
     for name, node in nodes.items():
         try:
             figure = build_function(f"sweep.figures.{name}", node)(rows)
@@ -127,12 +140,19 @@ def _figures(folder: Path, sweep: Sweep, nodes: Mapping[str, Any]) -> None:
             warning(f"sweep.figures.{name} could not be drawn: {described(error)}")
 
 
-def _setting(row: Row, varied: Sequence[str]) -> str:
-    """Return what was swept: ``sign``, or ``quantizer=sign, data.shift=1`` for several keys."""
-    keys = [key for key in varied if key != sweep_table.SEED and key in row]
-    if len(keys) == 1:
-        return str(row[keys[0]])
-    return ", ".join(f"{key}={row[key]}" for key in keys)
+def write_page(folder: Path) -> Path:
+    """Make report.html of a sweep's folder.
+
+    Raises:
+        ConfigurationError: if it is not the folder of a sweep, or no run has finished.
+    """
+    from ste_lightning.running.pages import write_sweep_page
+
+    config, sweep = _configuration(folder), collect(folder)
+    require(bool(sweep.rows), "FOLDER", str(folder), "no run of the sweep has finished")
+    settings: Any = OmegaConf.to_container(config.sweep, resolve=True)
+    table, _ = _lines(sweep, list(config.report) or sweep.report, settings)
+    return write_sweep_page(folder, str(config.name), sweep, table)
 
 
 def recombine(folder: Path) -> bool:
@@ -141,10 +161,14 @@ def recombine(folder: Path) -> bool:
     Raises:
         ConfigurationError: if it is not the folder of a sweep.
     """
+    return combine(folder, _configuration(folder))
+
+
+def _configuration(folder: Path) -> DictConfig:
     file = folder / "multirun.yaml"
     require(file.is_file(), "FOLDER", str(folder), "name the folder of a sweep (--multirun)")
     register()
     config = OmegaConf.load(file)
     if not isinstance(config, DictConfig) or "sweep" not in config:
         raise ConfigurationError(f"{file} cannot be used: it is not the file of a sweep.")
-    return combine(folder, config)
+    return config

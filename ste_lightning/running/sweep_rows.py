@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from ste_lightning.running import files
 from ste_lightning.running.resuming import without_resume
 
-__all__ = ["Row", "Sweep", "collect"]
+__all__ = ["SEED", "Row", "Sweep", "collect", "setting_of"]
 
 Row = dict[str, Any]
+
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,11 @@ def _reported(runs: list[Path]) -> list[str]:
 def _error(folder: Path) -> str:
     file = folder / files.REFUSAL
     return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+def setting_of(row: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """Return what was swept: ``sign``, or ``quantizer=sign, data.shift=1`` for several keys."""
+    keys = [key for key in varied if key != SEED and key in row]
+    if len(keys) == 1:
+        return str(row[keys[0]])
+    return ", ".join(f"{key}={row[key]}" for key in keys)

@@ -9,11 +9,9 @@ from typing import Any
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.running.intervals import CONFIDENCE, INTERVALS, Estimate
 from ste_lightning.running.report import short
-from ste_lightning.running.sweep_rows import Row
+from ste_lightning.running.sweep_rows import SEED, Row
 
 __all__ = ["Line", "flat", "latex", "lines", "markdown", "markdown_rows", "paired", "shown"]
-
-SEED = "seed"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tiny_training import Tiny, fit, interrupted
 
 from ste_lightning.callbacks import QuantizationMonitor
 from ste_lightning.callbacks.figure_logging import log_figure
+from ste_lightning.callbacks.quantization_monitor import _spacing
 from ste_lightning.errors import ConfigurationError
 
 
@@ -184,3 +185,31 @@ def test_settings_are_checked() -> None:
         QuantizationMonitor(every=0)
     with pytest.raises(ConfigurationError, match="weight quantizer"):
         fit(Tiny(weight=None), QuantizationMonitor())
+
+
+def test_a_model_without_quantizers_may_train_unmeasured(tmp_path) -> None:
+    logger = CSVLogger(tmp_path, name="", version="")
+    float_model = Tiny(weight=None, inputs=None)
+    fit(float_model, QuantizationMonitor(required=False), logger=logger)
+    assert not (tmp_path / "metrics.csv").exists()
+    with pytest.raises(ConfigurationError, match="no layer has a weight quantizer"):
+        fit(float_model, QuantizationMonitor())
+
+
+def test_histograms_count_latent_weights_in_units_of_their_mean_magnitude() -> None:
+    class Late(QuantizationMonitor):
+        def on_train_batch_end(self, trainer: Any, module: Any, *rest: Any) -> None:
+            super().on_train_batch_end(trainer, module, *rest)
+            self.weights = module.latent(2).detach().numpy().copy()
+
+    monitor = Late(every=24)
+    fit(Tiny(), monitor)
+    ((step, counts),) = monitor.histograms["net.2"]
+    scaled = np.clip(monitor.weights / np.abs(monitor.weights).mean(), -4, 4)
+    assert step == 23
+    assert counts == np.histogram(scaled, 41, (-4, 4))[0].tolist()
+
+
+@pytest.mark.parametrize(("steps", "every"), [(24, 64), (100_000, 500), (float("inf"), 64)])
+def test_measurements_spread_over_a_long_training(steps, every) -> None:
+    assert _spacing(steps) == every

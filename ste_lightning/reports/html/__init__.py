@@ -1,0 +1,3 @@
+"""Pages of results as one HTML file each, which needs nothing beside it."""
+
+__all__: list[str] = []
