@@ -12,7 +12,7 @@ OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models me
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow compatibility test-oldest test-newest fuzz mutants studies-small lint types build release lock clean
+.PHONY: release-check demo test test-slow compatibility test-oldest test-newest fuzz mutants studies-small docs lint types build release lock clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -52,6 +52,10 @@ mutants: .venv-test/ready
 	$(TEST) $(PIP_INSTALL) 'cosmic-ray>=8.7'
 	$(TEST) benchmarks/mutants.py
 
+# the documentation, strictly: any broken link or missing reference is an error; site/index.html
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 .venv-docs/bin/python -m mkdocs build --strict --clean
+
 studies-small: .venv-test/ready
 	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
 	  hydra.sweep.dir=outputs/study-small
@@ -80,6 +84,10 @@ release: .venv-release/ready .venv-demo/ready
 	.venv-release/bin/cyclonedx-py environment .venv-demo --output-reproducible \
 	  --pyproject .venv-release/pyproject.toml --of JSON -o dist/sbom.cdx.json
 
+# everything that must hold before a version is tagged; prints the steps that are left to people
+release-check: test docs release
+	$(TEST) .ci/release_checklist.py
+
 .venv-release/ready: release.lock
 	$(PYTHON) -m venv .venv-release
 	.venv-release/bin/python -m pip install --quiet --require-hashes --only-binary :all: \
@@ -97,10 +105,15 @@ lock:
 	$(DEMO) $(PIP_INSTALL) --editable '.[report]'
 	touch $@
 
+.venv-docs/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PIP_INSTALL) --editable '.[docs]'
+	touch $@
+
 .venv-test/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
 	$(TEST) $(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-oldest .venv-newest .venv-release .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache .mutants
+	rm -rf site .venv-demo .venv-docs .venv-test .venv-oldest .venv-newest .venv-release .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache .mutants

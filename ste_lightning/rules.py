@@ -1,7 +1,8 @@
-"""All backward rules and quantizers: ``python -m ste_lightning.rules [--plot DIR]``.
+"""Backward rules, quantizers and schedules: ``python -m ste_lightning.rules [--plot DIR]``.
 
 Prints one table of backward rules (equation, parameters, what they remember for the backward
-pass, operands, source) and one of quantizers. ``--plot DIR`` also draws every one of them.
+pass, operands, source), one of quantizers and one of schedules. ``--plot DIR`` also draws rules
+and quantizers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 
     from ste_lightning.functional import Surrogate
 
-__all__ = ["example_quantizers", "example_rules", "main", "quantizer_table", "rule_table"]
+__all__ = [
+    "example_quantizers",
+    "example_rules",
+    "main",
+    "quantizer_table",
+    "rule_table",
+    "schedule_table",
+]
 
 _OF_THE_LAYER = ("self", "rule", "params", "operand", "channel_dim")
 
@@ -57,6 +65,23 @@ def quantizer_table() -> Table:
         operands = _operands(getattr(cls, "operands", frozenset({"weights", "activations"})))
         rule = getattr(cls, "default_rule", "")
         _add(table, name, _arguments(cls), _summary(cls), rule, operands, _source(cls))
+    return table
+
+
+def schedule_table() -> Table:
+    """Return the table of schedules, and of what presets drive by them."""
+    from rich.table import Table
+
+    from ste_lightning.functional.schedules import PRESETS, SCHEDULES
+
+    table = Table(title="Schedules", header_style="bold", row_styles=("", "dim"))
+    for column in ("schedule", "parameters", "value at progress p", "presets that use it"):
+        table.add_column(column, overflow="fold", no_wrap=column == "schedule")
+    for name, function in SCHEDULES.items():
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        arguments = ", ".join(f"{p.name} = {p.default}" for p in parameters)
+        used = [preset for preset, driven in PRESETS.items() if name in driven.values()]
+        _add(table, name, arguments or "-", _summary(function), ", ".join(used) or "-")
     return table
 
 
@@ -115,9 +140,9 @@ def _operands(operands: frozenset[str]) -> str:
     return "both" if len(operands) == 2 else ", ".join(sorted(operands))
 
 
-def _summary(cls: type[nn.Module]) -> str:
+def _summary(documented: object) -> str:
     """Return the docstring's first sentence."""
-    first = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+    first = (inspect.getdoc(documented) or "").split("\n\n")[0].replace("\n", " ")
     return first.rstrip(".")
 
 
@@ -165,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m ste_lightning.rules",
-        description="All backward rules and quantizers, with their parameters and sources.",
+        description="Backward rules, quantizers and schedules, with parameters and sources.",
     )
     parser.add_argument(
         "--plot", metavar="DIR", type=_folder, help="draw the gallery into this folder"
@@ -185,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(rule_table(), quantizer_table())
+    console.print(rule_table(), quantizer_table(), schedule_table())
     if options.plot is not None:
         try:
             written = _draw(options.plot)

@@ -24,7 +24,7 @@ def _task(cfg: DictConfig) -> None:
 
 
 def _prepare() -> None:
-    from ste_lightning.running.study import Schema
+    from ste_lightning.running.study_schema import Schema
 
     register(config_dir(sys.argv[1:]), RECIPES / "study")
     ConfigStore.instance().store(name="ste_study", node=Schema, provider="ste_lightning")

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.io.html import html_table
 from ste_lightning.quantizers import QuantizerSpec, build
 
 __all__ = ["RELU_CHOICES", "Policy", "Rule"]
@@ -130,6 +131,15 @@ class Policy:
     """
 
     rules: tuple[Rule, ...]
+
+    def __repr__(self) -> str:
+        """Return the rules as plain Python, which :meth:`parse` reads."""
+        return f"Policy({self.plain()})"
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        rows = [(r["match"], r["weight"], r["input"]) for r in self.plain()]
+        return html_table(("match", "weight", "input"), rows, ["the last rule that matches wins"])
 
     @classmethod
     def parse(cls, policy: Policy | Mapping[str, Any] | Sequence[Any]) -> Policy:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ste_lightning.io.html import html_table
+
 __all__ = ["LayerReport", "Report"]
+
+
+_HEAD = ("layer", "type", "weight", "input", "why")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +53,19 @@ class Report:
         """Names of the layers that have at least one quantizer."""
         return [r.name for r in self.layers if (r.weight, r.input) != ("float", "float")]
 
+    def __repr__(self) -> str:
+        """Return a line; ``print(report)`` shows the table."""
+        return f"Report({len(self.quantized)} of {len(self.layers)} layers quantized)"
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        return html_table(_HEAD, self._rows(), self.notes)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(r.name, r.kind, r.weight, r.input, r.reason) for r in self.layers]
+
     def __str__(self) -> str:
-        head = ("layer", "type", "weight", "input", "why")
-        rows = [head, *((r.name, r.kind, r.weight, r.input, r.reason) for r in self.layers)]
+        rows = [_HEAD, *self._rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ste_lightning.io.html import html_table
+
 __all__ = ["FLOAT_BITS", "LayerSummary", "Summary"]
 
 FLOAT_BITS = 32.0
@@ -130,6 +132,14 @@ class Summary:
                 f"in float {size(self.float_saved_bytes)}"
             )
         return lines
+
+    def __repr__(self) -> str:
+        """Return a line; ``print(summary)`` shows the table."""
+        return f"Summary({len(self.layers)} layers, {size(self.deployed_bytes)} deployed)"
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        return html_table(*self.table(), self.footer())
 
     def __str__(self) -> str:
         head, rows = self.table()

@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.errors import require
@@ -121,14 +122,16 @@ def _survival(axes: Axes, histogram: np.ndarray) -> None:
 
 
 def recovery_figure(
-    points: Sequence[tuple[int, int, int]], title: str = "", label: str = "last iterate"
+    points: Sequence[tuple[int, int, int]],
+    title: str = "",
+    averaged: Sequence[tuple[int, int, int]] = (),
 ) -> Figure:
     """Draw the share of trials that recovered their teacher against the number of samples.
 
     Args:
-        points: ``(N, recovered, trials)`` of each setting, in any order.
+        points: ``(N, recovered, trials)`` of each setting, by the last iterate, in any order.
         title: heading of the figure.
-        label: which iterate, for the axis.
+        averaged: the same by the averaged iterate.
 
     Returns:
         A figure with Wilson 95 % intervals.
@@ -138,16 +141,11 @@ def recovery_figure(
     """
     require(len(points) > 0, "points", points, "pass at least one (N, recovered, trials)")
     points = sorted(points)
-    samples, recovered, trials = np.array(points).T
-    share = recovered / trials
-    low, high = (
-        bound.numpy() for bound in wilson(torch.from_numpy(recovered), torch.from_numpy(trials))
-    )
     figure = Figure(figsize=(6.2, 3.9), layout="constrained")
     axes = figure.subplots()
-    axes.fill_between(samples, low, high, color=BLUE, alpha=0.13, linewidth=0)
-    spread = np.abs([low - share, high - share])
-    axes.errorbar(samples, share, spread, color=BLUE, marker="o", capsize=2.5, linewidth=1.8)
+    if averaged:
+        _shares(axes, sorted(averaged), ORANGE, "s", "averaged: majority of all steps")
+    share = _shares(axes, points, BLUE, "o", "last iterate")
     for (x, successes, count), y in zip(points, share, strict=True):
         axes.annotate(
             f"{successes}/{count}",
@@ -157,6 +155,7 @@ def recovery_figure(
             fontsize=8,
             color="#444444",
         )
+    samples = [samples for samples, _, _ in points]
     axes.set_xscale("log", base=2)
     axes.set_xticks(samples, [str(n) for n in samples])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -167,7 +166,25 @@ def recovery_figure(
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("samples N per trial", fontsize=10)
-    axes.set_ylabel(f"trials that recover w* ({label})", fontsize=10)
+    axes.set_ylabel("trials that recover w*", fontsize=10)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
     axes.set_title(title, fontsize=11, loc="left")
     _clean(axes)
     return figure
+
+
+def _shares(
+    axes: Axes, points: Sequence[tuple[int, int, int]], color: str, marker: str, label: str
+) -> NDArray[np.float64]:
+    """Draw shares with their intervals, and return them."""
+    samples, recovered, trials = np.array(points).T
+    share: NDArray[np.float64] = recovered / trials
+    low, high = (
+        bound.numpy() for bound in wilson(torch.from_numpy(recovered), torch.from_numpy(trials))
+    )
+    axes.fill_between(samples, low, high, color=color, alpha=0.13, linewidth=0)
+    spread = np.abs([low - share, high - share])
+    axes.errorbar(
+        samples, share, spread, color=color, marker=marker, capsize=2.5, linewidth=1.8, label=label
+    )
+    return share

@@ -52,7 +52,7 @@ class BinaryTwoLayer(L.LightningModule):
             (1/sqrt(m) each) or ``gaussian`` (uniform on the unit sphere).
         train_v: whether to train v as well; default no.
         v_init: start of v: ``teacher`` (copy v*), ``zeros`` (recommended if v is trained:
-            theory.md section 5) or ``random`` (by the law ``v``).
+            docs/theory/beyond.md) or ``random`` (by the law ``v``).
         optimizer: a name (``sgd``, ``adam``, ...) or a mapping with ``name`` and the
             optimizer's arguments.
         lr: learning rate of x; default 1.

@@ -102,22 +102,17 @@ def _title(run: Finished) -> str:
     )
 
 
-def recovery_by_samples(
-    rows: Sequence[Mapping[str, Any]], iterate: str = "last", title: str = ""
-) -> Figure:
-    """Draw recovery against N from a sweep over ``data.samples``.
+def recovery_by_samples(rows: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """Draw recovery against N, by both iterates, from a sweep over ``data.samples``.
 
     Args:
-        rows: one mapping per run with ``data.samples``, ``trials`` and ``recovered``.
-        iterate: ``last`` or ``ergodic``.
+        rows: one mapping per run with ``data.samples``, ``trials``, ``recovered`` and
+            ``recovered_ergodic``.
         title: heading of the figure.
 
     Raises:
-        ConfigurationError: if the sweep was not over ``data.samples``, or for another iterate.
+        ConfigurationError: if the sweep was not over ``data.samples``.
     """
-    names = {"last": "recovered", "ergodic": "recovered_ergodic"}
-    require(iterate in names, "iterate", iterate, "use last or ergodic")
-    points: dict[int, tuple[int, int]] = {}
     for row in rows:
         require(
             "data.samples" in row and "trials" in row,
@@ -125,10 +120,15 @@ def recovery_by_samples(
             sorted(row),
             "sweep over data.samples with the recipe's summary",
         )
-        recovered, trials = points.get(int(row["data.samples"]), (0, 0))
-        points[int(row["data.samples"])] = (
-            recovered + int(row[names[iterate]]),
-            trials + int(row["trials"]),
-        )
-    counted = [(samples, *counts) for samples, counts in sorted(points.items())]
-    return recovery_figure(counted, title, f"{iterate} iterate")
+    last, averaged = (_counted(rows, key) for key in ("recovered", "recovered_ergodic"))
+    return recovery_figure(last, title, averaged)
+
+
+def _counted(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, int, int]]:
+    """Return N, how many trials recovered, and of how many, over all seeds."""
+    points: dict[int, tuple[int, int]] = {}
+    for row in rows:
+        samples = int(row["data.samples"])
+        recovered, trials = points.get(samples, (0, 0))
+        points[samples] = (recovered + int(row[key]), trials + int(row["trials"]))
+    return [(samples, *counts) for samples, counts in sorted(points.items())]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -125,13 +125,25 @@ def _missing(error: MissingConfigException) -> str:
         wanted = (error.missing_cfg_file or "").removeprefix(f"{recipes.GROUP}/")
         close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        for program, studies in (("train", False), ("study", True)):
+            if wanted in recipes.recipe_names(studies):
+                hint = f" It belongs to python -m ste_lightning.{program}."
         listed = recipes.listing()
         return f"unknown recipe {wanted!r}.{hint} Recipes:\n{listed}"
     if group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler") and option in _EXTRAS:
         return f"{group}={option} is not installed: pip install 'ste-lightning[{_EXTRAS[option]}]'."
     if error.options:
-        return str(unknown(group, option, error.options))
+        own = _YOUR_OWN.get(group, "")
+        return str(unknown(group, option, error.options)) + own
     return str(error)
+
+
+_YOUR_OWN = {
+    "data": " For a class of your own write data: {_target_: my_module.MyData} in a recipe "
+    "(python -m ste_lightning.new DIR writes one).",
+    "quantizer": " For one of weights alone: quantizer.weight=NAME, or a mapping: "
+    "'quantizer.weight={map: lsq, bits: 4}'.",
+}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -148,6 +160,14 @@ def _group_to_choose(reason: str) -> str:
     return f" Choose one of its options: {group[1]}=NAME; --help lists them." if group else ""
 
 
+def _groups_with(parent: DictConfig, key: str) -> list[str]:
+    """Return where a key stands one level deeper: ``rule`` as ``model.rule``."""
+    plain = OmegaConf.to_container(parent, resolve=False)
+    assert isinstance(plain, dict)
+    groups = ((name, group) for name, group in plain.items() if isinstance(group, dict))
+    return [f"{name!s}.{key}" for name, group in groups if key in group and name != "hydra"]
+
+
 def _composition(error: BaseException) -> str:
     said = str(error).strip().splitlines()[0]
     inner = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
@@ -158,6 +178,8 @@ def _composition(error: BaseException) -> str:
     hint = _group_to_choose(reason) if isinstance(inner, InterpolationKeyError) else ""
     if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and isinstance(parent, DictConfig):
         close = difflib.get_close_matches(str(inner.key), map(str, parent), n=1, cutoff=0.5)
+        inside = _groups_with(parent, str(inner.key))
+        close = inside or close
         hint = f" Did you mean {close[0]!r}?" if close else ""
         known = sorted(str(key) for key in parent if key != "hydra")
         hint += f" Known here: {', '.join(known)}." if known else ""

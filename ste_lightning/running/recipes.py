@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ste_lightning.io.paths import CONF, RECIPES
 
-__all__ = ["GROUP", "describe", "listing", "names", "search", "searched"]
+__all__ = ["GROUP", "describe", "listing", "names", "recipe_names", "search", "searched"]
 
 ENVIRONMENT = "STE_RECIPES"
 """Environment variable with the user's recipe folders, separated as in ``PATH``."""
@@ -69,3 +69,13 @@ def listing() -> str:
     found = names()
     width = max((len(name) for name in found), default=0)
     return "\n".join(f"  {name:<{width}}  {describe(found[name])}" for name in sorted(found))
+
+
+def recipe_names(studies: bool = False) -> tuple[str, ...]:
+    """Return the names of the shipped recipes, sorted.
+
+    Args:
+        studies: those of ``python -m ste_lightning.study`` instead of ``train``.
+    """
+    return tuple(sorted(name for name, _ in _files(RECIPES / "study" if studies else RECIPES)
+                        if "/" not in name))  # fmt: skip

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.io.whole_file import write_csv, write_text
@@ -20,43 +19,11 @@ from ste_lightning.running.failures import described, warning
 from ste_lightning.running.imports import import_own, own_folders_on_path
 from ste_lightning.running.pages import attempted, write_study_page
 from ste_lightning.running.settings import known_keys
+from ste_lightning.running.study_schema import Schema
 from ste_lightning.theory.studies.cells import EXPERIMENTS, Cell, expand, shrink
 from ste_lightning.theory.studies.runner import run
 
-__all__ = ["Schema", "study"]
-
-
-@dataclasses.dataclass
-class Schema:
-    """Top level of a study's configuration; anything else is refused as a typo.
-
-    Attributes:
-        name: name of the recipe; also of its folder under ``outputs/study``.
-        imports: modules to import first: they register rules of your own.
-        folder: where cells, results, table and figure are.
-        base: settings of all cells.
-        grid: setting -> values.
-        parts: further grids by name, each completed by ``grid``.
-        table: function of the results that returns the table's rows, as ``_target_``.
-        figure: function of the results that returns the figure; None: no figure.
-        workers: cells in work at once; None: the cores this process may use.
-        launcher: ``local`` or ``ray``.
-        write_report: whether to make report.html; the environment's ``STE_REPORT`` is the default.
-        small: run a version for a first look, see :func:`shrink`; give it a folder of its own.
-    """
-
-    name: str = MISSING
-    imports: list[str] = dataclasses.field(default_factory=list)
-    folder: str | None = None
-    base: dict[str, Any] = dataclasses.field(default_factory=dict)
-    grid: dict[str, Any] = dataclasses.field(default_factory=dict)
-    parts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    table: Any = None  # mappings: omegaconf merges none into optional ones
-    figure: Any = None
-    workers: int | None = None
-    launcher: str = "local"
-    small: bool = False
-    write_report: bool = True
+__all__ = ["study"]
 
 
 def _check(settings: dict[str, Any]) -> None:
@@ -121,7 +88,7 @@ def study(cfg: DictConfig) -> None:
 
 def _cells(settings: Mapping[str, Any]) -> list[Cell]:
     cells = expand(settings["base"], settings["grid"], settings["parts"])
-    return shrink(cells) if settings["small"] else cells
+    return shrink(cells, settings["small_n"]) if settings["small"] else cells
 
 
 def write_page(folder: Path) -> Path:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.functional import Surrogate
+from ste_lightning.io.html import html_table
 from ste_lightning.theory.engine.record import Record
 
 __all__ = ["Simulation"]
@@ -67,6 +68,28 @@ class Simulation:
     average: Tensor
     teacher: Tensor
     teacher_gradient: Tensor
+
+    def summary(self) -> dict[str, float]:
+        """Return means over the trials: recovery, time at w*, escapes, wrong signs, dead trials."""
+        return {
+            "last recovery": float(self.last_recovery.double().mean()),
+            "averaged recovery": float(self.ergodic_recovery.double().mean()),
+            "time at the teacher": float(self.fraction_at_teacher.mean()),
+            "escapes": float(self.escapes.double().mean()),
+            "wrong signs at the end": float(self.hamming[:, -1].double().mean()),
+            "dead": float(self.dead.double().mean()),
+        }
+
+    def __repr__(self) -> str:
+        """Return the means in a line, not the tensors."""
+        means = ", ".join(f"{name} {value:.3g}" for name, value in self.summary().items())
+        n = self.latent.shape[1]
+        return f"Simulation({self.trials} trials, n = {n}, T = {int(self.times[-1])}: {means})"
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        rows = [(name, f"{value:.3g}") for name, value in self.summary().items()]
+        return html_table((f"mean over {self.trials} trials", ""), rows)
 
     @property
     def trials(self) -> int:

@@ -63,5 +63,8 @@ def test_recovery_figure() -> None:
     assert line.get_xdata().tolist() == [32, 128, 512]
     assert line.get_ydata().tolist() == [2 / 64, 57 / 64, 1]
     assert saved(figure) > 1000
+    both = recovery_figure([(32, 2, 64), (64, 9, 64)], averaged=[(64, 8, 64), (32, 1, 64)])
+    labels = [text.get_text() for text in both.axes[0].get_legend().get_texts()]
+    assert labels == ["averaged: majority of all steps", "last iterate"]
     with pytest.raises(ConfigurationError, match="points"):
         recovery_figure([])

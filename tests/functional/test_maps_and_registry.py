@@ -98,6 +98,17 @@ def test_aliases_and_specification_round_trip() -> None:
     assert SF.surrogate(spec.pop("rule"), **spec) == SF.surrogate("reste", o=2.0)
 
 
+def test_a_registered_rule_that_cannot_descend_is_refused() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Odd(SF.Surrogate):
+        def derivative(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    with pytest.raises(ConfigurationError, match="odd, so its expected"):
+        SF.register("odd")(Odd)
+    assert "odd" not in SF.surrogate_names()
+
+
 def test_a_rule_of_your_own_in_ten_lines() -> None:
     try:
 

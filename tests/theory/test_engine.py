@@ -25,7 +25,7 @@ def assert_equal(a: Simulation, b: Simulation, *, but: tuple[str, ...] = ()) -> 
 
 
 def reference(Z, y, x, v, derivative, steps, lr, weight_derivative=np.ones_like):
-    """theory.md's update, for one trial, in ten lines."""
+    """docs/theory's update, for one trial, in ten lines."""
     latents = []
     for _ in range(steps):
         w = np.where(x >= 0, 1, -1).astype(np.float32)

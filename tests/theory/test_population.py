@@ -197,7 +197,7 @@ def test_stability_without_noise_and_with_much():
     loud = population.local_stability(16, 100, 50.0, v)
     assert loud.fraction < 1e-6
     assert loud.overturned == pytest.approx(0.5, abs=0.01)
-    # theory.md section 2: mean p_i sums to about sigma/2 sqrt(n^3/N), times sqrt 2 for ReLU.
+    # docs/theory/noise.md: mean p_i sums to about sigma/2 sqrt(n^3/N), times sqrt 2 for ReLU.
     one = population.local_stability(16, 2048, 0.5, v)
     assert 16 * one.share == pytest.approx(0.25 * math.sqrt(2 * 16**3 / 2048), rel=0.15)
 

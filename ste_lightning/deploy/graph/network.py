@@ -20,6 +20,7 @@ from ste_lightning.deploy.layers.operator import EvalOnly
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.functional.estimator.eager import untraced
+from ste_lightning.io.html import html_table
 
 if TYPE_CHECKING:
     from ste_lightning.deploy.predict import Prediction
@@ -368,6 +369,16 @@ class PackedNetwork(EvalOnly):
         from ste_lightning.deploy.predict import predict
 
         return predict(self, images, **options)
+
+    def __repr__(self) -> str:
+        """Return a line; ``print(packed.module)`` shows the layers."""
+        return f"PackedNetwork({self.extra_repr()})"
+
+    def _repr_html_(self) -> str:
+        """Return the table of layers that notebooks show."""
+        layers = [(n, m) for n, m in self.module.named_modules() if isinstance(m, PackedLayer)]
+        rows = [(name, type(layer).__name__, layer.extra_repr()) for name, layer in layers]
+        return html_table(("layer", "type", ""), rows, [self.extra_repr()])
 
     def extra_repr(self) -> str:
         """Return the arguments and the number of steps."""

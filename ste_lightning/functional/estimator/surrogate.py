@@ -162,8 +162,11 @@ def register(name: str, *aliases: str) -> Callable[[R], R]:
         A class decorator for a frozen dataclass that derives from :class:`Surrogate`.
 
     Raises:
-        ConfigurationError: if ``name`` is taken by another class.
+        ConfigurationError: if ``name`` is taken by another class, or if the rule with its default
+            parameters cannot descend
+            (see :mod:`ste_lightning.functional.estimator.rule_check`).
     """
+    from ste_lightning.functional.estimator.rule_check import refuse_if_uphill  # it imports this
 
     def add(rule: R) -> R:
         taken = _RULES.get(name)
@@ -173,8 +176,10 @@ def register(name: str, *aliases: str) -> Callable[[R], R]:
             name,
             "another backward rule has this name, choose a new one",
         )
-        rule.name = name
         rule.parameter_names = tuple(f.name for f in dataclasses.fields(rule))
+        if all(f.default is not dataclasses.MISSING for f in dataclasses.fields(rule)):
+            refuse_if_uphill(rule())
+        rule.name = name
         _RULES[name] = rule
         _ALIASES.update(dict.fromkeys(aliases, name))
         return rule

@@ -114,14 +114,19 @@ def expand(
     return list(cells.values())
 
 
-def shrink(cells: Sequence[Cell]) -> list[Cell]:
-    """Return a small version of a study: n up to 32 and an eighth of the trials, at least 8.
+def shrink(cells: Sequence[Cell], largest: int = 32) -> list[Cell]:
+    """Return a small version of a study: an eighth of the trials, at least 8, and no large n.
 
-    Where all n are larger, the smallest stays. Intervals are wide, and what only larger n show
-    is not in it.
+    Args:
+        cells: of the study.
+        largest: n that stay; where all are larger, the smallest does.
+
+    Returns:
+        The cells of the small version. Intervals are wide, and what only larger n show is not in
+        it.
     """
     small: dict[str, Cell] = {}
-    largest = max(32, min(cell.settings["n"] for cell in cells))
+    largest = max(largest, min(cell.settings["n"] for cell in cells))
     for cell in cells:
         settings = dict(cell.settings)
         experiment = EXPERIMENTS[settings.get("experiment", "simulate")]

@@ -1,0 +1,76 @@
+"""The page of recipes, from the comments at the top of each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["pages"]
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+_KEY = re.compile(r"^(Shows|Source|Published|Command|Expected|Time|Hardware): *(.*)$")
+
+
+def header(text: str) -> tuple[str, dict[str, str]]:
+    """Return a recipe's first sentence and its entries ``Shows``, ``Source`` and so on."""
+    title, entries, key = "", {}, ""
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        words = line.lstrip("#").strip()
+        found = _KEY.match(words)
+        if found:
+            key, words = found.groups()
+        if key:
+            entries[key] = f"{entries.get(key, '')} {words}".strip()
+        elif words:
+            title = f"{title} {words}".strip()
+    return title, entries
+
+
+def _entry(file: Path) -> str:
+    title, entries = header(file.read_text(encoding="utf-8"))
+    lines = [f"### {file.stem}", "", title, ""]
+    for key in ("Shows", "Expected", "Published", "Time", "Hardware", "Source"):
+        if key in entries:
+            lines += [f"- **{key}.** {entries[key].replace('*', chr(92) + '*')}"]
+    command = entries.get("Command", "").split(" --multirun")[0]
+    match = re.match(r"(python -m \S+ \+recipe=\S+(?: [\w.]+=\S+)*)", command)
+    if match:
+        lines += ["", "```sh", match[1], "```"]
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Return the page of recipes."""
+    train = "\n".join(_entry(file) for file in sorted(RECIPES.glob("*.yaml")))
+    study = "\n".join(_entry(file) for file in sorted((RECIPES / "study").glob("*.yaml")))
+    return {
+        "recipes.md": f"""# Recipes
+
+A recipe is a small YAML file in `recipes/` that sets up one experiment. There are two kinds:
+
+- `python -m ste_lightning.train +recipe=NAME` trains **one network** (or a sweep over a few) with
+  Lightning, and reports it.
+- `python -m ste_lightning.study +recipe=NAME` runs **many small simulations** of the theory, cell by
+  cell, and draws one figure of them. It goes on where it was stopped.
+
+Some names exist in both, such as `recurrence`: the first is one experiment with a picture, the
+second a grid of 64 data sets for each noise and N. Every recipe says what to expect; a run whose
+result lies outside is marked with (!).
+
+Two learn from the run's folder: `outputs/NAME/DATE` holds the settings, the metrics, the
+checkpoints and the figures. Change a setting by `key=value`; `--cfg job` prints them all. `seed=1`
+is another seed (of a study: `base.seed=1`).
+
+## Trained networks
+
+{train}
+
+## Studies
+
+`small=true` is a quick first look: smaller n and fewer trials.
+
+{study}
+"""
+    }

@@ -1,0 +1,131 @@
+"""The code of README and documentation runs, and its commands are commands that there are."""
+
+import contextlib
+import io
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from docs.blocks import PAGES, ROOT, Block, blocks, commands
+
+from ste_lightning import study, train
+
+# What a page takes for granted: a trained network and a sample.
+BEFORE = {
+    "deploy.md": """
+import torch
+from torch import nn
+from ste_lightning.convert import quantize_
+torch.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3),
+    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+quantize_(model, [{"match": "*", "weight": "sign", "input": "sign"}])
+model.eval()
+x = torch.randn(2, 3, 224, 224)
+""",
+}
+# These lines say what is possible; they need what a test machine does not have.
+LEFT_OUT = ('packed.to("cuda")', "packed.module.generate(", 'packed.predict("images/")')
+HYDRA = {"train": train, "study": study}
+
+
+def runnable(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith(LEFT_OUT))
+
+
+def executed(found: list[Block], namespace: dict) -> None:
+    for block in found:
+        code = compile("\n" * (block.line - 1) + runnable(block.text), str(block.page), "exec")
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers
+            exec(code, namespace)
+
+
+def with_python(slow: bool) -> list[pytest.param]:
+    found = []
+    for page in PAGES:
+        ours = [b for b in blocks(page, "python") if not b.note.startswith("not run")]
+        if ours and any(b.note == "slow" for b in ours) == slow:
+            found.append(pytest.param(page, ours, id=page.relative_to(ROOT).as_posix()))
+    return found
+
+
+def run_page(page: Path, found: list[Block], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": f"example_{page.stem}"}
+    module = type(sys)(namespace["__name__"])  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, namespace["__name__"], module)
+    exec(BEFORE.get(page.name, ""), module.__dict__)
+    executed(found, module.__dict__)
+
+
+@pytest.mark.parametrize(("page", "found"), with_python(slow=False))
+def test_python_of_a_page_runs(page, found, tmp_path, monkeypatch) -> None:
+    run_page(page, found, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "found"), with_python(slow=True))
+def test_long_python_of_a_page_runs(page, found, tmp_path, monkeypatch) -> None:
+    run_page(page, found, tmp_path, monkeypatch)
+
+
+def written() -> dict[str, list[list[str]]]:
+    """Return every command of blocks and of running text, by program."""
+    found: dict[str, list[list[str]]] = {}
+    for page in PAGES:
+        text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        inline = re.findall(r"`(python [^`]+)`", text)
+        for line in [line for _, line in commands(page)] + inline:
+            words = shlex.split(line.replace("...", "").replace("\n", " "))
+            if words[:2] == ["python", "-m"] and words[2].startswith("ste_lightning."):
+                found.setdefault(words[2].removeprefix("ste_lightning."), []).append(words[3:])
+            elif words and words[0] == "python" and words[1].endswith(".py"):
+                found.setdefault(words[1], []).append(words[2:])
+    return found
+
+
+def single(argument: str) -> str:
+    """Return an override with the first of several choices: a sweep's first run."""
+    key, equals, value = argument.partition("=")
+    return argument if value.startswith(("[", "{", "glob")) else key + equals + value.split(",")[0]
+
+
+def composes(arguments: list[str]) -> bool:
+    """Return whether a command can be tried without files of an earlier run, and is no sketch."""
+    text = " ".join(arguments)
+    return "+recipe=" in text and not re.search(
+        r"NAME|FOLDER|RUN|key=|FILE|glob|--config-dir", text
+    )
+
+
+@pytest.mark.parametrize("program", sorted(HYDRA))
+def test_commands_compose(program, monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    tried = {
+        tuple(single(a) for a in arguments if a not in ("--multirun", "-m"))
+        for arguments in written()[program]
+        if composes(arguments)
+    }
+    assert len(tried) > 5
+    for arguments in sorted(tried):
+        status = HYDRA[program].main([*arguments, "--cfg", "job"])
+        assert status == 0, f"python -m ste_lightning.{program} {arguments}: {capsys.readouterr()}"
+
+
+def test_programs_and_targets_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for program in written():
+        assert (ROOT / program).is_file() or (
+            (ROOT / "ste_lightning" / f"{program}.py").is_file()
+            or (ROOT / "ste_lightning" / program / "__main__.py").is_file()
+        ), program
+    for page in PAGES:
+        for target in re.findall(r"`?make ([a-z-]+)[`\s]", page.read_text(encoding="utf-8")):
+            if f"`make {target}" in page.read_text(encoding="utf-8"):
+                assert target in targets, f"{page.name}: make {target}"
