@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 
 from ste_lightning.figures.finished import Finished
 from ste_lightning.io.whole_file import write_json
-from ste_lightning.running import files, report
+from ste_lightning.running import files, panel, report
 from ste_lightning.running.failures import described, warning
 from ste_lightning.running.parts import Parts
 from ste_lightning.running.provenance import provenance
 from ste_lightning.running.resuming import without_resume
 from ste_lightning.running.settings import Settings
 
-__all__ = ["draw", "origins", "record"]
+__all__ = ["draw", "origins", "record", "tell"]
 
 
 def origins() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def record(
     training: float | None,
     folder: Path,
 ) -> None:
-    """Print the final table and write ``results.json``.
+    """Write ``results.json``.
 
     Args:
         settings: of the run.
@@ -46,40 +46,54 @@ def record(
         folder: the run's folder.
 
     Raises:
-        ConfigurationError: where the file cannot be written; the table is printed even then.
+        ConfigurationError: where the file cannot be written.
     """
-    try:
-        write_json(
-            folder / files.RESULTS,
-            {
-                "name": settings["name"],
-                "seed": settings["seed"],
-                "metrics": dict(metrics),
-                "seconds": round(seconds, 3),
-                "training_seconds": None if training is None else round(training, 3),
-                **origin,
-            },
-        )
-    finally:
-        _print(settings, origin["overrides"], metrics, seconds, folder)
+    write_json(
+        folder / files.RESULTS,
+        {
+            "name": settings["name"],
+            "seed": settings["seed"],
+            "metrics": dict(metrics),
+            "seconds": round(seconds, 3),
+            "training_seconds": None if training is None else round(training, 3),
+            **origin,
+        },
+    )
 
 
-def _print(
+def tell(
     settings: Settings,
     overrides: Sequence[str],
-    metrics: Mapping[str, float],
+    run: Finished,
     seconds: float,
     folder: Path,
 ) -> None:
+    """Print the outcome: a panel, or one line for a run of a sweep.
+
+    Args:
+        settings, overrides: of the run.
+        run: its outcome.
+        seconds: what it took.
+        folder: the run's folder.
+    """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        report.print_line(overrides, metrics, settings["report"], seconds)
+        report.print_line(overrides, run.metrics, settings["report"], seconds)
         return
-    notes = [f"{seconds:.1f} s; results, checkpoints and figures in {_near(folder)}"]
-    absent = [name for name in settings["report"] if name not in metrics]
-    if absent:
-        notes.append(f"not measured in this run: {', '.join(absent)}")
-    title = f"{settings['name']}, seed {settings['seed']}"
-    report.print_run(title, metrics, settings["report"], settings["expected"], notes)
+    absent = [name for name in settings["report"] if name not in run.metrics]
+    try:
+        packed = panel.size_line(run.model)
+    except Exception as error:  # a network of its own kind costs this line alone
+        packed = f"unknown: {described(error)}"
+    panel.show(
+        f"{settings['name']}, seed {settings['seed']}, {seconds:.1f} s",
+        run.metrics,
+        settings["report"],
+        settings["expected"],
+        run.history,
+        packed,
+        _near(folder),
+        [f"not measured in this run: {', '.join(absent)}"] if absent else [],
+    )
 
 
 def draw(parts: Parts, run: Finished, folder: Path) -> dict[str, Figure]:
@@ -95,8 +109,6 @@ def draw(parts: Parts, run: Finished, folder: Path) -> dict[str, Figure]:
     return drawn
 
 
-def _near(folder: Path) -> str:
-    try:
-        return str(folder.relative_to(Path.cwd()))
-    except ValueError:
-        return str(folder)
+def _near(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

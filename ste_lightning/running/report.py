@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-__all__ = ["print_line", "print_rows", "print_run", "short"]
+__all__ = ["metric_table", "print_line", "print_rows", "short"]
 
 
 def short(value: object) -> str:
@@ -17,23 +17,17 @@ def short(value: object) -> str:
     return str(value)
 
 
-def print_run(
-    title: str,
-    metrics: Mapping[str, float],
-    order: Sequence[str],
-    expected: Mapping[str, Sequence[float]],
-    notes: Sequence[str] = (),
-) -> None:
-    """Print one line per metric, with the band that the recipe expects where it names one.
+def metric_table(
+    metrics: Mapping[str, float], order: Sequence[str], expected: Mapping[str, Sequence[float]]
+) -> RenderableType:
+    """Return one line per metric, with the band that the recipe expects where it names one.
 
     Args:
-        title: the run's name.
         metrics: metric -> value.
         order: which metrics to show; empty shows all.
         expected: metric -> [lowest, highest] expected value.
-        notes: lines below the table.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    table = Table(show_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
     if expected:
@@ -47,13 +41,8 @@ def print_run(
         name in metrics and not low <= metrics[name] <= high
         for name, (low, high) in expected.items()
     )
-    console = Console()
-    console.print()
-    console.print(table)
-    if missed:
-        console.print("(!) outside the band, which holds for the recipe's own settings")
-    for note in notes:
-        console.print(note, highlight=False, soft_wrap=True)
+    note = "(!) outside the band, which holds for the recipe's own settings"
+    return Group(table, note) if missed else table
 
 
 def _present(metrics: Mapping[str, float], order: Sequence[str]) -> list[str]:

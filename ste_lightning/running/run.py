@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,7 +26,7 @@ from ste_lightning.running.keep_results import refuse_to_overwrite
 from ste_lightning.running.metrics_file import history
 from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
-from ste_lightning.running.record import draw, origins, record
+from ste_lightning.running.record import draw, origins, record, tell
 from ste_lightning.running.rehearsal import rehearse
 from ste_lightning.running.resuming import check_unchanged, finished_before, newest
 from ste_lightning.running.settings import resolved
@@ -110,7 +111,8 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
         rehearse(cfg, folder)
     earlier = [] if testing else rows_before(ckpt_path)
     watch = Stopwatch()
-    parts = assemble(settings, folder, [progress, watch], history=earlier)
+    bars = () if sys.stdout.isatty() else (RichProgressBar,)  # a file or a pipe gets none
+    parts = assemble(settings, folder, [progress, watch], bars, history=earlier)
     trainer = parts.trainer
     if trainer.is_global_zero:
         write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
@@ -122,16 +124,21 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
         logged = history(folder / files.METRICS)
         finished = Finished(parts.model, parts.data, logged, metrics)
         metrics, failed = summarize(parts, finished)
-        record(settings, origin, metrics, seconds, watch.seconds, folder)
-        for where, error in failed:
-            warning(f"{where} failed, its numbers are missing: {described(error)}")
         outcome = Finished(parts.model, parts.data, logged, metrics)
-        figures = {} if testing else draw(parts, outcome, folder)
-        steps = trainer.global_step
-        if settings["write_report"] and not testing:
-            from ste_lightning.running.pages import report_run
+        figures = {}
+        try:
+            record(settings, origin, metrics, seconds, watch.seconds, folder)
+            for where, error in failed:
+                warning(f"{where} failed, its numbers are missing: {described(error)}")
+            if not testing:
+                figures = draw(parts, outcome, folder)
+            if settings["write_report"] and not testing:
+                from ste_lightning.running.pages import report_run
 
-            speed = steps / watch.seconds if watch.seconds else None
-            report_run(parts.model, parts.data, parts.callbacks.values(), folder, speed)
+                speed = trainer.global_step / watch.seconds if watch.seconds else None
+                report_run(parts.model, parts.data, parts.callbacks.values(), folder, speed)
+        finally:  # the numbers are told whatever becomes of the files
+            tell(settings, origin["overrides"], outcome, seconds, folder)
+        steps = trainer.global_step
         experiment.end(trainer.loggers, settings, origin, metrics, figures, folder, steps)
     return metrics.get(settings["monitor"] or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -82,7 +83,7 @@ def run(
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        disable=not show or not todo,
+        disable=not (show and todo and sys.stdout.isatty()),
     )
     total = sum(cell.cost for cell in todo)
     with progress:
