@@ -10,8 +10,8 @@ are replaced (layers, steps, arguments, types, sizes), with the checksum made ri
 the kinds that its schema asks for. What loads must also answer to its own sample. Counted as
 faults: any error but ConfigurationError, more than 10 s of work, more than 512 MiB, code that ran,
 messages that advise to unpickle, and what ends the process: inputs are tried in another one, which
-is begun anew. Readers that have their inputs are passed over (``--again`` runs them anew). The
-outcome is written to benchmarks/results/fuzz_readers.json.
+is begun anew. Each input follows from its number alone: a run that was stopped goes on where it was
+(``--again`` begins anew). Counts are in benchmarks/results/fuzz_readers.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +85,11 @@ summary:
   text: |
     \xc3\xa4 b
 """
+Row = dict[str, Any]
+NOTHING: Row = {
+    **dict.fromkeys(("inputs", "loaded", "refused", "faults"), 0),
+    **{"first of each fault": {}, "slowest, s": 0.0},
+}
 Damage = Callable[[random.Random, bytes], bytes]
 
 
@@ -378,17 +382,19 @@ class Reader:
             if start - began > seconds:
                 return
             outcome = attempt(self.read, path)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if peak - limit > MEMORY >> 10:
-                outcome = f"fault: takes {(peak - limit) >> 10} MiB"
-                limit = peak
+            if index % 100 == 99 or index + 1 == last:  # to ask takes milliseconds
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                if peak - limit > MEMORY >> 10:
+                    outcome = f"fault: one of the last 100 takes {(peak - limit) >> 10} MiB"
+                    limit = peak
             if (folder / "code ran").exists():
                 outcome = "fault: code ran"
             yield f"{time.process_time() - start:.3f} {outcome}"
 
-    def outcomes(self, folder: Path, inputs: int, seconds: float) -> Iterator[tuple[float, str]]:
-        """Yield seconds and outcome of each input, tried in a process of its own."""
-        done = 0
+    def outcomes(
+        self, folder: Path, done: int, inputs: int, seconds: float
+    ) -> Iterator[tuple[float, str]]:
+        """Yield seconds and outcome of each input from ``done``, tried in a process of its own."""
         while done < inputs:
             answers, told = os.pipe()
             child = os.fork()
@@ -417,22 +423,19 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def tried(reader: Reader, folder: Path, inputs: int, seconds: float) -> dict[str, Any]:
-    """Return the counts of a reader's outcomes."""
-    counts, slowest, faults = Counter[str](), 0.0, dict[str, int]()
-    for index, (took, outcome) in enumerate(reader.outcomes(folder, inputs, seconds)):
-        counts[outcome.partition(":")[0]] += 1
-        slowest = max(slowest, took)
-        if outcome.startswith("fault"):
-            faults.setdefault(outcome, index)
-    return {
-        "inputs": counts.total(),
-        "loaded": counts["loaded"],
-        "refused": counts["refused"],
-        "faults": counts["fault"],
-        "first of each fault": faults,
-        "slowest, s": slowest,
-    }
+def tried(reader: Reader, folder: Path, row: Row, inputs: int, seconds: float) -> Iterator[Row]:
+    """Go on with a reader's counts; yield them now and then, and at the end."""
+    row = {**row, "first of each fault": dict(row["first of each fault"])}
+    for took, outcome in reader.outcomes(folder, row["inputs"], inputs, seconds):
+        kind, index = outcome.partition(":")[0], row["inputs"]
+        row["inputs"] += 1
+        row["faults" if kind == "fault" else kind] += 1
+        row["slowest, s"] = max(row["slowest, s"], took)
+        if kind == "fault":
+            row["first of each fault"].setdefault(outcome, index)
+        if row["inputs"] % 2000 == 0:
+            yield row
+    yield row
 
 
 def main() -> int:
@@ -449,14 +452,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name)
         for reader in (Reader(*row) for row in readers(folder)):
-            earlier = found.get(reader.name, {"inputs": 0, "faults": 0})
-            done = earlier["inputs"] >= asked.inputs and not earlier["faults"] and not asked.again
-            if done if asked.only is None else reader.name != asked.only:
+            if asked.only not in (None, reader.name):
                 continue
-            row = found[reader.name] = tried(reader, folder, asked.inputs, asked.seconds)
-            faults += row["faults"]
-            print(reader.name, json.dumps(row), flush=True)
-            RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+            before = NOTHING if asked.again else found.get(reader.name, NOTHING)
+            for row in tried(reader, folder, before, asked.inputs, asked.seconds):
+                found[reader.name] = row
+                RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+            faults += found[reader.name]["faults"]
+            print(reader.name, json.dumps(found[reader.name]), flush=True)
     return 1 if faults else 0
 
 

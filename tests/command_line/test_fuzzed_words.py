@@ -49,8 +49,11 @@ def wrong_words(settings, chance):
     ids=lambda part: part if isinstance(part, str) else part.__name__.rpartition(".")[2],
 )
 def test_wrong_words_in_every_recipe(cli, tmp_path, capsys, command, recipe):
-    command.main([f"+recipe={recipe}", "--cfg", "job", "--resolve"])
-    settings = OmegaConf.to_container(OmegaConf.create(capsys.readouterr().out))
+    status = command.main([f"+recipe={recipe}", "--cfg", "job", "--resolve"])
+    printed = capsys.readouterr()
+    if status and "is not installed" in printed.err:
+        pytest.skip(printed.err)
+    settings = OmegaConf.to_container(OmegaConf.create(printed.out))
     chance = random.Random(recipe)
     single = ["hydra.mode=RUN"] if command is train else []
     for _ in range(6 if command is train else 3):

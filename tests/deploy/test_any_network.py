@@ -13,10 +13,11 @@ from torch import nn
 from ste_lightning import deploy
 from ste_lightning.convert import quantize_
 from ste_lightning.deploy.compare import compared
+from ste_lightning.deploy.graph.sample import inferred_sample
 from ste_lightning.deploy.graph.simplify import is_in_place
 from ste_lightning.deploy.graph.steps import Step
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.layers import QuantEmbedding, QuantLinear
+from ste_lightning.layers import QuantConv3d, QuantEmbedding, QuantLinear
 
 FILES = Path(__file__).parent / "files"
 SIGN = [{"match": "*", "weight": "sign", "input": "sign"}]
@@ -335,6 +336,10 @@ def test_the_input_is_found_or_asked_for(tmp_path):
     images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), QuantLinear(4 * 100, 5))
     deploy.save(deploy.pack(images), tmp_path / "a")
     assert deploy.load(tmp_path / "a")(torch.zeros(1, 3, 12, 12)).shape == (1, 5)
+    deploy.save(deploy.pack(images, info={"input_shape": [3, 12, 12]}), tmp_path / "a")
+    assert deploy.load(tmp_path / "a")(torch.zeros(4, 3, 12, 12)).shape == (4, 5)
+    volumes = nn.Sequential(nn.BatchNorm3d(2), QuantConv3d(2, 4, 3))
+    assert inferred_sample(deploy.pack(volumes)).dim() == 5
 
     class Two(Around):
         def forward(self, x, y):

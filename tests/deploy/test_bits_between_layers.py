@@ -234,6 +234,7 @@ def test_one_dimension_and_more_threads():
     packed = deploy.pack(network)
     expected, found = both(network, torch.randn(40, 128, 64), packed)
     assert torch.equal(found, expected)
+    assert [len(run.layers) for run in runs(packed)] == [2]
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -242,6 +243,17 @@ def test_one_dimension_and_more_threads():
         expected, found = both(network, x, packed)
     finally:
         torch.set_num_threads(before)
+    assert torch.equal(found, expected)
+
+
+def test_rows_that_are_flattened_though_they_are_flat():
+    torch.manual_seed(0)
+    network = noisy(
+        nn.Sequential(
+            QuantLinear(40, 24), nn.BatchNorm1d(24), nn.Flatten(), QuantLinear(24, 8, bias=False)
+        )
+    )
+    expected, found = both(network, torch.randn(50, 40), deploy.pack(network))
     assert torch.equal(found, expected)
 
 

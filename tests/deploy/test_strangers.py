@@ -65,6 +65,7 @@ FUNCTIONS = {
     "norms": lambda y, x: F.normalize(y, dim=1) + torch.linalg.norm(x, dim=1, keepdim=True),
     "pieces": lambda y, x: torch.stack([*y.chunk(2, 1), *x.split(4, 1)], 1).sum(2).repeat(1, 2),
     "casts": lambda y, x: y.half().float() + (x * 3).round().long() + y.double().float(),
+    "moves": lambda y, x: y.double().to("cpu", torch.float32) + x,
     "arithmetic": lambda y, x: 2**y + y**2 + (1 - y) // 2 + y % 3,
     "one hot": lambda y, x: y + F.one_hot(x.argmax(1), 8),
 }

@@ -61,7 +61,7 @@ def test_code_restricted_to_the_oldest_processor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cpu", "expected"), [("haswell", "lookup"), ("znver4", "words"), ("nehalem", "bytes")]
+    ("cpu", "expected"), [("haswell", "lookup"), ("icelake-server", "words"), ("nehalem", "bytes")]
 )
 def test_formats_follow_the_code_generator(cpu, expected, monkeypatch):
     """Only the choice: code for these processors may not run here."""

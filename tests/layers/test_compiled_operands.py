@@ -14,6 +14,7 @@ from ste_lightning.layers.compiled_operands import compiled_operand_product
 
 LSQ: dict[str, Any] = {"map": "lsq", "bits": 4}
 UNIFORM: dict[str, Any] = {"map": "uniform", "bits": 4}
+OPERATORS = hasattr(torch.compiler, "is_exporting")  # else, in torch 2.6, the plain composition
 
 
 def network(weights: Any, inputs: Any) -> nn.Module:
@@ -56,6 +57,8 @@ def test_equals_eager_without_graph_breaks(weights: Any, inputs: Any, kept_bits:
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     for ours, other in zip(gradients(compiled, x), expected, strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+    if not OPERATORS:
+        return
     kept: list[Tensor] = []
 
     def keep(t: Tensor) -> Tensor:

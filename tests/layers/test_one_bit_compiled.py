@@ -16,6 +16,7 @@ from ste_lightning.functional.products.specification import ConvolutionGeometry,
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
 pytest.importorskip("numba")
+OPERATORS = hasattr(torch.compiler, "is_exporting")  # else, in torch 2.6, the plain composition
 
 
 def network() -> nn.Module:
@@ -46,6 +47,8 @@ def test_equals_eager_without_graph_breaks_and_keeps_bits() -> None:
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     for ours, other in zip(gradients(compiled, x), expected, strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+    if not OPERATORS:
+        return
     kept: list[torch.Tensor] = []
 
     def keep(t: torch.Tensor) -> torch.Tensor:
@@ -83,6 +86,8 @@ def test_exact_sums_wait_for_batch_norm_in_half_their_bits() -> None:
     expected = torch.autograd.grad(net(x), [x, conv.weight], grad)
     for ours, other in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+    if not OPERATORS:
+        return
     kept: list[torch.Tensor] = []
 
     def keep(t: torch.Tensor) -> torch.Tensor:
