@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 
-import griffe_docstrings
 import measured
 from quantizer_notes import NOTES, RESULTS
 from rule_pages import picture
@@ -39,6 +38,8 @@ print(y.unique().numel(), "levels, for example", y.unique()[:3].tolist())
 
 def _sections(name: str) -> tuple[str, str, str]:
     """Return the docstring's text, arguments and source as Markdown."""
+    import griffe_docstrings  # of the documentation's own environment
+
     text = griffe_docstrings.markdown(inspect.getdoc(quantizer_class(name)) or "")
     source = re.search(r"^Source: (.*?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
     text = re.split(r"^(?:Raises:|Source: |Attributes:)", text, flags=re.MULTILINE)[0]

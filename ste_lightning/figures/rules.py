@@ -30,7 +30,7 @@ def rule_figure(rule: Surrogate) -> Figure:
     """
     figure, axes = _single()
     _draw_rule(axes, rule)
-    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     return figure
 
 
@@ -52,7 +52,7 @@ def quantizer_figure(name: str, quantizer: nn.Module) -> Figure:
     """
     figure, axes = _single()
     _draw_quantizer(axes, name, quantizer)
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     return figure
 
 
@@ -68,7 +68,7 @@ def staircase_gallery(quantizers: Sequence[tuple[str, nn.Module]]) -> Figure:
 def _single() -> tuple[Figure, Axes]:
     """Return a figure with fixed margins: forty of them need no layout engine."""
     figure = Figure(figsize=(4.6, 3.4))
-    return figure, figure.add_axes((0.1, 0.17, 0.86, 0.73))
+    return figure, figure.add_axes((0.1, 0.19, 0.86, 0.71))
 
 
 def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -134,6 +134,7 @@ def _paint(
     axes.axhline(0, color="#999999", linewidth=0.5, zorder=0)
     axes.axvline(0, color="#999999", linewidth=0.5, zorder=0)
     axes.set_xlim(-_RANGE, _RANGE)
+    axes.set_xlabel("input x", fontsize=7, labelpad=1)
     axes.set_xticks([-2, -1, 0, 1, 2])
     axes.tick_params(labelsize=7, length=2)
     axes.spines[["top", "right"]].set_visible(False)

@@ -74,7 +74,7 @@ def _recovery(axes: Axes, t: tables.Threshold, trials: int) -> None:
         axes.axvspan(*between, color="#f6e7d8", zorder=0)
         times = t.n50_last.value / t.n50_ergodic.value
         axes.annotate(
-            f"N50 x {times:.2f}",
+            f"last: {times:.2f}x as many",
             (math.sqrt(between[0] * between[1]), 1.03),
             ha="center",
             fontsize=9,
@@ -128,6 +128,6 @@ def _growth(axes: Axes, found: Sequence[tables.Threshold]) -> None:
     axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
     axes.set_xlim(sizes[0] / 1.2, sizes[-1] * max(2.5, (sizes[-1] / sizes[0]) ** 0.65))
     axes.set(xlabel="inputs n", ylabel="N50: samples for half of the trials")
-    axes.set_title("proved and measured, exponent of the last step", fontsize=11)
+    axes.set_title("proved: slopes only; exponents: last two n", fontsize=11)
     legend(axes, loc="lower right")
     grid(axes)

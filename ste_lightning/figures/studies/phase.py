@@ -55,7 +55,7 @@ def phase_figure(results: Sequence[Result], smallest: int = 64) -> Figure:
         panel.set_axis_off()
     for panel, (name, members) in zip(heat.flat, groups.items(), strict=False):
         mesh = _heat(panel, members, name)
-    upper.colorbar(mesh, ax=heat, label="recovery of the last iterate", shrink=0.8)
+    upper.colorbar(mesh, ax=heat, label="recovery of the last iterate (grey: not run)", shrink=0.8)
     axes, gap = lower.subplots(1, 2, width_ratios=(1.6, 1))
     fits = {(_name(group), which): fit for group, which, fit in tables.exponents(found, smallest)}
     for (name, members), color in zip(groups.items(), palette(), strict=False):
@@ -124,6 +124,7 @@ def _heat(axes: Axes, members: Sequence[tables.Threshold], title: str) -> QuadMe
     axes.set(xlabel="inputs n", ylabel="samples N")
     axes.set_title(title or "recovery", fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set_facecolor("#dddddd")  # white is a recovery of 0
     clean(axes)
     return mesh
 
