@@ -159,6 +159,8 @@ REFUSED = {
     "broadcast": lambda: Ending(lambda y: y.reshape(-1, 4, 1) + y.reshape(-1, 1, 4)),
     "constant": lambda: Ending(lambda y: torch.cat([y, torch.ones(len(y), 4)], 1)),
     "axes": lambda: Ending(lambda y: y.reshape(-1, 1, 4, 1).mean((1, 3))),
+    "clamp.Tensor": lambda: Ending(lambda y: y.clamp(torch.zeros(4))),
+    "div.Tensor_mode": lambda: Ending(lambda y: y.div(y, rounding_mode="floor")),
     "PackedConvTranspose": lambda: QuantConvTranspose2d(2, 3, 2, **SIGNS),
     "three-dimensional": lambda: QuantConv3d(2, 3, 2, **SIGNS),
     "padding_mode": lambda: QuantConv2d(2, 3, 3, padding=1, padding_mode="circular", **SIGNS),
@@ -253,6 +255,50 @@ def test_other_processors_give_the_same(name, tmp_path):
         ran += 1
     if not ran:
         pytest.skip("needs a C compiler")
+
+
+FUNCTIONS = [
+    *(F.relu, F.relu6, F.hardtanh, F.leaky_relu, torch.sigmoid, torch.tanh, F.silu, F.gelu, F.elu),
+    *(F.softplus, F.mish, F.hardswish, F.hardsigmoid, torch.abs, torch.neg, torch.sign, F.selu),
+    *(torch.exp, torch.square, torch.round, torch.floor, torch.ceil, torch.reciprocal),
+    *(lambda x: F.gelu(x, approximate="tanh"), lambda x: x.clamp(max=0.3), lambda x: x.clamp(0.1)),
+    *(lambda x: x.abs().sqrt(), lambda x: (x.abs() + 1).rsqrt(), lambda x: (x.abs() + 1).log()),
+    *(lambda x: 2 - x, lambda x: torch.add(x, x * x, alpha=0.5)),
+    *(lambda x: torch.maximum(x, -x), lambda x: torch.minimum(x, x * 2), lambda x: x / (x * x + 1)),
+    *(lambda x: x * x.mean((2, 3), keepdim=True), lambda x: x - x.amax(1, keepdim=True)),
+    *(lambda x: x.sum(3, keepdim=True) + x, lambda x: x.softmax(1), lambda x: x.log_softmax(-1)),
+    *(lambda x: F.max_pool2d(x, 3, 2, 1), lambda x: F.max_pool2d(x, 2, 3, ceil_mode=True)),
+    *(
+        lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+        lambda x: F.adaptive_avg_pool2d(x, (3, 2)),
+    ),
+    *(lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), lambda x: x.transpose(1, 3)),
+    *(lambda x: F.avg_pool2d(x, 2, divisor_override=3), lambda x: F.adaptive_max_pool2d(x, 3)),
+    *(lambda x: F.pad(x, (1, 2, 0, 1), value=0.5), lambda x: F.pad(x, (-1, 1)), lambda x: x.mean()),
+    *(lambda x: x.permute(0, 3, 1, 2), lambda x: x.flatten(2).amax(2)),
+]
+
+
+class Every(nn.Module):
+    """All of them, one after another, in one vector."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = QuantConv2d(2, 3, 2, weight_quantizer="bitnet", input_quantizer="sign")
+
+    def forward(self, x):
+        y = self.layer(x)
+        return torch.cat([f(y).reshape(1, -1) for f in FUNCTIONS], 1)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_every_operator(tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 7, 8)
+    packed = deploy.pack(nn.Sequential(Every()).eval(), x)
+    run = runtime(export(packed, tmp_path / "net.c", "c", x), "c")
+    assert torch.allclose(run(x), packed(x), rtol=1e-5, atol=1e-5)
 
 
 @needs_compiler

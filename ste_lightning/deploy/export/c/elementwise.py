@@ -49,6 +49,7 @@ UNARY: dict[str, Callable[[Given], str]] = {
     "silu": lambda g: "v / (1 + expf(-v))",
     "gelu": _gelu,
     "elu": _elu,
+    "selu": lambda g: "1.05070098f * (v > 0 ? v : 1.67326324f * expm1f(v))",
     "softplus": _softplus,
     "mish": lambda g: "v * tanhf(log1pf(expf(v)))",
     "hardswish": lambda g: "v * (v < -3 ? 0 : v > 3 ? 6 : v + 3) / 6",

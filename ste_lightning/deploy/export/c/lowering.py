@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ste_lightning.deploy.export.c.encode import add_encoder
-from ste_lightning.deploy.export.c.floats import add_function, floats_of
+from ste_lightning.deploy.export.c.float_call import floats_of
+from ste_lightning.deploy.export.c.floats import add_function
 from ste_lightning.deploy.export.c.frozen import Frozen
 from ste_lightning.deploy.export.c.layer_call import LayerCall
 from ste_lightning.deploy.export.c.packed import add_integers, reads_bits

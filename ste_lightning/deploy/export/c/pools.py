@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from ste_lightning.deploy.export.c.float_call import FloatCall, listed
 from ste_lightning.deploy.export.c.packed_weights import bit_words
-from ste_lightning.deploy.export.c.program import Program, Stored, refused
+from ste_lightning.deploy.export.c.program import Program, Stored
 from ste_lightning.deploy.export.c.shapes import Window, pair
 
 __all__ = ["POOLS", "add_code_pool", "add_pool"]
@@ -22,46 +23,30 @@ POOLS = frozenset(
 )
 
 
-def _listed(value: Any, dims: int) -> list[int]:
-    found = [value] if isinstance(value, int) else list(value)
-    return found * dims if len(found) == 1 else found
-
-
 def _window(
     given: Mapping[str, Any], size: Sequence[int], out: Sequence[int], channels: int
 ) -> Window:
     dims = len(size)
-    kernel = _listed(given["kernel_size"], dims)
-    stride = _listed(given["stride"] or kernel, dims)
+    kernel = listed(given["kernel_size"], dims)
+    stride = listed(given["stride"] or kernel, dims)
     return Window(
         pair(size, 1), channels, channels, pair(kernel, 1), pair(stride, 1),
-        pair(_listed(given["padding"], dims), 0), pair(_listed(given.get("dilation", 1), dims), 1),
+        pair(listed(given["padding"], dims), 0), pair(listed(given.get("dilation", 1), dims), 1),
         pair(out, 1),
     )  # fmt: skip
 
 
-def add_pool(
-    program: Program,
-    packet: str,
-    given: Mapping[str, Any],
-    source: str,
-    shape: Sequence[int],
-    result: str,
-    made: Tensor,
-) -> None:
+def add_pool(call: FloatCall, source: str) -> None:
     """Add a pooling of floats.
 
     Args:
-        program: to which.
-        packet: the operator.
-        given: its arguments.
-        source, shape: what it pools.
-        result, made: what that becomes.
+        call: the operator's.
+        source: what it pools.
     """
-    dims = int(packet[-2])
-    if len(shape) != dims + 2:
-        raise refused(f"{packet!r} of {len(shape)} axes (step {result!r})")
-    name, channels = program.unique(result), shape[1]
+    packet, given, made, shape = call.packet, call.given, call.made, call.shape(source)
+    if len(shape) != int(packet[-2]) + 2:
+        raise call.refuse(f"an input of {len(shape)} axes")
+    channels = shape[1]
     kernels = ["base"]
     if packet.startswith("adaptive"):
         kernels = ["adaptive_pool"]
@@ -77,9 +62,7 @@ def add_pool(
             kernels.append("average_pool")
             divisor = given.get("divisor_override") or 0
             body += f"average_pool(&at, {int(given['count_include_pad'])}, {divisor}, x, y);"
-    stored = Stored("floats", 1, 1, made.numel())
-    comment = f"{packet}: {'x'.join(map(str, made.shape[1:]))}"
-    program.add(name, comment, [source], result, stored, body, kernels)
+    call.add([source], body, kernels)
 
 
 def add_code_pool(

@@ -26,7 +26,7 @@ def refused(what: str) -> ConfigurationError:
 
 def c_name(text: str) -> str:
     """Return an identifier that looks like a name."""
-    found = re.sub(r"\W", "_", text)
+    found = re.sub(r"\W", "_", text, flags=re.ASCII)
     return found if found[:1].isalpha() else f"n{found}"
 
 
@@ -126,7 +126,10 @@ class Program:
 
     def unique(self, text: str) -> str:
         """Return a new identifier that looks like a name."""
-        base = found = f"layer_{c_name(text)}"
+        return self._reserved(f"layer_{c_name(text)}")
+
+    def _reserved(self, base: str) -> str:
+        found = base
         while found in self._names:
             found = f"{base}_{len(self._names)}"
         self._names.add(found)
@@ -136,7 +139,7 @@ class Program:
         """Return the name of a constant array, ``NULL`` for none; equal ones are kept once.
 
         Args:
-            name: a unique one.
+            name: what it looks like.
             values: its numbers.
         """
         if values is None:
@@ -145,7 +148,7 @@ class Program:
         key = (values.dtype.name, values.tobytes())
         if key not in self._known:
             kind = _TYPES[values.dtype.name]
-            self._known[key] = name
+            name = self._known[key] = self._reserved(name)
             self.arrays[name] = (
                 f"static const {kind} {name}[{values.size}] = {{{_listed(values)}}};"
             )
@@ -189,12 +192,12 @@ class Program:
             name: of its function, unique.
             comment, inputs, result, in_place: as of :class:`Operation`.
             stored: how the result is stored.
-            body: C statements on ``x`` (``a`` and ``b`` for several inputs), ``y`` and the
-                temporaries.
+            body: C statements on ``x`` (``x0``, ``x1``, ... where inputs are several), ``y`` and
+                the temporaries.
             kernels: that it calls.
             temporaries: (name, type, elements).
         """
-        names = ["x"] if len(inputs) == 1 else list("abcdefgh"[: len(inputs)])
+        names = ["x"] if len(inputs) == 1 else [f"x{i}" for i in range(len(inputs))]
         given = [
             f"const {self.stored[self.root(one)].c_type} *{at}"
             for at, one in zip(names, inputs, strict=True)
@@ -202,7 +205,7 @@ class Program:
         given.append(f"{stored.c_type} *y")
         given += [f"{kind} *{at}" for at, kind, _ in temporaries]
         indented = "\n".join(f"    {line}" if line else "" for line in body.splitlines())
-        comment = comment.replace("*/", "* /")
+        comment = comment.replace("*/", "").replace("/*", "")
         code = f"/* {comment} */\nstatic void {name}({', '.join(given)})\n{{\n{indented}\n}}\n"
         widths = {"int16_t": 2}
         needed = tuple((kind, n * widths.get(kind, 4)) for _, kind, n in temporaries)

@@ -50,9 +50,7 @@ int main(void)
 """
 
 
-def self_test(
-    name: str, header: str, network: PackedNetwork, example: Any, most: int, sizes: tuple[int, int]
-) -> str:
+def self_test(name: str, header: str, network: PackedNetwork, example: Any, most: int) -> str:
     """Return the program.
 
     Args:
@@ -61,7 +59,6 @@ def self_test(
         network: what to compare with.
         example: inputs, of which the first ones are recorded.
         most: how many at most.
-        sizes: how many numbers a sample and an output have.
     """
     args, kwargs = arguments(example)
     (x,) = network.inputs(args, kwargs)

@@ -35,6 +35,8 @@ def require_layer(name: str, layer: Any) -> None:
         return
     if not float(layer.pad_level() or 0.0).is_integer():
         raise refused(f"padding with a fraction of a level {at}")
+    if abs(layer.pad_level() or 0.0) >= 1 << 15:
+        raise refused(f"padding with so large a level {at}")
     codes, weights = layer.input.codes, layer.weight_codes
     levels = [abs(codes.offset), abs(codes.offset + codes.step * (2**codes.bits - 1))]
     largest = weights.step * 2 ** STORED_BITS[weights.bits] + abs(weights.offset)

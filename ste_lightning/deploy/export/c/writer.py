@@ -30,7 +30,7 @@ long main memory register restrict return shape short signed sizeof static struc
 typedef union unsigned void volatile while
 """
 _TAKEN = frozenset([*_WORDS.split(), *_ORDER, *dir(math)])
-_SAMPLES = 4  # that are recorded
+_RECORDED = 1 << 16  # numbers, at most, but for one sample
 
 
 def source_names(path: str | Path) -> tuple[str, list[str]]:
@@ -68,7 +68,7 @@ def write_c(network: PackedNetwork, path: Path, example: Any) -> None:
     texts = {  # all of them, before anything is written
         header: _header(name, found, sizes),
         source: _source(name, header, found, program, memory),
-        test: self_test(name, header, network, example, _SAMPLES, sizes),
+        test: self_test(name, header, network, example, max(1, min(4, _RECORDED // sizes[0]))),
     }
     for file, text in texts.items():
         path.with_name(path.name if file == source else file).write_text(text, encoding="utf-8")
