@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 
 import api_pages  # noqa: E402
+import griffe_docstrings  # noqa: E402, F401 - pages import it later, when this path is gone
 import quantizer_pages  # noqa: E402
 import recipe_pages  # noqa: E402
 import rule_pages  # noqa: E402

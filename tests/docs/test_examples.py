@@ -1,6 +1,7 @@
 """The code of README and documentation runs, and its commands are commands that there are."""
 
 import contextlib
+import importlib
 import io
 import re
 import shlex
@@ -12,6 +13,7 @@ import pytest
 from docs.blocks import PAGES, ROOT, Block, blocks, commands
 
 from ste_lightning import study, train
+from ste_lightning.quantizers import quantizer
 
 # What a page takes for granted: a trained network and a sample.
 BEFORE = {
@@ -30,6 +32,9 @@ x = torch.randn(2, 3, 224, 224)
 # These lines say what is possible; they need what a test machine does not have.
 LEFT_OUT = ('packed.to("cuda")', "packed.module.generate(", 'packed.predict("images/")')
 HYDRA = {"train": train, "study": study}
+
+
+surrogate = importlib.import_module("ste_lightning.functional.estimator.surrogate")
 
 
 def runnable(text: str) -> str:
@@ -55,6 +60,9 @@ def with_python(slow: bool) -> list[pytest.param]:
 
 def run_page(page: Path, found: list[Block], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # examples register rules and quantizers of their own, which nobody else should see
+    monkeypatch.setattr(surrogate, "_RULES", dict(surrogate._RULES))
+    monkeypatch.setattr(quantizer, "_QUANTIZERS", dict(quantizer._QUANTIZERS))
     namespace = {"__name__": f"example_{page.stem}"}
     module = type(sys)(namespace["__name__"])  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, namespace["__name__"], module)
