@@ -197,7 +197,7 @@ class Student {
       const before = this.wrong;
       this.wrong = this.distance(this.signs);
       if (before === 0 && this.wrong > 0) this.escapes++;
-      if (before > 0 && this.wrong === 0) this.returns++;
+      if (before > 0 && this.wrong === 0 && this.returns < this.escapes) this.returns++;
     }
     if (this.wrong === 0) this.visits++;
     for (let k = 0; k < n; k++) this.signSum[k] += this.signs[k];

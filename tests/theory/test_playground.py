@@ -126,3 +126,25 @@ def test_the_page_is_one_file_and_is_served_on_the_loopback(tmp_path, capsys) ->
             thread.join()
     assert main(["--write", str(tmp_path)]) == 1
     assert main(["--port", "99999999"]) == 1
+
+
+@node
+def test_scenes_show_what_they_say() -> None:
+    scenes = json.dumps(_FOLDER + "/scenes.js")
+    found = run_node(
+        f"const {{SCENES}} = require({scenes});"
+        """
+        return Object.fromEntries(SCENES.filter((one) => one.settings).map((one) => {
+          const s = new e.Student(e.drawProblem(one.settings), one.settings);
+          for (let t = 0; t < 1500; t++) s.step();
+          return [one.id, {wrong: s.wrong, vote: s.averagedWrong(), escapes: s.escapes,
+                           returns: s.returns, loss: s.loss, share: s.visits / s.steps}];
+        }));"""
+    )
+    assert found["trap-door"]["wrong"] == found["trap-door"]["escapes"] == 0
+    assert found["sawtooth"]["escapes"] > 50
+    assert abs(found["sawtooth"]["escapes"] - found["sawtooth"]["returns"]) <= 1
+    assert found["vote"]["wrong"] > 0 == found["vote"]["vote"]
+    assert found["mean"]["wrong"] > 0
+    assert found["mean"]["share"] == 0
+    assert found["momentum"]["escapes"] > 2
