@@ -59,10 +59,10 @@ class Bits(nn.Module):
         self.first = QuantConv2d(2, 40, 3, padding=1, pad_value=1.0, bias=False, **signs)
         self.norm = nn.BatchNorm2d(40)
         self.left = QuantConv2d(40, 9, 3, padding=1, **signs)  # padded with 0, which no bit holds
-        self.right = QuantConv2d(40, 5, (1, 3), stride=(1, 2), dilation=(1, 2), **signs)
+        self.right = QuantConv2d(40, 32, (1, 3), stride=(1, 2), dilation=(1, 2), **signs)
         self.after = nn.BatchNorm2d(9)
         self.steps = QuantConv2d(9, 5, 2, weight_quantizer="sign", input_quantizer="step")
-        self.last = QuantLinear(50, 7, **signs)
+        self.last = QuantLinear(30 + 32 * 4, 7, **signs)
 
     def forward(self, x):
         x = self.norm(F.max_pool2d(self.first(x), 3, 2, 1))

@@ -92,8 +92,9 @@ def _add_bits(call: LayerCall, made: _Made) -> None:
     row = None
     if window.pads and call.pad != 0:
         row = bit_words(np.full(window.channels, call.pad == high, np.uint8))
-    kernel = "sign_sums" if codes.signs else "step_sums"
-    weights = call.array("weights", sign_tiles(call.codes_by_tap()))
+    tile = 8 if call.outputs % 32 else 32  # large ones are faster, and would be filled up here
+    kernel = f"{'sign' if codes.signs else 'step'}_sums_{tile}"
+    weights = call.array("weights", sign_tiles(call.codes_by_tap(), tile))
     pixel = f"{kernel}(&at, {weights}, x, {call.array('pad', row)}, pixel, sums);\n{made.line}"
     kernels = ["base", "ones", kernel, made.kernel]
     call.add(made.stored, pixel, kernels, [("sums", "int32_t", call.outputs)])

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 __all__ = ["STORED_BITS", "bit_words", "packed_rows", "sign_tiles"]
 
 STORED_BITS = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8}  # of codes of so many bits
-_TILE = 8  # outputs, in sign_sums.c
 
 
 def bit_words(bits: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -19,12 +18,12 @@ def bit_words(bits: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return packed.astype(np.uint32)
 
 
-def sign_tiles(codes: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def sign_tiles(codes: NDArray[np.uint8], tile: int) -> NDArray[np.uint32]:
     """Return one-bit codes (outputs, taps, channels) as [tile][tap][word][output of the tile]."""
     words = bit_words(codes)
     outputs, taps, count = words.shape
-    padded = np.pad(words, [(0, -outputs % _TILE), (0, 0), (0, 0)])
-    return padded.reshape(-1, _TILE, taps, count).transpose(0, 2, 3, 1)
+    padded = np.pad(words, [(0, -outputs % tile), (0, 0), (0, 0)])
+    return padded.reshape(-1, tile, taps, count).transpose(0, 2, 3, 1)
 
 
 def packed_rows(codes: NDArray[np.uint8], bits: int) -> tuple[NDArray[np.uint8], int]:

@@ -96,17 +96,18 @@ void {name}(const float input[{name.upper()}_INPUT], float output[{name.upper()}
 
 
 def _kernel(name: str) -> str:
-    """Return a kernel's source; a number at the end of its name is the weights' bits."""
+    """Return a kernel's source; a number in its name is the weights' bits, or a tile's outputs."""
     base, _, bits = name.rpartition("_")
     text = (files(__package__) / "kernels" / f"{base if bits.isdigit() else name}.c").read_text()
     if bits.isdigit():
         text = text.replace("BITS", bits).replace("MASK", str((1 << int(bits)) - 1))
+        text = text.replace("TILE", bits)
     return text
 
 
 def _source(name: str, header: str, found: Frozen, program: Program, memory: Memory) -> str:
     rank = {kernel: i for i, kernel in enumerate(_ORDER)}
-    kernels = sorted(program.kernels, key=lambda k: (rank[k.rstrip("_1248")], k))
+    kernels = sorted(program.kernels, key=lambda k: (rank[k.rstrip("_12348")], k))
     threshold = f"typedef int{16 if program.small_thresholds else 32}_t threshold;\n\n"
     parts = [
         _plan(name, program, memory),

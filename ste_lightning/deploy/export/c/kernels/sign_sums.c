@@ -1,32 +1,33 @@
 /* Sums of products of signs for one output pixel: terms - 2 ones(x ^ w).
 
    x: bits, channels of a pixel in 32-bit words, the first in the lowest bit; bits left over are 0.
-   weights: [tile of 8 outputs][tap][word][output of the tile].
+   weights: [tile of TILE outputs][tap][word][output of the tile].
    pad: the bits of a pixel outside the image; NULL where that is worth 0. */
-static void sign_sums(const shape *s, const uint32_t *restrict weights, const uint32_t *restrict x,
-                      const uint32_t *pad, int pixel, int32_t *restrict sums)
+static void sign_sums_TILE(const shape *s, const uint32_t *restrict weights,
+                           const uint32_t *restrict x, const uint32_t *pad, int pixel,
+                           int32_t *restrict sums)
 {
     const int words = (s->channels + 31) / 32;
     const int out_y = pixel / s->out_width, out_x = pixel % s->out_width;
-    for (int first = 0; first < s->outputs; first += 8) {
-        int32_t unequal[8] = {0};
+    for (int first = 0; first < s->outputs; first += TILE) {
+        int32_t unequal[TILE] = {0};
         int32_t terms = 0;
         for (int tap_y = 0; tap_y < s->kernel_height; ++tap_y) {
-            for (int tap_x = 0; tap_x < s->kernel_width; ++tap_x, weights += 8 * words) {
+            for (int tap_x = 0; tap_x < s->kernel_width; ++tap_x, weights += TILE * words) {
                 const int at = pixel_under(s, out_y, out_x, tap_y, tap_x);
                 const uint32_t *bits = at < 0 ? pad : x + at * words;
                 if (bits == NULL) {
                     continue;
                 }
                 for (int k = 0; k < words; ++k) {
-                    for (int i = 0; i < 8; ++i) {
-                        unequal[i] += ones(bits[k] ^ weights[8 * k + i]);
+                    for (int i = 0; i < TILE; ++i) {
+                        unequal[i] += ones(bits[k] ^ weights[TILE * k + i]);
                     }
                 }
                 terms += s->channels;
             }
         }
-        for (int i = 0; i < 8 && first + i < s->outputs; ++i) {
+        for (int i = 0; i < TILE && first + i < s->outputs; ++i) {
             sums[first + i] = terms - 2 * unequal[i];
         }
     }
