@@ -38,6 +38,7 @@ class Schema:
     config: str | None = None
     floats: str = "float32"
     dynamic: bool | None = None
+    target: str = ""
     samples: int = 1000
     batch_sizes: list[int] = field(default_factory=lambda: [1, 64])
     seconds: float = 2.0
@@ -97,7 +98,8 @@ def run_export(cfg: DictConfig) -> None:
     out = Path(settings["out"] or f"{stem}.{FORMATS[format].ending}")
     with written_together(out) as temporary:  # an earlier file stays unless this one is right
         one = one_by_one(format, dynamic)
-        export(network, temporary, format, samples[:1] if one else samples, dynamic)
+        example, target = samples[:1] if one else samples, settings["target"]
+        export(network, temporary, format, example, dynamic, target)
         run = runtime(temporary, format, 1 if one else None)
         size = temporary.stat().st_size
         _print_layers(console, str(out), size, layer_rows(network, samples))
@@ -148,10 +150,11 @@ def _print_check(
 def _compared(
     console: Console, name: str, output: Tensor, reference: str, expected: Tensor
 ) -> bool:
-    different, worst, right = agreement(output, expected)
+    different, turned, worst, right = agreement(output, expected)
+    ties = f"; {turned} samples by more than rounding, as where a tie turns" if turned else ""
     console.print(
         f"{name}: {different} of {len(output)} predictions differ from {reference}, largest "
-        f"difference {worst:.1e}",
+        f"difference {worst:.1e}{ties}",
         highlight=False,
         soft_wrap=True,
     )

@@ -10,7 +10,7 @@ from torch import nn
 from ste_lightning import deploy, layers
 from ste_lightning.convert import summary
 from ste_lightning.deploy.export import export, integer_state_dict, runtime
-from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.deploy.file import tensor_file
 from ste_lightning.deploy.file.bundle import unbundled
 from ste_lightning.deploy.layers.torch_and_gpu import computed
@@ -108,7 +108,7 @@ def test_packed_equals_trained_saved_and_elsewhere(layer, quantizers, tmp_path):
     deploy.save(packed, path)
     loaded = deploy.load(path)
     assert torch.equal(loaded(x), y)
-    assert (plain_network(packed)(x) - y).abs().max() <= 1e-5 * expected.abs().max()
+    assert (PlainNetwork(packed)(x) - y).abs().max() <= 1e-5 * expected.abs().max()
     # What a GPU computes, and torch where numba is missing: not nearly, but exactly the same.
     for module in packed.modules():
         if isinstance(module, (deploy.PackedLinear, deploy.PackedConv)):

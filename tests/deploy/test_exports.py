@@ -1,5 +1,6 @@
 """Every exported network predicts in its runtime what the packed one predicts here."""
 
+import json
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.export import export, integer_state_dict, runtime
-from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantConv2d, QuantLinear
 
@@ -66,7 +67,7 @@ def test_runtimes_agree(format, case, tmp_path):
         pytest.importorskip(package)
     if format == "aoti" and not any(map(shutil.which, ("g++", "clang++"))):
         pytest.skip("needs a C++ compiler")
-    packed = deploy.pack(CASES[case]())
+    packed = deploy.pack(CASES[case](), info={"classes": ["a", "b", "c", "d"]})
     x = torch.randn(7, 1, 8, 8)
     expected = packed(x)
     path = export(packed, tmp_path / "net", format, x[:1])
@@ -76,15 +77,53 @@ def test_runtimes_agree(format, case, tmp_path):
     for batch in (x, x[:1]):
         assert torch.allclose(run(batch), expected[: len(batch)], rtol=0, atol=1e-5)
     if format == "qonnx":
-        (given,) = pytest.importorskip("onnx").load(path).graph.input
-        assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [1, 1, 8, 8]
-        nodes = pytest.importorskip("onnx").load(path).graph.node
-        kinds = [node.op_type for node in nodes]
-        wanted = {
-            "binary": ["BipolarQuant"] * 6,
-            "ternary x 2 bit": ["MultiThreshold", "Quant"] * 3,
-        }
-        assert sorted(k for k in kinds if k in wanted[case]) == sorted(wanted[case])
+        check_qonnx(path, case, x[:1], expected[:1])
+    if format == "onnx":
+        check_onnx(path, packed)
+
+
+def check_onnx(path, packed):
+    """Weights lie at their width, products are of bytes, and the file tells of itself."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("MatMulInteger") == 3
+    assert kinds.count("Conv") == 1  # the float one
+    tensors = model.graph.initializer
+    stored = [t for t in tensors if onnx.TensorProto.DataType.Name(t.data_type) in ("INT2", "INT4")]
+    assert sorted(t.dims[0] * t.dims[1] for t in stored) == [24, 432, 576]
+    assert all(onnx.numpy_helper.to_array(t).size <= 72 for t in tensors if t.data_type == 1)
+    told = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert told["classes"] == ["a", "b", "c", "d"]
+    assert set(told["bits"].values()) <= {"1x1", "4x8"}
+
+
+def check_qonnx(path, case, x, expected):
+    """It runs as written and cleaned up, and tells the types of its integers."""
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_datatypes import InferDataTypes
+    from qonnx.util.cleanup import cleanup_model
+
+    nodes = pytest.importorskip("onnx").load(path).graph.node
+    kinds = [node.op_type for node in nodes]
+    wanted = {
+        "binary": ["BipolarQuant"] * 6,
+        "ternary x 2 bit": ["MultiThreshold", "Quant"] * 3,
+    }
+    assert sorted(k for k in kinds if k in wanted[case]) == sorted(wanted[case])
+    model = ModelWrapper(str(path))
+    (given,) = model.graph.input
+    assert model.get_tensor_shape(given.name) == [1, 1, 8, 8]
+    cleaned = cleanup_model(model)
+    y = execute_onnx(cleaned, {cleaned.graph.input[0].name: x.numpy()})
+    y = torch.from_numpy(y[cleaned.graph.output[0].name])
+    assert torch.allclose(y, expected, rtol=0, atol=1e-5)
+    typed = model.transform(InferDataTypes())
+    found = {
+        typed.get_tensor_datatype(n.output[0]).name for n in nodes if n.op_type in wanted[case]
+    }
+    assert found == ({"BIPOLAR"} if case == "binary" else {"UINT2", "INT2"})
 
 
 def test_all_sizes_are_fixed(tmp_path):
@@ -117,7 +156,7 @@ def test_every_number_of_thresholds_in_torch_operators():
         layer(torch.randn(50, 9))
         packed = deploy.pack(nn.Sequential(layer.eval()))
         x = 2 * torch.randn(300, 9)
-        assert torch.allclose(plain_network(packed)(x), packed(x), atol=1e-5)
+        assert torch.allclose(PlainNetwork(packed)(x), packed(x), atol=1e-5)
 
 
 def test_integer_state_dict():

@@ -9,7 +9,7 @@ from torch import nn
 from ste_lightning import deploy
 from ste_lightning.convert import summary
 from ste_lightning.deploy.export import export, integer_state_dict, runtime
-from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.deploy.file.schema import build, describe
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.report import layer_rows
@@ -65,7 +65,7 @@ def packed_alike(net, x, folder):
     size = deploy.save(packed, folder / "net.safetensors")
     assert size <= 1.05 * summary(net).deployed_bytes + 8192
     assert torch.equal(deploy.load(folder / "net.safetensors")(x), y)
-    assert (plain_network(packed)(x) - y).abs().max() <= 1e-5 * wanted.abs().max()
+    assert (PlainNetwork(packed)(x) - y).abs().max() <= 1e-5 * wanted.abs().max()
     return packed
 
 

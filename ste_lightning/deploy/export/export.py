@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ste_lightning.deploy.export.formats import FORMATS
-from ste_lightning.deploy.export.order import Order
+from ste_lightning.deploy.export.order import Order, in_batches
 from ste_lightning.deploy.file.save import captured as require_captured
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.sample import arguments
@@ -26,6 +25,7 @@ def export(
     format: str,
     example: Any,
     dynamic: bool | None = None,
+    target: str = "",
 ) -> Path:
     """Write a packed network for another runtime.
 
@@ -43,6 +43,8 @@ def export(
         example: a batch of inputs, a tuple of several, or a dict of keywords.
         dynamic: whether the batch size stays free (it alone), or all sizes are the example's;
             default free, but for ``"qonnx"``, whose executor and FPGA flows take fixed sizes.
+        target: ``"onnxruntime"`` lets ``"onnx"`` use its operator MatMulNBits for linear layers
+            of floats and of tokens, whose weights then stay packed in memory, too.
 
     Returns:
         The path.
@@ -59,13 +61,20 @@ def export(
         type(network).__name__,
         "export what pack() could trace",
     )
+    known = ("", "onnxruntime") if format == "onnx" else ("",)
+    require(
+        target in known,
+        "target",
+        target,
+        f"format={format!r} takes {' or '.join(map(repr, known))}",
+    )
     if network.graph is None:
         args, kwargs = arguments(example)
         network(*args, **kwargs)
     require_captured(network)
     with written_together(path) as temporary:
         free = not FORMATS[format].fixed if dynamic is None else dynamic
-        FORMATS[format].write(network, temporary, Order(example, free))
+        FORMATS[format].write(network, temporary, Order(example, free, target))
     return Path(path)
 
 
@@ -86,15 +95,4 @@ def runtime(
         raise unknown("format", format, FORMATS)
     opened = FORMATS[format].open
     run = None if opened is None else opened(Path(path))
-    return None if run is None else _in_batches(run, batch)
-
-
-def _in_batches(run: Callable[[Tensor], Tensor], size: int | None) -> Callable[[Tensor], Tensor]:
-    """Return what runs any number of samples by batches of one size; the last one is filled."""
-    if size is None:
-        return run
-
-    def one(x: Tensor) -> Tensor:
-        return run(torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])]))[: len(x)]
-
-    return lambda x: torch.cat([one(part) for part in torch.split(x, size)])
+    return None if run is None else in_batches(run, batch)

@@ -10,19 +10,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ste_lightning.deploy.export.order import Order, example_of, needs, quiet
-from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.export.onnx_form import OnnxForm, described
+from ste_lightning.deploy.export.order import Order, example_of, in_batches, needs, quiet
+from ste_lightning.deploy.export.qonnx_form import qonnx_layer
+from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.steps import references
 from ste_lightning.errors import require
 
 __all__ = ["open_onnx", "open_qonnx", "write", "write_qonnx"]
 
+_OPSET = 18  # raised where weights need it
 
-def write(network: PackedNetwork, path: Path, order: Order, qonnx: bool = False) -> None:
-    """Write standard operators, or BipolarQuant, Quant and MultiThreshold nodes."""
+
+def write(network: PackedNetwork, path: Path, order: Order) -> None:
+    """Write standard operators, weights at their width, and what the network's ``info`` tells."""
+    form = OnnxForm()
+    exported = _exported(PlainNetwork(network, form), network, order)
+    model = form.finished(exported, bool(order.target))
+    path.write_bytes(described(model, network).SerializeToString())
+
+
+def write_qonnx(network: PackedNetwork, path: Path, order: Order) -> None:
+    """Write BipolarQuant, Quant and MultiThreshold nodes, for FPGA flows."""
+    model = _exported(PlainNetwork(network, qonnx_layer), network, order)
+    path.write_bytes(described(model, network).SerializeToString())
+
+
+def _exported(plain: PlainNetwork, network: PackedNetwork, order: Order) -> Any:
+    """Return the model that torch's exporter makes."""
     needs("onnx", "onnxscript")
-    plain = plain_network(network, qonnx)
     given, free = example_of(network, order)
     names = ["input"] if len(given) == 1 else [f"input_{i}" for i in range(len(given))]
     outputs = len(references(plain.output))
@@ -35,6 +52,7 @@ def write(network: PackedNetwork, path: Path, order: Order, qonnx: bool = False)
             dynamo=True,
             dynamic_shapes={"inputs": free},
             verbose=False,
+            opset_version=_OPSET,
         )
         assert program is not None
         for value, sizes in zip(program.model.graph.inputs, free, strict=False):
@@ -44,14 +62,7 @@ def write(network: PackedNetwork, path: Path, order: Order, qonnx: bool = False)
                 order.free,
                 f"torch's exporter fixes the batch of {value.name!r}: use dynamic=False",
             )
-        for node in program.model.graph.all_nodes():
-            node.metadata_props.clear()  # stack traces with the paths of this machine
-        program.save(str(path), external_data=False)
-
-
-def write_qonnx(network: PackedNetwork, path: Path, order: Order) -> None:
-    """Write BipolarQuant, Quant and MultiThreshold nodes, for FPGA flows."""
-    write(network, path, order, qonnx=True)
+        return program.model_proto
 
 
 def open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
@@ -73,7 +84,7 @@ def open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def open_qonnx(path: Path) -> Callable[[Tensor], Tensor]:
-    """Return what runs a file in qonnx, batches of the size that it fixes if it does."""
+    """Return what runs a file in qonnx; batches are of the size that it fixes."""
     needs("qonnx")
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
@@ -89,4 +100,4 @@ def open_qonnx(path: Path) -> Callable[[Tensor], Tensor]:
             warnings.simplefilter("ignore")
             return torch.from_numpy(execute_onnx(model, {inputs: x.numpy()})[outputs])
 
-    return run
+    return in_batches(run, size or None)

@@ -1,11 +1,11 @@
-"""What an export is asked for, and the tensors to export with."""
+"""What an export is asked for, and what writers of files and runtimes share."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.sample import arguments
 from ste_lightning.errors import ConfigurationError
 
-__all__ = ["Order", "example_of", "needs", "quiet"]
+__all__ = ["Order", "example_of", "in_batches", "needs", "quiet"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,12 @@ class Order:
     Attributes:
         example: a batch of inputs, a tuple of several, or a dict of keywords.
         free: whether the batch size stays free.
+        target: ``"onnxruntime"`` for its own operators, too; ``""`` for standard ones.
     """
 
     example: Any
     free: bool
+    target: str = ""
 
 
 def example_of(
@@ -82,3 +84,14 @@ def needs(*packages: str) -> None:
             raise ConfigurationError(
                 f"this format needs the package {package}: pip install {' '.join(packages)}"
             )
+
+
+def in_batches(run: Callable[[Tensor], Tensor], size: int | None) -> Callable[[Tensor], Tensor]:
+    """Return what runs any number of samples by batches of one size; the last one is filled."""
+    if size is None:
+        return run
+
+    def one(x: Tensor) -> Tensor:
+        return run(torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])]))[: len(x)]
+
+    return lambda x: torch.cat([one(part) for part in torch.split(x, size)])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.deploy.export.order import Order, example_of, quiet
-from ste_lightning.deploy.export.torch_form import plain_network
+from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.errors import ConfigurationError
 
@@ -22,7 +22,7 @@ __all__ = ["open_compiled", "open_exported", "write", "write_compiled"]
 
 def _program(network: PackedNetwork, order: Order) -> torch.export.ExportedProgram:
     given, free = example_of(network, order)
-    program = torch.export.export(plain_network(network), given, dynamic_shapes={"inputs": free})
+    program = torch.export.export(PlainNetwork(network), given, dynamic_shapes={"inputs": free})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program

@@ -1,27 +1,33 @@
 """A packed network in torch operators alone, as exporters need it.
 
-The integers stay integers: weights are small whole numbers in float32 (int8 in the file where the
-format allows), inputs are compared with the same thresholds.
+The integers stay integers: weights are small whole numbers, inputs are compared with the same
+thresholds, or rounded where that gives every code exactly.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ste_lightning.deploy.export.even_levels import Even, even, line
+from ste_lightning.deploy.export.folded import folded
 from ste_lightning.deploy.file.save import captured
+from ste_lightning.deploy.fusion.rows import ROWS
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.operators import resolved
-from ste_lightning.deploy.graph.steps import CONSTANT, Ref, filled, references
+from ste_lightning.deploy.graph.steps import Ref, filled, references
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
-from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput, TokenInput
+from ste_lightning.deploy.layers.input_quantizers import Input, LevelsInput, TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer, scaled_weight
 
-__all__ = ["plain_network"]
+__all__ = ["PlainEmbedding", "PlainInput", "PlainLayer", "PlainNetwork", "plain_layer"]
+
+Form = Callable[[nn.Module, float | None], nn.Module]
 
 
 class PlainInput(nn.Module):
@@ -29,13 +35,20 @@ class PlainInput(nn.Module):
 
     Args:
         quantizer: the packed layer's.
-        qonnx: whether to write BipolarQuant and MultiThreshold nodes.
+        bound: on its inputs, where these are whole numbers.
     """
 
-    def __init__(self, quantizer: Input, qonnx: bool) -> None:
+    def __init__(self, quantizer: Input, bound: float | None = None) -> None:
         super().__init__()
-        self.qonnx = qonnx
         self.quantizer = quantizer
+        factor = getattr(quantizer, "factor", None)
+        self.turns = factor is not None and bool((factor != 1).any())  # codes fall somewhere
+        self.even: Even | None = None
+        self.line: tuple[Tensor, Tensor] | None = None
+        if isinstance(quantizer, LevelsInput):
+            self.even = even(quantizer)
+            if self.even is None and bound is not None:
+                self.line = line(quantizer, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the quantized values of numbers whose channels are on the last axis."""
@@ -51,64 +64,71 @@ class PlainInput(nn.Module):
             return codes.to(x.dtype) + quantizer.codes.offset, scale
         if isinstance(quantizer, LevelsInput):
             assert quantizer.codes is not None
-            return self._staircase(x, axis, quantizer) + quantizer.codes.offset, None
-        if self.qonnx and isinstance(quantizer, BinaryInput) and quantizer.name == "sign":
-            return _symbolic("BipolarQuant", (quantizer.shifted(x, axis), torch.ones(())), x), None
+            return self.reached(x, axis).to(x.dtype) + quantizer.codes.offset, None
         return quantizer.values(x, axis, integers=True), None
 
-    def _staircase(self, x: Tensor, axis: int, quantizer: LevelsInput) -> Tensor:
+    def reached(self, x: Tensor, axis: int) -> Tensor:
         """Return how many thresholds each element reaches."""
-        thresholds = quantizer.thresholds
-        shape = [1] * x.dim()
-        shape[axis] = -1
-        if len(thresholds) > 1:
-            x = x * quantizer.factor.view(shape)
-        if self.qonnx:
-            layout = {0: "NC", 1: "NCW", 2: "NCHW"}.get(x.dim() - 1 - axis, "")
-            attributes = {"out_dtype": "FLOAT32", "data_layout": layout}
-            return _symbolic("MultiThreshold", (x, thresholds), x, attributes)
-        count = thresholds.shape[1]
-        if count <= 15:
-            reached = torch.zeros_like(x)
-            for threshold in thresholds.T:
-                reached = reached + (x >= threshold.view(shape)).to(x.dtype)
-            return reached
-        if len(thresholds) > 1:
-            steps = thresholds.view(*shape, count)
-            return (x.unsqueeze(-1) >= steps).to(x.dtype).sum(-1)
-        # Bit by bit from the highest: reached(c + bit) decides it.
-        padded = torch.cat([thresholds[0], thresholds.new_full((256 - count,), float("inf"))])
-        code = torch.zeros_like(x, dtype=torch.long)
-        for bit in reversed(range(count.bit_length())):
-            above = code + (1 << bit)
-            code = torch.where(x >= padded[above - 1], above, code)
-        return code.to(x.dtype)
+        quantizer = self.quantizer
+        assert isinstance(quantizer, LevelsInput)
+        count = quantizer.thresholds.shape[1]
+        if self.even is not None:
+            return self.even.rounded(x).clamp(0, count)
+        if self.line is not None:
+            return torch.round(self.on_line(x, axis)).clamp(0, count)
+        if self.turns:
+            x = x * quantizer.factor.view([-1, *[1] * (x.dim() - 1 - axis)])
+        return _staircase(x, axis, quantizer.thresholds)
+
+    def on_line(self, x: Tensor, axis: int) -> Tensor:
+        """Return what has to be rounded."""
+        assert self.line is not None
+        shape = [-1, *[1] * (x.dim() - 1 - axis)]
+        return x * self.line[0].view(shape) + self.line[1].view(shape)
+
+
+def _staircase(x: Tensor, axis: int, thresholds: Tensor) -> Tensor:
+    """Return how many thresholds each element reaches, by comparing."""
+    shape = [1] * x.dim()
+    shape[axis] = -1
+    count = thresholds.shape[1]
+    if count <= 15:
+        reached = torch.zeros_like(x)
+        for threshold in thresholds.T:
+            reached = reached + (x >= threshold.view(shape)).to(x.dtype)
+        return reached
+    if len(thresholds) > 1:
+        steps = thresholds.view(*shape, count)
+        return (x.unsqueeze(-1) >= steps).to(x.dtype).sum(-1)
+    # Bit by bit from the highest: reached(c + bit) decides it.
+    padded = torch.cat([thresholds[0], thresholds.new_full((256 - count,), float("inf"))])
+    code = torch.zeros_like(x, dtype=torch.long)
+    for bit in reversed(range(count.bit_length())):
+        above = code + (1 << bit)
+        code = torch.where(x >= padded[above - 1], above, code)
+    return code.to(x.dtype)
 
 
 class PlainLayer(nn.Module):
-    """A packed layer as torch operators, or with the operators of QONNX.
+    """A packed layer as torch operators: a product of whole numbers in floats.
 
     Args:
         layer: the packed layer.
-        qonnx: whether to write BipolarQuant, Quant and MultiThreshold nodes.
+        input: how its input is quantized.
     """
 
     weight: Tensor
     scale: Tensor | None
     bias: Tensor | None
 
-    def __init__(self, layer: PackedLayer, qonnx: bool) -> None:
+    def __init__(self, layer: PackedLayer, input: PlainInput) -> None:
         super().__init__()
-        self.qonnx = qonnx
-        self.input = PlainInput(layer.input, qonnx)
+        self.input = input
         self.codes, self.product = layer.weight_codes, layer.product
         self.growth = getattr(layer, "output_padding", None)  # of transposed convolutions
         self.pad_level = layer.pad_level() or 0.0
         weight = layer.integer_weight()
-        # Signed integers of b bits are -2^(b-1) .. 2^(b-1) - 1.
-        largest = max(-int(weight.min()), int(weight.max()) + 1)
-        self.signed_bits = float((largest - 1).bit_length() + 1)
-        small = not qonnx and largest <= 128
+        small = int(weight.min()) >= -128 and int(weight.max()) < 128
         self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
         self.register_buffer("scale", layer.result_scale())
         self.register_buffer("bias", layer.bias)
@@ -119,7 +139,7 @@ class PlainLayer(nn.Module):
         levels, token_scale = self.input.levels(x, x.dim() - 1 - dims)
         if token_scale is not None and dims:  # a convolution mixes tokens
             levels, token_scale = levels * token_scale, None
-        weight, scale = self._weight(), self.scale
+        weight, scale = self.float_levels(), self.scale
         if scale is not None and scale.dim() > 1:  # before the sum
             weight, scale = scaled_weight(weight, scale), None
         options = {} if self.growth is None else {"output_padding": tuple(growth or self.growth)}
@@ -131,15 +151,9 @@ class PlainLayer(nn.Module):
             y = y * token_scale
         return y if self.bias is None else y + self.bias.view(shape)
 
-    def _weight(self) -> Tensor:
-        if not self.qonnx:
-            return self.weight.float()
-        one = torch.ones(())
-        if self.codes.signs:
-            return _symbolic("BipolarQuant", (self.weight, one), self.weight)
-        attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
-        operands = (self.weight, one, torch.zeros(()), torch.tensor(self.signed_bits))
-        return _symbolic("Quant", operands, self.weight, attributes)
+    def float_levels(self) -> Tensor:
+        """Return the integer weights as floats."""
+        return self.weight.float()
 
 
 class PlainEmbedding(PlainLayer):
@@ -147,86 +161,71 @@ class PlainEmbedding(PlainLayer):
 
     def forward(self, x: Tensor, growth: Any = ()) -> Tensor:
         """Return the rows at the indices ``x``."""
-        weight, scale = self._weight(), self.scale
+        weight, scale = self.float_levels(), self.scale
         if scale is not None and scale.dim() > 1:
             weight, scale = scaled_weight(weight, scale), None
         rows = F.embedding(x, weight)
         return rows if scale is None else rows * F.embedding(x, scale.unsqueeze(-1))
 
 
-def plain_layer(layer: nn.Module, qonnx: bool) -> nn.Module:
-    """Return a packed layer in torch operators, and a copy of any other."""
+def plain_layer(layer: nn.Module, bound: float | None) -> nn.Module:
+    """Return a packed layer in torch operators, and a copy of any other.
+
+    Args:
+        layer: the layer.
+        bound: on its inputs, where these are whole numbers.
+    """
     if isinstance(layer, Input):
-        return PlainInput(layer, qonnx)
+        return PlainInput(layer)
     if isinstance(layer, PackedEmbedding):
-        return PlainEmbedding(layer, qonnx)
-    return PlainLayer(layer, qonnx) if isinstance(layer, PackedLayer) else copy.deepcopy(layer)
-
-
-def _symbolic(
-    name: str, operands: tuple[Tensor, ...], like: Tensor, attributes: dict[str, Any] | None = None
-) -> Tensor:
-    found: Tensor = torch.onnx.ops.symbolic(
-        f"qonnx.custom_op.general::{name}",
-        operands,
-        attributes or {},
-        dtype=like.dtype,
-        shape=like.shape,
-        version=1,
-    )
-    return found
+        return PlainEmbedding(layer, PlainInput(layer.input))
+    if isinstance(layer, PackedLayer):
+        return PlainLayer(layer, PlainInput(layer.input, bound))
+    return copy.deepcopy(layer)
 
 
 class PlainNetwork(nn.Module):
-    """A captured network with torch operators in the place of packed layers.
+    """A captured network with other operators in the place of packed layers.
 
     Args:
         network: a packed network.
-        qonnx: whether to write quantizers as nodes of QONNX.
+        form: what takes a layer's place.
     """
 
-    def __init__(self, network: PackedNetwork, qonnx: bool = False) -> None:
+    def __init__(self, network: PackedNetwork, form: Form = plain_layer) -> None:
         super().__init__()
         captured(network)
-        graph = network.graph
-        assert graph is not None
-        self._graph, self.output = graph, graph.output
-        self._places = {name: str(i) for i, name in enumerate(graph.layers())}
-        layers = network.layers()
+        self._given = given = folded(network)
+        self.output = given.output
+        called = {step.target for step in given.steps if step.op == "layer"}
+        names = [name for name in given.layers if name in called]
+        self.places = {name: str(i) for i, name in enumerate(names)}
         self.layers = nn.ModuleDict(
-            {place: plain_layer(layers[name], qonnx) for name, place in self._places.items()}
+            {self.places[name]: form(given.layers[name], given.whole.get(name)) for name in names}
         )
-        constants = network.constants()
-        self._names = {CONSTANT + name: f"constant_{i}" for i, name in enumerate(constants)}
-        for name, value in constants.items():
-            self.register_buffer(self._names[CONSTANT + name], value.detach().clone())
+        self._names = {name: f"constant_{i}" for i, name in enumerate(given.constants)}
+        for name, value in given.constants.items():
+            self.register_buffer(self._names[name], value.detach().clone())
         self.eval()
 
     def forward(self, *inputs: Tensor) -> Any:
         """Return the network's result: a tensor, or a tuple of all tensors in it."""
         values: dict[str, Any] = {name: getattr(self, key) for name, key in self._names.items()}
-        names = [given.name for given in self._graph.inputs]
-        values |= dict(zip(names, inputs, strict=True))
+        values |= dict(zip(self._given.inputs, inputs, strict=True))
 
         def put(value: Any) -> Any:
             return filled(value, lambda ref: values[ref.name], lambda record: record)
 
-        for step in self._graph.steps:
-            layer = step.op == "layer"
-            call = self.layers[self._places[step.target]] if layer else resolved(step.target)
-            if step.target != "sizes.check":
-                values[step.result] = call(*put(step.args), **put(step.kwargs))
-        output = self._graph.output
+        for step in self._given.steps:
+            if step.target == "sizes.check":
+                continue
+            call: Any = ROWS.get(step.target)
+            if step.op == "layer":
+                call = self.layers[self.places[step.target]]
+            elif call is None:
+                call = resolved(step.target)
+            values[step.result] = call(*put(step.args), **put(step.kwargs))
+        output = self._given.output
         if isinstance(output, Ref):
             return values[output.name]
         return tuple(values[name] for name in references(output))
-
-
-def plain_network(network: PackedNetwork, qonnx: bool = False) -> PlainNetwork:
-    """Return a captured network with every packed layer replaced by torch operators.
-
-    Args:
-        network: a packed network.
-        qonnx: whether to write quantizers as nodes of QONNX.
-    """
-    return PlainNetwork(network, qonnx)

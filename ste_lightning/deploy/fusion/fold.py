@@ -40,6 +40,7 @@ def fold_thresholds(
     output: object,
     constants: Mapping[str, Tensor],
     values: Mapping[str, Any],
+    floats: bool = True,
 ) -> tuple[dict[str, nn.Module], list[Step]]:
     """Fold what is called between packed layers, and batch norms before them.
 
@@ -49,6 +50,7 @@ def fold_thresholds(
         output: what the network returns.
         constants: by the names that steps use.
         values: result -> a tensor of its shape and type.
+        floats: whether batch norms of floats are folded, too.
 
     Returns:
         The layers, and the steps that remain.
@@ -68,6 +70,8 @@ def fold_thresholds(
             if paths and _fold(layer, paths, flow):
                 gone |= {part.result: part.args[0] for path in paths for part in path.between}
     kept = [rewired(step, gone) for step in steps if step.result not in gone]
+    if not floats:
+        return layers, kept
     flow = Flow(layers, kept, output, constants, values)
     lost = fold_floats(flow, kept)
     return layers, [rewired(step, lost) for step in kept if step.result not in lost]

@@ -1,0 +1,246 @@
+"""Packed layers as nodes of ONNX.
+
+A layer's input becomes unsigned bytes, channels last; the windows of an image lie beside each
+other, so that a convolution is one MatMulInteger of bytes with int8 weights: exact sums, then a
+scale and a bias per output. (Tried with onnxruntime 1.32: as fast as its QLinearConv, whose results
+are bytes; its ConvInteger is fifty times slower, its float convolutions as fast for few channels
+per group.) Other layers multiply the same whole numbers as floats.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ste_lightning.deploy.export.onnx_inputs import Place, Quantizing
+from ste_lightning.deploy.export.onnx_nodes import Nodes
+from ste_lightning.deploy.export.onnx_packed_matmul import multiplied, takes_bits
+from ste_lightning.deploy.layers.embedding import PackedEmbedding
+from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
+from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.spatial import PackedSpatial
+from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
+
+__all__ = ["write_layer"]
+
+_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_END = np.iinfo(np.int64).max
+
+
+def write_layer(
+    nodes: Nodes, layer: Any, bound: float | None, x: str, rank: int, growth: list[int], y: str
+) -> None:
+    """Add the nodes of a packed layer, or of a quantizer alone.
+
+    Args:
+        nodes: where they go.
+        layer: the module.
+        bound: on its inputs, where these are whole numbers.
+        x, rank: its input's name and number of axes.
+        growth: of a transposed convolution.
+        y: its result's name.
+    """
+    if isinstance(layer, Input):
+        levels, token = Quantizing(nodes, layer, bound).floats(Place(x, rank, rank - 1))
+        nodes.add("Mul", [levels, token or nodes.numbers(layer.scale, np.float32)], y)
+        return
+    if isinstance(layer, PackedEmbedding):
+        _embedding(nodes, layer, x, y)
+        return
+    quantizing = Quantizing(nodes, layer.input, bound)
+    dims = len(layer.shape) - 2
+    place = Place(x, rank, rank - 1 - dims)
+    if isinstance(layer, PackedConv) and layer.padding_mode != "zeros":
+        mode = _MODES[layer.padding_mode]
+        nodes.opset = max(nodes.opset, 19)
+        place = place._replace(name=_padded(nodes, layer, place, "", mode))
+    product = _bytes if sums_bytes(layer) else _floats
+    if nodes.onnxruntime and takes_bits(layer):
+        product = _bits
+    product(nodes, layer, quantizing, place, growth, y)
+
+
+def sums_bytes(layer: PackedLayer) -> bool:
+    """Return whether a layer's sums are those of unsigned bytes with signed ones."""
+    codes = layer.input.codes
+    plain = isinstance(layer, (PackedLinear, PackedConv)) and layer.groups == 1
+    if not plain or not layer.sums_integers or codes is None:
+        return False
+    if isinstance(layer.input, TokenInput) and len(layer.shape) > 2:
+        return False
+    pad = float(layer.pad_level() or 0.0)
+    fits = -256 < codes.offset <= 0 and codes.step * (2**codes.bits - 1) < 256
+    return fits and pad.is_integer() and 0 <= pad - codes.offset < 256 and _is_small(layer)
+
+
+def _is_small(layer: PackedLayer) -> bool:
+    weight = layer.integer_weight()
+    return int(weight.min()) >= -128 and int(weight.max()) < 128
+
+
+def _padded(nodes: Nodes, layer: Any, x: Place, value: str, mode: str = "constant") -> str:
+    """Return the padded input."""
+    before, after = ([0] * x.rank for _ in range(2))
+    axes = [i for i in range(x.rank) if i != x.axis][-len(layer.geometry.kernel) :]
+    for axis, (first, last) in zip(axes, layer.geometry.padding, strict=True):
+        before[axis], after[axis] = first, last
+    if not any(before + after):
+        return x.name
+    given = [x.name, nodes.numbers(before + after), *([value] if value else [])]
+    return nodes.add("Pad", given, mode=mode)
+
+
+def _bytes(
+    nodes: Nodes, layer: Any, quantizing: Quantizing, x: Place, growth: list[int], y: str
+) -> None:
+    """Add a product of bytes."""
+    place = x if quantizing.alike else x.last(nodes)
+    codes, token = quantizing.bytes(place)
+    place = place._replace(name=codes).last(nodes)
+    if isinstance(layer, PackedConv):
+        if layer.padding_mode == "zeros":
+            value = nodes.numbers(int(layer.pad_level()) + quantizing.zero, np.uint8)
+            place = place._replace(name=_padded(nodes, layer, place, value))
+        place = place._replace(name=_windows(nodes, layer, place))
+    weight = layer.integer_weight().movedim((0, 1), (-1, -2))  # kernel, channels, outputs
+    levels = nodes.levels(weight.reshape(-1, layer.shape[0]).contiguous(), layer)
+    zero = nodes.numbers(quantizing.zero, np.uint8)
+    sums = nodes.add("MatMulInteger", [place.name, levels, zero])
+    _shifted(nodes, layer, place._replace(name=nodes.floats(sums)), token, x.axis, y)
+
+
+def _shifted(nodes: Nodes, layer: PackedLayer, sums: Place, token: str, axis: int, y: str) -> None:
+    """Add scales and bias, and bring the channels back to an axis; the last node makes ``y``."""
+    factors = []
+    scale = layer.result_scale()
+    if scale is not None and scale.dim() == 1:
+        factors.append(("Mul", sums.vector(nodes, scale)))
+    if token:
+        factors.append(("Mul", token))
+    if layer.bias is not None:
+        factors.append(("Add", sums.vector(nodes, layer.bias)))
+    name = sums.name
+    for operator, other in factors:
+        name = nodes.add(operator, [name, other])
+    if axis == sums.axis:
+        nodes.add("Identity", [name], y)
+        return
+    order = list(range(sums.rank - 1))
+    nodes.add("Transpose", [name], y, perm=[*order[:axis], sums.rank - 1, *order[axis:]])
+
+
+def _windows(nodes: Nodes, layer: PackedConv, x: Place) -> str:
+    """Return what lays the windows of padded images (*, *size, channels) beside each other."""
+    g = layer.geometry
+    if math.prod(g.kernel) == 1 and max(g.stride) == 1:
+        return x.name
+    axes = nodes.numbers(np.arange(-len(g.kernel) - 1, -1))
+    stride, parts = nodes.numbers(g.stride), []
+    for tap in itertools.product(*map(range, g.kernel)):
+        start = np.array(tap) * g.dilation
+        end = start - np.array(g.dilation) * (np.array(g.kernel) - 1)
+        ends = (nodes.numbers(start), nodes.numbers(np.where(end == 0, _END, end)))
+        parts.append(nodes.add("Slice", [x.name, *ends, axes, stride]))
+    return parts[0] if len(parts) == 1 else nodes.add("Concat", parts, axis=-1)
+
+
+def _float_weight(nodes: Nodes, layer: PackedLayer, arrange: Any) -> str:
+    """Return the weights as floats, with the scales of groups of them."""
+    weight = layer.integer_weight()
+    if not _is_small(layer):
+        return nodes.tensor(arrange(layer.float_weight()))
+    scale = layer.scale
+    if scale is None or scale.dim() == 1:
+        return nodes.floats(nodes.levels(arrange(weight).contiguous(), layer))
+    levels = nodes.floats(nodes.levels(weight, layer))
+    groups = nodes.add("Reshape", [levels, nodes.numbers([*scale.shape, -1])])
+    worth = scale.unsqueeze(-1) * layer.input_scale()
+    scaled = nodes.add("Mul", [groups, nodes.tensor(worth)])
+    if not isinstance(layer, PackedConvTranspose):
+        whole = nodes.add("Reshape", [scaled, nodes.numbers(layer.shape)])
+        return nodes.add("Transpose", [whole], perm=[1, 0]) if len(layer.shape) == 2 else whole
+    outputs, inputs, *kernel = layer.shape
+    split = nodes.numbers([layer.groups, outputs // layer.groups, inputs, *kernel])
+    order = [0, 2, 1, *range(3, 3 + len(kernel))]
+    turned = nodes.add("Transpose", [nodes.add("Reshape", [scaled, split])], perm=order)
+    return nodes.add("Reshape", [turned, nodes.numbers(layer.torch_shape())])
+
+
+def _floats(
+    nodes: Nodes, layer: Any, quantizing: Quantizing, x: Place, growth: list[int], y: str
+) -> None:
+    """Add a product of floats."""
+    levels, token = quantizing.floats(x)
+    spatial = isinstance(layer, PackedSpatial)
+    if token and spatial:  # a convolution mixes tokens
+        levels, token = nodes.add("Mul", [levels, token]), ""
+    place = x._replace(name=levels)
+    if not spatial:
+        weight = _float_weight(nodes, layer, lambda w: w.T)
+        sums = nodes.add("MatMul", [levels, weight])
+    else:
+        sums = _convolved(nodes, layer, place, growth)
+    _shifted(nodes, layer, place._replace(name=sums), token, x.axis, y)
+
+
+def _convolved(nodes: Nodes, layer: Any, x: Place, growth: list[int]) -> str:
+    g, turned = layer.geometry, isinstance(layer, PackedConvTranspose)
+    options: dict[str, Any] = {
+        "kernel_shape": g.kernel,
+        "strides": g.stride,
+        "dilations": g.dilation,
+        "group": layer.groups,
+    }
+    name, alone = x.name, x.rank == len(g.kernel) + 1
+    pads = [p[side] for side in (0, 1) for p in g.padding]
+    pad = layer.pad_level() or 0.0
+    if turned or (pad == 0 and layer.padding_mode == "zeros"):
+        options["pads"] = pads
+    elif layer.padding_mode == "zeros":
+        name = _padded(nodes, layer, x, nodes.numbers(pad, np.float32))
+    if turned:
+        options["output_padding"] = growth or layer.output_padding
+        weight = _float_weight(nodes, layer, lambda w: outputs_first(w, layer.groups))
+    else:
+        weight = _float_weight(nodes, layer, _as_it_is)
+    if alone:
+        name = nodes.add("Unsqueeze", [name, nodes.numbers([0])])
+    name = nodes.add("ConvTranspose" if turned else "Conv", [name, weight], **options)
+    return nodes.add("Squeeze", [name, nodes.numbers([0])]) if alone else name
+
+
+def _as_it_is(weight: Tensor) -> Tensor:
+    return weight
+
+
+def _bits(
+    nodes: Nodes, layer: Any, quantizing: Quantizing, x: Place, growth: list[int], y: str
+) -> None:
+    """Add onnxruntime's product of floats, or tokens, with packed weights."""
+    levels, token = quantizing.floats(x)
+    sums = multiplied(nodes, layer, levels, x.rank)
+    _shifted(nodes, layer, x._replace(name=sums), token, x.axis, y)
+
+
+def _embedding(nodes: Nodes, layer: PackedEmbedding, x: str, y: str) -> None:
+    """Add the look-up of rows, and of their scales."""
+    scale = layer.scale
+    if not _is_small(layer):
+        nodes.add("Gather", [nodes.tensor(layer.float_weight()), x], y)
+        return
+    rows = nodes.floats(nodes.add("Gather", [nodes.levels(layer.integer_weight(), layer), x]))
+    if scale is None:
+        nodes.add("Identity", [rows], y)
+        return
+    count, width = scale[0].numel(), layer.shape[1]
+    found = nodes.add("Gather", [nodes.tensor(scale.view(-1, count, 1)), x])
+    size = nodes.add("Shape", [x])
+    parts = nodes.add("Concat", [size, nodes.numbers([count, width // count])], axis=0)
+    whole = nodes.add("Concat", [size, nodes.numbers([width])], axis=0)
+    split = nodes.add("Reshape", [rows, parts])
+    nodes.add("Reshape", [nodes.add("Mul", [split, found]), whole], y)
