@@ -102,8 +102,7 @@ def prepared(
     net.eval()
     packed = deploy.pack(net, x)
     deploy.save(packed, files["packed"])
-    target = "onnxruntime" if len(shape) == 1 else ""
-    export(packed, files["onnx"], "onnx", x, target=target)
+    export(packed, files["onnx"], "onnx", x, target="onnxruntime")
     if not files["static"].is_file():
         export(dequantized(net), files["float"], "onnx", x)
         static_int8(files["float"], files["static"], shape)

@@ -146,6 +146,15 @@ def test_weights_stay_packed_in_onnxruntime(weight, inputs):
     assert ("MatMulNBits" in kinds) == (inputs == "token" or layer.weight_codes.bits == 4)
 
 
+@pytest.mark.parametrize("quantizers", ["scaled x steps", "4 x 8 bit"])
+def test_scales_are_part_of_onnxruntimes_products(quantizers):
+    layer = trained(LAYERS["conv2d"][0], quantizers, (2, 6, 8, 7))
+    x = torch.randn(2, 6, 8, 7)
+    y, graph = run(layer, x, own=True)
+    assert torch.allclose(y, layer(x), rtol=0, atol=1e-5 * float(layer(x).abs().max()))
+    assert "MatMulIntegerToFloat" in [node.op_type for node in graph.node]
+
+
 def levels(thresholds, scale=1.0):
     table = torch.tensor(thresholds)
     found = LevelsInput(8, 0, scale, *table.shape)

@@ -110,12 +110,20 @@ def _bytes(
     weight = layer.integer_weight().movedim((0, 1), (-1, -2))  # kernel, channels, outputs
     levels = nodes.levels(weight.reshape(-1, layer.shape[0]).contiguous(), layer)
     zero = nodes.numbers(quantizing.zero, np.uint8)
+    scale = layer.result_scale()
+    if nodes.onnxruntime and not token and scale is not None:
+        given = [place.name, levels, nodes.numbers(1, np.float32), nodes.tensor(scale), zero]
+        given += [nodes.numbers(0, np.int8)]
+        given += [] if layer.bias is None else [nodes.tensor(layer.bias)]
+        sums = nodes.add("MatMulIntegerToFloat", given, domain="com.microsoft")
+        _channels_at(nodes, place._replace(name=sums), x.axis, y)
+        return
     sums = nodes.add("MatMulInteger", [place.name, levels, zero])
     _shifted(nodes, layer, place._replace(name=nodes.floats(sums)), token, x.axis, y)
 
 
 def _shifted(nodes: Nodes, layer: PackedLayer, sums: Place, token: str, axis: int, y: str) -> None:
-    """Add scales and bias, and bring the channels back to an axis; the last node makes ``y``."""
+    """Add scales and bias, and bring the channels back to an axis; the result is ``y``."""
     factors = []
     scale = layer.result_scale()
     if scale is not None and scale.dim() == 1:
@@ -127,11 +135,16 @@ def _shifted(nodes: Nodes, layer: PackedLayer, sums: Place, token: str, axis: in
     name = sums.name
     for operator, other in factors:
         name = nodes.add(operator, [name, other])
-    if axis == sums.axis:
-        nodes.add("Identity", [name], y)
+    _channels_at(nodes, sums._replace(name=name), axis, y)
+
+
+def _channels_at(nodes: Nodes, x: Place, axis: int, y: str) -> None:
+    """Bring the channels to an axis; the result is ``y``."""
+    if axis == x.axis:
+        nodes.add("Identity", [x.name], y)
         return
-    order = list(range(sums.rank - 1))
-    nodes.add("Transpose", [name], y, perm=[*order[:axis], sums.rank - 1, *order[axis:]])
+    order = list(range(x.rank - 1))
+    nodes.add("Transpose", [x.name], y, perm=[*order[:axis], x.rank - 1, *order[axis:]])
 
 
 def _windows(nodes: Nodes, layer: PackedConv, x: Place) -> str:
