@@ -51,6 +51,10 @@ class RecipeSource(ConfigSource):
             header = self._get_header_dict(file.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{file} cannot be read as UTF-8 text: {error}.") from error
+        except ValueError as error:  # of a comment at its head that begins with @
+            raise ConfigurationError(
+                f"{file} cannot be read: {error}; write '# @package GROUP', or no @ there."
+            ) from error
         header["package"] = header["package"] or "_global_"
         return ConfigResult(
             provider=self.provider,

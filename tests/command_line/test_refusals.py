@@ -100,6 +100,15 @@ def test_a_recipe_that_is_no_text_is_named(cli, tmp_path):
     assert err.count("error:") == 1
 
 
+def test_a_comment_that_hydra_takes_for_a_header_is_named(cli, tmp_path):
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "mine.yaml").write_text("# @itle.\nseed: 1\n")
+    status, _, err = cli("+recipe=mine", "--config-dir", str(tmp_path))
+    assert status == 1
+    assert "mine.yaml cannot be read" in err
+    assert "Traceback" not in err
+
+
 def test_help_lists_the_recipes_with_their_descriptions(cli):
     status, out, _ = cli("--help")
     assert status == 0
