@@ -138,7 +138,11 @@ def _row(
     except ConfigurationError as error:
         return _Row(None, f"not written: {error}")
     with TemporaryDirectory() as folder:
-        beside = _opened(export(plain, f"{folder}/float", name, example, dynamic), name, one)
+        beside = _opened(
+            export(plain, f"{folder}/float.{FORMATS[name].ending}", name, example, dynamic),
+            name,
+            one,
+        )
         assert beside is not None
         x = samples[:1]
         times = interleaved_latency([lambda: run(x), lambda: beside(x)], seconds)
