@@ -170,8 +170,8 @@ class QuantizationAwareTraining(L.Callback):
         if averaging and binary:
             rank_zero_warn(
                 f"{averaging[0]} averages the latent weights of {len(binary)} layers with binary "
-                "weights; the sign of an average is not an average of signs, and accuracy usually "
-                "falls. Leave it out, or keep the weights float."
+                "weights: the sign of an average is not an average of signs, and accuracy usually "
+                "falls, as batch norm's statistics do not fit. Use SignAveraging, or leave it out."
             )
         learned = any(
             p.requires_grad

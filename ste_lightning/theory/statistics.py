@@ -163,7 +163,8 @@ def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:
     Returns:
         ``centre``, where the curve crosses one half, and ``width``, both (R,).
     """
-    centre, scale = x.mean(), x.std().clamp(min=1e-9)
+    spread = x.std() if len(x) > 1 else x.new_zeros(())
+    centre, scale = x.mean(), spread.clamp(min=1e-9)
     t = (x - centre) / scale
     design = torch.stack([torch.ones_like(t), t])
     ridge = torch.diag(torch.tensor([1e-6, 1e-2], dtype=torch.float64))

@@ -78,7 +78,7 @@ def _section(plan: Plan, images: Path | None) -> str:
             title=plan.title,
         )
         with written_whole(images / name) as part:
-            figure.savefig(part, dpi=120, format="png")
+            figure.savefig(part, dpi=85, format="png")
         text.append(f"![{plan.title}: {plan.metric} by setting](images/{name})\n")
     return "\n".join(text)
 
