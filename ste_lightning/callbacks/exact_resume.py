@@ -39,6 +39,7 @@ class ExactResume(L.Callback):
     def __init__(self) -> None:
         self._restored: dict[str, Any] = {}
         self._sums: dict[str, dict[str, torch.Tensor]] = {}
+        self._early = False  # loaders were made before the checkpoint was restored
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -71,6 +72,7 @@ class ExactResume(L.Callback):
         """Set the values logged last, and the generators before loaders draw from them."""
         self._sums = {}
         state = self._mine(trainer)
+        self._early = bool(self._restored) and trainer.fit_loop._combined_loader is not None
         if state is not None:
             set_random_state(state["random"])
             trainer.callback_metrics.update(state["logged"])
@@ -79,6 +81,8 @@ class ExactResume(L.Callback):
         """Within an epoch the loaders had drawn long before the checkpoint: set once more."""
         state, within = self._mine(trainer), self._restored.get("within", False)
         self._restored = {}
+        if self._early:
+            _begin_again(trainer)
         if within:
             _warn_of_loaders(trainer)
         if state is None or not within:
@@ -105,6 +109,19 @@ class ExactResume(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forget what a fit that failed has not used."""
         self._restored, self._sums = {}, {}
+
+
+def _begin_again(trainer: L.Trainer) -> None:
+    """Bring loaders that were made early to their places, and let them draw from here.
+
+    A module that asks for ``estimated_stepping_batches`` in ``configure_optimizers`` has the
+    loaders made before the checkpoint's loops and generators are restored. Lightning then leaves
+    them at the start of an epoch, with orders drawn from other random numbers.
+    """
+    loop = trainer.fit_loop
+    loop._load_combined_loader_states()
+    if loop._data_fetcher is not None:
+        iter(loop._data_fetcher)
 
 
 def _warn_of_loaders(trainer: L.Trainer) -> None:

@@ -71,7 +71,8 @@ class Module(L.LightningModule):
             rest = [p for p in self.parameters() if p is not own[0]]
             return Chained(Bop(own, lr=0.5, threshold=1e-3), torch.optim.Adam(rest, 0.01))
         optimizer = torch.optim.Adam(self.parameters(), 1e-2)
-        schedule = build_schedule({"schedule": "cosine"}, optimizer, 100)
+        steps = int(self.trainer.estimated_stepping_batches)  # has the loaders made early
+        schedule = build_schedule({"schedule": "cosine"}, optimizer, max(steps, 100))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
