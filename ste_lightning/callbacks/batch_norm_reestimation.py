@@ -71,7 +71,7 @@ def reestimate_within_fit(trainer: L.Trainer, module: L.LightningModule, batches
         )
 
     def forward(batch: Any) -> None:
-        batch = trainer.strategy.batch_to_device(batch)
+        batch = trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(batch))
         module(batch[0] if isinstance(batch, (list, tuple)) else batch)
 
     with isolate_rng(), trainer.precision_plugin.forward_context():

@@ -74,6 +74,13 @@ def test_validation_sees_statistics_of_the_present_weights():
     torch.testing.assert_close(model.net[1].running_var, expected.net[1].running_var)
 
 
+def test_statistics_are_estimated_in_the_precision_of_training():
+    model = Validated()
+    settings = {"num_sanity_val_steps": 0, "precision": "64-true"}
+    trainer([BatchNormReestimation(3)], 1, **settings).fit(model, datamodule=Data())
+    assert model.seen.dtype == torch.float64
+
+
 def test_what_cannot_be_estimated_is_refused():
     with pytest.raises(ConfigurationError, match="batches"):
         BatchNormReestimation(0)
