@@ -33,6 +33,7 @@ from ste_lightning.convert import (
 from ste_lightning.convert.scheduled import with_schedule
 from ste_lightning.convert.watch import collapsed_steps, named_quantized_layers
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.quantizers import bits_of
 
 __all__ = ["QuantizationAwareTraining"]
 
@@ -166,7 +167,7 @@ class QuantizationAwareTraining(L.Callback):
             for callback in trainer.callbacks  # type: ignore[attr-defined]
             if isinstance(callback, _AVERAGING)
         ]
-        binary = [la for la in layers if float(getattr(la.weight_quantizer, "bits", 32)) <= 1]
+        binary = [la for la in layers if bits_of(la.weight_quantizer) <= 1]
         if averaging and binary:
             rank_zero_warn(
                 f"{averaging[0]} averages the latent weights of {len(binary)} layers with binary "

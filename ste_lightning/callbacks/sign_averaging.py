@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -17,6 +15,7 @@ from ste_lightning.callbacks.batch_norm_reestimation import reestimate_within_fi
 from ste_lightning.callbacks.stepping import StepCounter, quantized_latents
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.metrics import Latent
+from ste_lightning.quantizers import bits_of
 
 __all__ = ["SignAveraging", "vote"]
 
@@ -41,7 +40,7 @@ def vote(latent: Latent, mean: Tensor) -> Tensor:
             spaced may.
     """
     now, scale = latent.levels()
-    if float(getattr(latent.quantizer, "bits", 32)) <= 1:
+    if bits_of(latent.quantizer) <= 1:
         levels = torch.where(mean == 0, now, mean.sign().to(now.dtype))
     else:
         levels = mean.round().to(now.dtype)
@@ -225,28 +224,19 @@ class SignAveraging(L.Callback):
             _copy(self._last_iterate, _tensors(module, self._latents))
             self._last_iterate = {}
 
-    @contextmanager
-    def _voted(self, trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
-        already = bool(self._last_iterate)
-        self._vote_in(trainer, module)
-        try:
-            yield
-        finally:
-            if not already:
-                self._vote_out(module)
-
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Let the checkpoint's weights be the vote; keep the latent weights beside them."""
         if not self._count or not self._latents:
             return
-        with self._voted(trainer, pl_module):
-            kept = {key: tensor.clone() for key, tensor in self._last_iterate.items()}
-        state = checkpoint["state_dict"]
+        training = not self._last_iterate  # otherwise the vote is being validated
+        self._vote_in(trainer, pl_module)
+        state, kept = checkpoint["state_dict"], self._last_iterate
         checkpoint[self._KEY] = {key: kept[key] for key in kept if key in state}
-        for key in checkpoint[self._KEY]:
-            state[key] = self._evaluated[key].clone()
+        state.update({key: self._evaluated[key] for key in checkpoint[self._KEY]})
+        if training:
+            self._vote_out(pl_module)
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -12,7 +12,7 @@ from ste_lightning.convert.nonnegative import Source, is_relu
 from ste_lightning.convert.structure import clean_name, find_module
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import RPReLU
-from ste_lightning.quantizers import describe
+from ste_lightning.quantizers import bits_of, describe
 
 __all__ = ["blind_to_nonnegative", "replace_relu", "restore_relus"]
 
@@ -24,7 +24,7 @@ def blind_to_nonnegative(quantizer: nn.Module | None) -> bool:
 
     True for ``sign``, false for ``step`` and for a sign with a threshold above zero.
     """
-    if quantizer is None or float(getattr(quantizer, "bits", 32)) > 1:
+    if quantizer is None or bits_of(quantizer) > 1:
         return False
     probe = torch.tensor([[0.0, 0.1, 0.5, 1.0, 3.0, 10.0, 100.0, 1e4]])
     try:

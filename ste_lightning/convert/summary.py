@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ste_lightning.convert.costs import Costs, measure
 from ste_lightning.convert.structure import clean_name, quantizable_layers
-from ste_lightning.convert.summary_table import FLOAT_BITS, LayerSummary, Summary
+from ste_lightning.convert.summary_table import LayerSummary, Summary
 from ste_lightning.convert.watch import named_quantized_layers
 from ste_lightning.layers import QuantizedLayer
+from ste_lightning.quantizers import FLOAT_BITS, bits_of
 
 __all__ = ["summary"]
 
@@ -99,8 +100,8 @@ def _row(
                 one += tensor.numel() if bits == 1 else 0
                 low += tensor.numel() if bits is not None and bits > 1 else 0
             deployed += _deployed(part, tensor, bits)
-    weight_bits = _bits(getattr(module, "weight_quantizer", None))
-    input_bits = _bits(getattr(module, "input_quantizer", None))
+    weight_bits = bits_of(getattr(module, "weight_quantizer", None))
+    input_bits = bits_of(getattr(module, "input_quantizer", None))
     row = LayerSummary(
         name, type(module).__name__, weight_bits, input_bits, parameters, one, low, deployed
     )
@@ -117,17 +118,13 @@ def _row(
     return row if parameters or costly else None
 
 
-def _bits(quantizer: nn.Module | None) -> float:
-    return FLOAT_BITS if quantizer is None else float(getattr(quantizer, "bits", FLOAT_BITS))
-
-
 def _storage_bits(part: nn.Module, key: str) -> int | None:
     """Return the whole bits of one stored value, ``None`` for what stays float."""
     if not isinstance(part, QuantizedLayer) or key != part.latent_key:
         return None
     if part.weight_quantizer is None:
         return None
-    bits = _bits(part.weight_quantizer)
+    bits = bits_of(part.weight_quantizer)
     return None if bits >= FLOAT_BITS else math.ceil(bits)
 
 

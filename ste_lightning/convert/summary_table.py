@@ -6,10 +6,9 @@ import dataclasses
 from typing import Any
 
 from ste_lightning.io.html import html_table
+from ste_lightning.quantizers import FLOAT_BITS
 
-__all__ = ["FLOAT_BITS", "LayerSummary", "Summary"]
-
-FLOAT_BITS = 32.0
+__all__ = ["LayerSummary", "Summary"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from ste_lightning.convert.structure import clean_name, tensors
 from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.layers import QuantizedLayer
-from ste_lightning.quantizers import Steps, describe
+from ste_lightning.quantizers import Steps, bits_of, describe
 
 __all__ = [
     "Finding",
@@ -125,7 +125,7 @@ def _judge(name: str, quantizer: nn.Module, low: float, high: float) -> list[Fin
     if ends is None:
         return []
     kind = describe(quantizer)
-    bits = float(getattr(quantizer, "bits", 32))
+    bits = bits_of(quantizer)
     below = _quantized(quantizer, -max(high, 1.0), high)
     severe = ends[0] == ends[1] or bits <= _FEW_LEVELS
     if ends[0] == ends[1]:
@@ -193,9 +193,7 @@ def dead_weights(model: nn.Module) -> list[Finding]:
         if layer.weight_quantizer is None:
             continue
         weight = layer.quantized_weight()
-        levels = (
-            weight.sign() if float(getattr(layer.weight_quantizer, "bits", 32)) <= 1 else weight
-        )
+        levels = weight.sign() if bits_of(layer.weight_quantizer) <= 1 else weight
         if weight.numel() > 1 and bool((levels == levels.flatten()[0]).all()):
             kind = describe(layer.weight_quantizer)
             found.append(

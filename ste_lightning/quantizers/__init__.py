@@ -11,9 +11,11 @@ from ste_lightning.quantizers.pact import PACT
 from ste_lightning.quantizers.power_of_two import APoT, PowerOfTwo
 from ste_lightning.quantizers.progressive import LSBQ, Progressive
 from ste_lightning.quantizers.quantizer import (
+    FLOAT_BITS,
     Operand,
     Quantizer,
     QuantizerSpec,
+    bits_of,
     build,
     describe,
     quantizer_class,
@@ -27,6 +29,7 @@ from ste_lightning.quantizers.ternary import TWN, BitNetTernary, Ternary
 from ste_lightning.quantizers.uniform import Uniform
 
 __all__ = [
+    "FLOAT_BITS",
     "LSBQ",
     "LSQ",
     "N2UQ",
@@ -53,6 +56,7 @@ __all__ = [
     "Ternary",
     "Token",
     "Uniform",
+    "bits_of",
     "build",
     "describe",
     "differences",

@@ -15,9 +15,11 @@ from ste_lightning.functional import Surrogate, rule_class, surrogate
 from ste_lightning.functional.schedules import PRESETS, Schedule
 
 __all__ = [
+    "FLOAT_BITS",
     "Operand",
     "Quantizer",
     "QuantizerSpec",
+    "bits_of",
     "build",
     "quantizer_class",
     "quantizer_names",
@@ -25,6 +27,7 @@ __all__ = [
     "registered_name",
 ]
 
+FLOAT_BITS = 32.0
 Operand = Literal["weights", "activations"]
 QuantizerSpec = str | Mapping[str, Any] | nn.Module | None
 
@@ -351,6 +354,11 @@ def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
                 key,
                 known | {"map", "schedule"},
             )
+
+
+def bits_of(quantizer: nn.Module | None) -> float:
+    """Return the bits of one quantized element; ``FLOAT_BITS`` without a quantizer or its word."""
+    return float(getattr(quantizer, "bits", FLOAT_BITS))
 
 
 def describe(quantizer: nn.Module | None) -> str:

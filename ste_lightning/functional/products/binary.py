@@ -42,17 +42,17 @@ class _OneBit(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         ctx.spec, ctx.dtype, ctx.narrow = spec, dtype, x.dtype
-        ctx.last = spec.geometry is not None and is_channels_last(x)
+        ctx.channels_last = spec.geometry is not None and is_channels_last(x)
         bits = mask = values = None
         if spec.input_map is not None and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
             assert spec.input_rule is not None
             window = spec.input_rule.window(x.dtype)
-            stored = _stored(x, ctx.last)
+            stored = _stored(x, ctx.channels_last)
             if packed.compiled_code(stored) is None:  # then they cost little while at it
                 held = borrow_like(stored)
                 values = held.tensor
             bits, mask = packed.pack(stored, spec.input_map == "step", window, values)
-            x, ctx.shape = _as_given(stored, ctx.last), stored.shape
+            x, ctx.shape = _as_given(stored, ctx.channels_last), stored.shape
         kept = x.to(dtype) if spec.input_map is None else None
         ctx.save_for_backward(weight, scale, bits, mask, kept)
         ctx.inside = False
@@ -68,7 +68,7 @@ class _OneBit(torch.autograd.Function):
             if values is None:
                 held = borrow(ctx.shape, x.dtype, x.device)
                 values = spec.unpacked(bits, ctx.shape, x.dtype, held.tensor)
-            values = _as_given(values, ctx.last)
+            values = _as_given(values, ctx.channels_last)
         room = None
         if weight.is_contiguous() and weight.numel() > _LENT:
             loan = borrow_like(weight)
@@ -94,7 +94,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         lent = ctx.shape.numel() > 4 * _LENT
         held = borrow(ctx.shape, ctx.dtype, bits.device) if lent else None
         x = spec.unpacked(bits, ctx.shape, ctx.dtype, None if held is None else held.tensor)
-        x = _as_given(x, ctx.last)
+        x = _as_given(x, ctx.channels_last)
     wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[3])
     inside = ctx.inside
     # taken: of several backward passes, or threads, one has the loan, and gives it back when done
@@ -114,8 +114,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert spec.input_rule is not None
         window = spec.input_rule.window(ctx.narrow)
         assert window is not None
-        in_x = packed.mask_gradient(_stored(in_x, ctx.last), mask, window.outside)
-        in_x = _as_given(in_x, ctx.last)
+        in_x = packed.mask_gradient(_stored(in_x, ctx.channels_last), mask, window.outside)
+        in_x = _as_given(in_x, ctx.channels_last)
     if in_weight is not None:
         if scale is not None:
             in_weight.mul_(scale)
