@@ -110,8 +110,8 @@ class Student {
     this.labels.forEach((_, i) => {
       this.labels[i] = this.output(i, this.teacher) + this.noise[i];
     });
-    this.steps = this.escapes = this.returns = this.visits = this.flips = 0;
     this.signSum = new Int32Array(this.n);
+    this.forgetAverage();
     this.readSigns();
     this.stale = true;
     this.wrong = this.distance(this.signs);

@@ -27,8 +27,7 @@ const CONTROLS = [
   { key: "seed", text: "seed of the data", number: true },
 ];
 
-const settings = { speed: 120, n: 32, N: 256, m: 4, noise: 0.5, lr: 1, momentum: 0, rule: "relu",
-  law: "gaussian", shift: 0, normalize: "none", seed: 1 };
+const settings = { ...USUAL, speed: 120, N: 256, noise: 0.5, seed: 1 };
 let scene = SCENES[2];
 let student;
 let playing = true;
@@ -345,6 +344,11 @@ function tell() {
     + "    students.fraction_at_teacher.mean(), students.escapes.float().mean())";
 }
 
+/** Return whether the scene has a student that trains by itself. */
+function isLive() {
+  return scene.id !== "pretend" && scene.id !== "by-hand";
+}
+
 function choose(next) {
   scene = next;
   for (const button of $("scenes").querySelectorAll("button")) {
@@ -361,7 +365,7 @@ function choose(next) {
   $("pretended").checked = false;
   $("pretend-view").hidden = scene.id !== "pretend";
   $("hand-view").hidden = scene.id !== "by-hand";
-  $("live-view").hidden = scene.id === "pretend" || scene.id === "by-hand";
+  $("live-view").hidden = !isLive();
   setPlaying(true);
   if (scene.id === "by-hand") drawHand();
 }
@@ -376,7 +380,7 @@ function frame(now) {
   const elapsed = Math.min((now - lastFrame) / 1000, 0.25);
   lastFrame = now;
   if (scene.id === "pretend") drawPretend();
-  else if (scene.id !== "by-hand") {
+  else if (isLive()) {
     if (playing) {
       owed = Math.min(owed + elapsed * settings.speed, settings.speed);
       const count = Math.floor(owed);
@@ -395,7 +399,7 @@ function drawLive() {
 }
 
 function say() {
-  if (!playing || scene.id === "pretend" || scene.id === "by-hand") return;
+  if (!playing || !isLive()) return;
   $("status").textContent = `Step ${student.steps}: last iterate ${$("last").textContent}, vote ${$("averaged").textContent}.`;
 }
 
