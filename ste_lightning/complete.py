@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ste_lightning.io.paths import CONF, RECIPES
+from ste_lightning.io.paths import CONF
 
 __all__ = ["candidates", "main", "script"]
 
@@ -52,9 +52,10 @@ def candidates() -> dict[str, list[str]]:
     """Return the words that can follow: of ``train``, of ``study``, and the commands."""
     from ste_lightning.functional import surrogate_names
     from ste_lightning.quantizers import quantizer_names
+    from ste_lightning.running.recipes import recipe_names
 
     groups = [folder for folder in sorted(CONF.iterdir()) if folder.is_dir()]
-    train = [f"+recipe={file.stem}" for file in sorted(RECIPES.glob("*.yaml"))]
+    train = [f"+recipe={name}" for name in recipe_names()]
     train += [
         f"{group.name}={file.stem}"
         for group in groups
@@ -63,7 +64,7 @@ def candidates() -> dict[str, list[str]]:
     ]
     train += [f"{key}={name}" for key in _RULED for name in surrogate_names()]
     train += [f"{key}={name}" for key in _QUANTIZED for name in quantizer_names()]
-    study = [f"+recipe={file.stem}" for file in sorted((RECIPES / "study").glob("*.yaml"))]
+    study = [f"+recipe={name}" for name in recipe_names(studies=True)]
     study += [f"base.rule={name}" for name in surrogate_names()]
     return {
         "TRAIN": [*train, *_KEYS],

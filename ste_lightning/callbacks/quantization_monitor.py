@@ -29,12 +29,15 @@ from ste_lightning.metrics import (
     quantizer_derivative,
 )
 
-__all__ = ["QuantizationMonitor"]
+__all__ = ["REACH", "QuantizationMonitor"]
 
 _BINARY = ("sign", "step")
 _CLOSEST, _MOST = 64, 200  # by default: measured steps at least this far apart, and how many
 _WEIGHTS = 4096  # of a layer, evenly spread, that its histograms count
-_BINS, _REACH = 41, 4.0  # of the histograms, in units of the mean magnitude
+_BINS = 41  # of the histograms
+
+REACH = 4.0
+"""Where the histograms end, in units of the mean magnitude."""
 
 
 class QuantizationMonitor(L.Callback):
@@ -291,8 +294,8 @@ def _spacing(steps: float) -> int:
 def _histogram(weight: Tensor) -> list[int]:
     """Count latent weights, in units of their mean magnitude."""
     taken = weight.detach().flatten()[:: max(1, weight.numel() // _WEIGHTS)]
-    share = (taken / taken.abs().mean().clamp(min=1e-30)).float().clamp(-_REACH, _REACH)
-    return [int(count) for count in share.histc(_BINS, -_REACH, _REACH).tolist()]
+    share = (taken / taken.abs().mean().clamp(min=1e-30)).float().clamp(-REACH, REACH)
+    return [int(count) for count in share.histc(_BINS, -REACH, REACH).tolist()]
 
 
 def _is_binary(quantizer: nn.Module) -> bool:

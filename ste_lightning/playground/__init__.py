@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from ste_lightning.io.template import filled, packaged
 
 __all__ = ["page"]
 
@@ -10,13 +10,9 @@ __all__ = ["page"]
 def page() -> str:
     """Return the playground as one HTML page that needs nothing beside it."""
     pieces = {
-        "STYLE": _file("page.css"),
-        "ENGINE": _file("engine.js"),
-        "SCENES": _file("scenes.js"),
-        "SCRIPT": _file("page.js"),
+        "STYLE": packaged(__name__, "page.css"),
+        "ENGINE": packaged(__name__, "engine.js"),
+        "SCENES": packaged(__name__, "scenes.js"),
+        "SCRIPT": packaged(__name__, "page.js"),
     }
-    return "".join(pieces.get(piece, piece) for piece in _file("page.html").split("@@"))
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return filled(packaged(__name__, "page.html"), pieces)

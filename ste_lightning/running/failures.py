@@ -177,9 +177,10 @@ def _composition(error: BaseException) -> str:
     parent = inner.parent_node
     hint = _group_to_choose(reason) if isinstance(inner, InterpolationKeyError) else ""
     if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and isinstance(parent, DictConfig):
-        close = difflib.get_close_matches(str(inner.key), map(str, parent), n=1, cutoff=0.5)
-        inside = _groups_with(parent, str(inner.key))
-        close = inside or close
+        key = str(inner.key)
+        close = _groups_with(parent, key) or difflib.get_close_matches(
+            key, map(str, parent), n=1, cutoff=0.5
+        )
         hint = f" Did you mean {close[0]!r}?" if close else ""
         known = sorted(str(key) for key in parent if key != "hydra")
         hint += f" Known here: {', '.join(known)}." if known else ""

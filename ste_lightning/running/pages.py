@@ -112,13 +112,12 @@ def write_run_page(folder: Path) -> Path:
     Raises:
         ConfigurationError: where no run has finished, or vl-convert is not installed.
     """
-    results = _json(folder / files.RESULTS)
-    require(results is not None, "FOLDER", str(folder), "no run has finished there")
+    results = _json(folder / files.RESULTS) or {}
+    require(bool(results), "FOLDER", str(folder), "no run has finished there")
     loaded: Any = OmegaConf.to_container(OmegaConf.load(folder / files.CONFIG), resolve=True)
     rows = history(folder / files.METRICS)
     facts = _json(folder / files.FACTS) or {}
-    page = run_page(loaded, results or {}, rows, facts, _about(loaded, results or {}))
-    return _written(folder, page)
+    return _written(folder, run_page(loaded, results, rows, facts, _about(_recipe(results))))
 
 
 def write_sweep_page(
@@ -158,9 +157,8 @@ def write_study_page(
     """
     from ste_lightning.reports.html.study import study_page
 
-    file = recipes.names().get(name)
-    about = "" if file is None else recipes.describe(file)
-    return _written(folder, study_page(name, about, results, rows, folder / "figure.png", _foot()))
+    figure = folder / "figure.png"
+    return _written(folder, study_page(name, _about(name), results, rows, figure, _foot()))
 
 
 def _written(folder: Path, page: Page) -> Path:
@@ -183,8 +181,13 @@ def _json(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _about(settings: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Return the first line of the run's recipe, which says what it is for."""
-    chosen = [one for one in results["overrides"] if one.lstrip("+").startswith("recipe=")]
-    file = recipes.names().get(chosen[0].partition("=")[2]) if chosen else None
-    return recipes.describe(file) if file is not None and file.is_file() else ""
+def _recipe(results: Mapping[str, Any]) -> str:
+    """Return the name of the run's recipe, or nothing."""
+    words = (one.lstrip("+").partition("=") for one in results["overrides"])
+    return next((value for key, _, value in words if key == "recipe"), "")
+
+
+def _about(recipe: str) -> str:
+    """Return the first line of a recipe, which says what it is for."""
+    file = recipes.names().get(recipe)
+    return "" if file is None else recipes.describe(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def write_page(folder: Path) -> Path:
     settings: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else None
     right = isinstance(settings, dict) and {"base", "grid", "parts", "name"} <= settings.keys()
     require(right, "FOLDER", str(folder), "name the folder of a study")
+    # The study may have run before a setting existed.
+    settings = {**dataclasses.asdict(Schema()), **settings}
     import_own(settings["imports"])
     cells = _cells(settings)
     missing = [c for c in cells if not (folder / "cells" / f"{c.key}.parquet").is_file()]

@@ -73,12 +73,13 @@ def combine(folder: Path, config: DictConfig) -> bool:
         )
         # a sweep over recipes has no report of its own, but its runs have
         wanted = list(config.report) or sweep.report
-        _tables(folder, str(config.name), sweep, *_lines(sweep, wanted, settings))
+        table, notes = _lines(sweep, wanted, settings)
+        _tables(folder, str(config.name), sweep, table, notes)
         _figures(folder, sweep, settings.get("figures") or {})
         if OmegaConf.select(config, "write_report"):
-            from ste_lightning.running.pages import attempted  # these need torch
+            from ste_lightning.running.pages import attempted, write_sweep_page  # these need torch
 
-            attempted(lambda: write_page(folder))
+            attempted(lambda: write_sweep_page(folder, str(config.name), sweep, table))
     for path, error in sweep.failed.items():
         said = error.splitlines()[0] if error else "it was stopped"
         print(f"no results in {path}: {said}", file=sys.stderr)

@@ -6,6 +6,7 @@ import html.parser
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
 from ste_lightning import report
 from ste_lightning.reports.html import library
@@ -104,6 +105,7 @@ SETTINGS = {
 
 def test_a_run_is_told_from_its_files() -> None:
     history = [{"epoch": e, "step": 9 * e, "val/accuracy": 0.5 + e / 10} for e in range(4)]
+    history += [{"epoch": 3, "step": 28, "val/once": 1.0}]
     history += [
         {"step": s, "quantization/flip_ratio/a": s / 1e4, "quantization/dead_channels/a": 0.0}
         for s in (63, 127, 191)
@@ -135,6 +137,7 @@ def test_a_run_is_told_from_its_files() -> None:
     ):  # fmt: skip
         assert words in said, words
     specs = charts_of(text)
+    assert specs[0]["encoding"]["x"]["title"] == "epoch"
     assert len(specs) == 4  # accuracy, flips, one layer's weights, one rule
     assert specs[1]["data"]["values"][-1] == {"name": "a", "x": 192, "y": 0.0191}
     first = specs[2]["data"]["values"].splitlines()[1:42]
@@ -272,6 +275,12 @@ def test_a_study_has_a_page(light, monkeypatch, tmp_path, capsys) -> None:
     assert "rule relu" in said or "all cells" in said
     assert len(charts_of(text)[0]["layer"][0]["data"]["values"]) == 4
     page.unlink()
+    assert report.main(["phases"]) == 0
+    assert page.read_text() == text
+    config = tmp_path / "phases" / "config.yaml"
+    older = OmegaConf.load(config)
+    del older["small_n"]  # a study that ran before there was such a setting
+    config.write_text(OmegaConf.to_yaml(older))
     assert report.main(["phases"]) == 0
     assert page.read_text() == text
     next((tmp_path / "phases" / "cells").iterdir()).unlink()

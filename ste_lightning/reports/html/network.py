@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ste_lightning.callbacks import QuantizationAwareTraining, QuantizationMonitor
 from ste_lightning.convert import summary
+from ste_lightning.convert.structure import clean_name, find_module
 from ste_lightning.functional import Surrogate
 from ste_lightning.models import BinaryTwoLayer
 from ste_lightning.quantizers.specification import summarize
@@ -56,14 +57,13 @@ def _layers(
     model: L.LightningModule, callbacks: Iterable[L.Callback], sample: Tensor | None
 ) -> Facts:
     told = summary(model, sample)
-    modules = {name.replace("_orig_mod.", ""): module for name, module in model.named_modules()}
     reports = [c.report for c in callbacks if isinstance(c, QuantizationAwareTraining)]
     found = {row.name: row for report in reports if report is not None for row in report.layers}
     layers = []
     for row in told.layers:
-        module, was = modules.get(row.name), found.get(row.name)
         if not (row.parameters or row.macs):
             continue
+        module, was = find_module(model, row.name), found.get(row.name)
         layers.append(
             {
                 "name": row.name,
@@ -94,16 +94,16 @@ def _built(arithmetic: str) -> str:
 
 def _rules(model: nn.Module) -> list[Facts]:
     """Return every backward rule of the network once, with the layers that use it."""
-    used: dict[tuple[str, Surrogate, str], list[str]] = {}
+    used: dict[tuple[str, Surrogate, str], dict[str, None]] = {}
     for name, module in model.named_modules():
         for operand in ("weight", "input"):
             quantizer = getattr(module, f"{operand}_quantizer", None)
             rule = getattr(quantizer, "rule", None)
             if isinstance(rule, Surrogate):
                 key = (str(getattr(quantizer, "map_name", "")), rule, operand)
-                used.setdefault(key, []).append(name.replace("_orig_mod.", ""))
+                used.setdefault(key, {})[clean_name(name)] = None  # once, if compiled
     return [
-        {"map": name, "operand": operand, "layers": layers, **_rule(rule, name)}
+        {"map": name, "operand": operand, "layers": list(layers), **_rule(rule, name)}
         for (name, rule, operand), layers in used.items()
     ]
 

@@ -6,10 +6,20 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-__all__ = ["Chart", "Fact", "Gallery", "Page", "Picture", "Section", "Table", "Text"]
+from ste_lightning.io.template import filled, packaged
+
+__all__ = ["Chart", "Fact", "Gallery", "Page", "Picture", "Section", "Table", "Text", "number"]
+
+_HERE = "ste_lightning.reports.html"
+
+
+def number(value: Any) -> str:
+    """Return a number with four significant digits, anything else as text."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @dataclass(frozen=True)
@@ -139,17 +149,12 @@ class Page:
             "LINKS": links,
             "BODY": body,
             "FOOT": _text(self.foot),
-            "STYLE": _file("page.css"),
+            "STYLE": packaged(_HERE, "page.css"),
             "LIBRARY": library if charts else "",
             "CHARTS": json.dumps(charts, separators=(",", ":")).replace("</", "<\\/"),
-            "SCRIPT": _file("page.js") if charts else "",
+            "SCRIPT": packaged(_HERE, "page.js") if charts else "",
         }
-        made = _file("page.html").split("@@")  # no piece is looked through for the next one's place
-        return "".join(pieces.get(piece, piece) for piece in made)
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+        return filled(packaged(_HERE, "page.html"), pieces)
 
 
 def _text(value: object) -> str:

@@ -18,35 +18,17 @@ from ste_lightning.reports.html.page import (
     Section,
     Table,
     Text,
+    number,
 )
+from ste_lightning.reports.html.training import (
+    History,
+    histograms,
+    learning_curves,
+    quantizer_charts,
+)
+from ste_lightning.reports.html.visits import visit_charts
 
-__all__ = ["banded", "came_from", "number", "run_page", "survival"]
-
-History = Sequence[Mapping[str, float]]
-
-_COLUMNS, _LAYERS, _POINTS = 40, 12, 400  # of a heat map in time; layers drawn; points of a line
-_REACH = 4.0  # of the monitor's histograms
-_MEASURES = {
-    "flip_ratio": ("Flips", "share of weights that change level in a step",
-                   "It should fall with the learning rate; a layer that stays high oscillates."),
-    "no_gradient": ("Saturation", "share of weights without a gradient",
-                    "These weights cannot move: the backward rule's derivative is zero there."),
-    "dead_channels": ("Dead channels", "share of input channels on one level",
-                      "A channel that never changes tells the layer nothing."),
-    "scale_drift": ("Scales", "octaves since the start",
-                    "How far each layer's weight scale has moved; 1 is twice as large."),
-    "sign_entropy": ("Use of the levels", "entropy in bits",
-                     "1 bit for balanced signs; a layer near 0 has died."),
-    "estimating_error": ("Estimating error", "distance of sign and pretended function",
-                         "Small where the pretended function is close to the real one."),
-}  # fmt: skip
-
-
-def number(value: Any) -> str:
-    """Return a number with four significant digits, anything else as text."""
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+__all__ = ["run_page"]
 
 
 def run_page(
@@ -70,14 +52,14 @@ def run_page(
     sections = [
         Section("Result", _result(settings, results, facts)),
         Section("Recipe", _recipe(settings, results, changed)),
-        Section("Learning curves", _curves(history)),
-        Section("Visits to the teacher", _visits(facts)),
+        Section("Learning curves", learning_curves(history)),
+        Section("Visits to the teacher", visit_charts(facts)),
         Section("Layers", _layers(facts)),
-        Section("What the quantizers did", _quantizers(history)),
-        Section("Latent weights over time", _histograms(facts)),
+        Section("What the quantizers did", quantizer_charts(history)),
+        Section("Latent weights over time", histograms(facts)),
         Section("Backward rules", _rules(facts)),
         Section("Wrong predictions", _wrong(facts)),
-        Section("Where the numbers come from", came_from(results)),
+        Section("Where the numbers come from", _came_from(results)),
     ]
     title = f"{settings.get('name', 'run')}, seed {results['seed']}"
     return Page(title, lead, sections, _foot(results))
@@ -87,7 +69,7 @@ def _foot(results: Mapping[str, Any]) -> str:
     return f"ste_lightning {results.get('versions', {}).get('ste_lightning', '')}"
 
 
-def banded(name: str, value: float, band: Sequence[float] | None) -> Fact:
+def _banded(name: str, value: float, band: Sequence[float] | None) -> Fact:
     """Return a metric and whether it lies in the band that the recipe expects."""
     if band is None:
         return Fact(name, number(value))
@@ -104,7 +86,7 @@ def _result(
     metrics: Mapping[str, float] = results["metrics"]
     expected = settings.get("expected") or {}
     order = [name for name in settings.get("report") or () if name in metrics] or sorted(metrics)
-    parts: list[Part] = [banded(name, metrics[name], expected.get(name)) for name in order]
+    parts: list[Part] = [_banded(name, metrics[name], expected.get(name)) for name in order]
     if "deployed_bytes" in facts:
         packed, plain = facts["deployed_bytes"], facts["float_bytes"]
         parts.append(
@@ -148,66 +130,6 @@ def _leaves(path: str, value: Any) -> list[tuple[str, str]]:
     return [] if value is None else [(path, str(value))]
 
 
-def _curves(history: History) -> list[Part]:
-    """Draw every quantity that is measured per epoch, training beside validation."""
-    x, title = ("epoch", "epoch")
-    names: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    for column in columns:
-        stage, slash, quantity = column.partition("/")
-        if not slash and column not in ("epoch", "step"):
-            stage, quantity = "value", column
-        if (
-            column in ("epoch", "step")
-            or stage in ("test", "quantization", "final")
-            or (column.startswith("test_"))
-        ):
-            continue
-        points = [(row.get(x, 0.0) + 1, row[column]) for row in history if column in row]
-        if len({place for place, _ in points}) < 2:  # one epoch: by steps
-            points = [(row.get("step", 0.0) + 1, row[column]) for row in history if column in row]
-            title = "optimizer step"
-        if len(points) > 1:
-            names.setdefault(quantity, {})[_STAGES.get(stage, stage)] = _thinned(points)
-    return [
-        Chart(
-            quantity,
-            _told(found),
-            charts.lines(found, title, quantity, "part"),
-            _table(found, title, quantity),
-        )
-        for quantity, found in names.items()
-    ]
-
-
-_STAGES = {"train": "training", "val": "validation"}
-
-
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    stride = -(-len(points) // _POINTS)
-    return [*points[::stride], *([points[-1]] if (len(points) - 1) % stride else [])]
-
-
-def _told(found: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    ends = [
-        f"{name} from {number(p[0][1])} to {number(p[-1][1])}" for name, p in found.items() if p
-    ]
-    return f"{'; '.join(ends)}."
-
-
-def _table(
-    found: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, most: int = 30
-) -> Table:
-    places = sorted({place for points in found.values() for place, _ in points})
-    places = places[:: -(-len(places) // most)]
-    values = {name: dict(points) for name, points in found.items()}
-    rows = [
-        [number(place), *(number(values[n][place]) if place in values[n] else "" for n in found)]
-        for place in places
-    ]
-    return Table(y, [x, *found], rows)
-
-
 def _layers(facts: Mapping[str, Any]) -> list[Part]:
     layers = facts.get("layers") or []
     if not layers:
@@ -227,60 +149,6 @@ def _layers(facts: Mapping[str, Any]) -> list[Part]:
         kinds = ", ".join(f"{human(count)} {kind}" for kind, count in facts["macs"].items())
         parts.append(Text(f"Multiply-accumulates per sample: {kinds}."))
     parts += [Text(note) for note in facts.get("notes") or ()]
-    return parts
-
-
-def _quantizers(history: History) -> list[Part]:
-    parts: list[Part] = []
-    flat: list[str] = []
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    for measure, (title, axis, note) in _MEASURES.items():
-        prefix = f"quantization/{measure}/"
-        named = [column for column in columns if column.startswith(prefix)]
-        if not named:
-            continue
-        found = {
-            column.removeprefix(prefix): _thinned(
-                [(row["step"] + 1, row[column]) for row in history if column in row]
-            )
-            for column in named[:_LAYERS]
-        }
-        values = {value for points in found.values() for _, value in points}
-        if len(values) == 1:
-            flat.append(f"{title}: {axis} {number(values.pop())} throughout, in every layer.")
-            continue
-        more = f" The first {_LAYERS} of {len(named)} layers." if len(named) > _LAYERS else ""
-        spec = charts.lines(
-            found, "optimizer step", axis, "layer", zero=axis.startswith(("share", "entropy"))
-        )
-        said = f"{axis[0].upper()}{axis[1:]}. {note}{more}"
-        parts.append(Chart(title, said, spec, _table(found, "step", axis)))
-    return [*parts, *map(Text, flat)]
-
-
-def _histograms(facts: Mapping[str, Any]) -> list[Part]:
-    parts: list[Part] = []
-    for name, points in list((facts.get("histograms") or {}).items())[:_LAYERS]:
-        if len(points) < 2:
-            continue
-        points = points[:: -(-len(points) // _COLUMNS)]
-        bins = len(points[0][1])
-        middles = [_REACH * (2 * (index + 0.5) / bins - 1) for index in range(bins)]
-        shares = [[count / max(sum(counts), 1) for count in counts] for _, counts in points]
-        inner = [sum(row[i] for i, m in enumerate(middles) if abs(m) < 0.25) for row in shares]
-        spec = charts.heatmap(
-            [step + 1 for step, _ in points],
-            middles,
-            shares,
-            "optimizer step",
-            "weight / mean |weight|",
-            "share of weights",
-        )
-        note = (
-            "Weights near 0 are about to flip: a quarter of the mean magnitude or closer are "
-            f"{inner[0]:.0%} of them at first, {inner[-1]:.0%} at the end."
-        )
-        parts.append(Chart(name, note, spec))
     return parts
 
 
@@ -312,56 +180,7 @@ def _wrong(facts: Mapping[str, Any]) -> list[Part]:
     return parts
 
 
-def _visits(facts: Mapping[str, Any]) -> list[Part]:
-    """Tell of students that reach their teacher, leave it and return."""
-    parts: list[Part] = []
-    traces = facts.get("wrong_signs") or []
-    if traces and len(traces[0]) > 1:
-        named = {f"trial {i + 1}": list(enumerate(t, 1)) for i, t in enumerate(traces)}
-        spec = charts.lines(named, "step", "wrong signs", "trial", zero=True, shape="step-after")
-        note = "0 wrong signs: the student is at its teacher."
-        parts.append(Chart("Wrong signs, the first trials", note, spec, wide=True))
-    fractions = facts.get("fractions") or []
-    if fractions:
-        mean = sum(fractions) / len(fractions)
-        parts.append(
-            Text(f"Mean share of the steps at the teacher: {mean:.3f} ({len(fractions)} trials).")
-        )
-    returns = facts.get("return_times") or []
-    if sum(returns):
-        parts.append(_returns(returns))
-    return parts
-
-
-def survival(histogram: Sequence[int]) -> list[tuple[float, float]]:
-    """Return the share of the ways back that take longer than k steps, for k = 0, 1, ...
-
-    Args:
-        histogram: ways back of 1, 2, ... steps.
-    """
-    total = left = sum(histogram)
-    points = []
-    for k, count in enumerate(histogram):
-        points.append((float(k), left / total))
-        left -= count
-    return points
-
-
-def _returns(histogram: Sequence[int]) -> Chart:
-    points = survival(histogram)
-    half = next((k for k, share in points if share <= 0.5), points[-1][0] + 1)
-    spec = charts.lines(
-        {"returns": points}, "k, steps", "longer than k", log_y=True, shape="step-after"
-    )
-    note = (
-        f"Share of the ways back that take longer than k steps. {sum(histogram):,} ways back; "
-        f"half of them take at most {half:g} steps."
-    )
-    numbers = _table({"longer than k": points}, "k", "share")
-    return Chart("How long it takes to come back", note, spec, numbers)
-
-
-def came_from(results: Mapping[str, Any]) -> list[Part]:
+def _came_from(results: Mapping[str, Any]) -> list[Part]:
     """Return versions, commit and hardware."""
     rows = [[name, version] for name, version in (results.get("versions") or {}).items()]
     rows.append(["commit", results.get("git") or "not in a git repository"])

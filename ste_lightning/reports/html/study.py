@@ -18,8 +18,9 @@ from ste_lightning.reports.html.page import (
     Picture,
     Section,
     Table,
+    number,
 )
-from ste_lightning.reports.html.run import number, survival
+from ste_lightning.reports.html.visits import survival
 from ste_lightning.theory import statistics
 from ste_lightning.theory.studies.cells import label
 from ste_lightning.theory.studies.runner import Result
@@ -133,14 +134,14 @@ def _named(result: Result, keys: Sequence[str]) -> str:
 
 
 def _spread(results: Sequence[Result]) -> list[Result]:
-    stride = -(-len(results) // _CELLS)
+    stride = max(1, -(-len(results) // _CELLS))
     return list(results[::stride])
 
 
 def _traces(results: Sequence[Result]) -> list[Part]:
     traced = [r for r in results if "hamming" in r.columns and len(r.columns["hamming"][0]) > 2]
     keys, parts = varied(results), []
-    for result in _spread(traced) if traced else ():
+    for result in _spread(traced):
         lines = {f"trial {i + 1}": list(enumerate(map(float, trace)))
                  for i, trace in enumerate(result.columns["hamming"][:2])}  # fmt: skip
         spec = charts.lines(lines, "step", "wrong signs", "trial", zero=True, shape="step-after")
@@ -154,10 +155,8 @@ def _returns(results: Sequence[Result]) -> list[Part]:
     found = {}
     keys = varied(results)
     told = [r for r in results if "return_histogram" in r.columns]
-    for result in _spread(told) if told else ():
+    for result in _spread(told):
         counts = [sum(column) for column in zip(*result.columns["return_histogram"], strict=True)]
-        while counts and not counts[-1]:
-            counts.pop()
         if sum(counts):
             found[_named(result, keys)] = counts
     if not found:

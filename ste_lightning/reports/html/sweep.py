@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ste_lightning.reports.html import charts
-from ste_lightning.reports.html.page import Chart, Fact, Page, Part, Section, Table
-from ste_lightning.reports.html.run import number
+from ste_lightning.reports.html.page import Chart, Fact, Page, Part, Section, Table, number
 
 __all__ = ["sweep_page"]
 
