@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d, RPReLU
 from ste_lightning.models.networks.residual import residual_stem
-from ste_lightning.models.networks.stages import check_images, stages
+from ste_lightning.models.networks.stages import check_images, doubling, pooled_head
 
 __all__ = ["N2UQResNet18"]
 
@@ -84,16 +84,10 @@ class N2UQResNet18(nn.Module):
         require(width > 0, "width", width, "use a positive integer")
         self.stem = residual_stem(image_channels, width, large)
         self.stem.insert(2, nn.ReLU())
-        widths = [width << stage for stage in range(4)]
         self.blocks = nn.Sequential(
-            *(
-                _Block(*sizes, weight_quantizer, input_quantizer)
-                for stage in stages([2] * 4, widths)
-                for sizes in stage
-            )
+            *(_Block(*sizes, weight_quantizer, input_quantizer) for sizes in doubling(width, 2))
         )
-        last = nn.Linear(widths[-1], classes)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+        self.head = pooled_head(8 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

@@ -17,7 +17,7 @@ from ste_lightning.errors import require
 from ste_lightning.layers import QuantConv2d, RPReLU
 from ste_lightning.models.networks.padding import pad_value
 from ste_lightning.models.networks.residual import residual_stem, shortcut_of
-from ste_lightning.models.networks.stages import check_images, stages
+from ste_lightning.models.networks.stages import check_images, doubling, pooled_head
 
 __all__ = ["ReActNet18", "ReActNetA"]
 
@@ -106,16 +106,10 @@ class ReActNet18(nn.Module):
         check_images(image_channels, classes)
         require(width > 0, "width", width, "use a positive integer")
         self.stem = residual_stem(image_channels, width, large)
-        widths = [width << stage for stage in range(4)]
         self.units = nn.Sequential(
-            *(
-                _Unit(*sizes, weight_quantizer, input_quantizer)
-                for stage in stages([4] * 4, widths)
-                for sizes in stage
-            )
+            *(_Unit(*sizes, weight_quantizer, input_quantizer) for sizes in doubling(width, 4))
         )
-        last = nn.Linear(widths[-1], classes)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+        self.head = pooled_head(8 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -181,9 +175,7 @@ class ReActNetA(nn.Module):
                 _Separable(before * width, after * width, stride, weight_quantizer, input_quantizer)
             )
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32 * width, classes)
-        )
+        self.head = pooled_head(32 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ste_lightning.errors import require, unknown
 from ste_lightning.layers import QuantConv2d
 from ste_lightning.models.networks.padding import pad_value
-from ste_lightning.models.networks.stages import check_images, stages
+from ste_lightning.models.networks.stages import check_images, pooled_head, stages
 
 __all__ = ["ResNet", "ResNet18", "ResNet20", "residual_stem", "shortcut_of"]
 
@@ -168,9 +168,7 @@ class ResNet(nn.Module):
                 for stage in stages(blocks, widths)
             )
         )
-        self.head = nn.Sequential(
-            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)
-        )
+        self.head = nn.Sequential(nn.ReLU(), *pooled_head(widths[-1], classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
