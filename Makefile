@@ -73,8 +73,8 @@ build: .venv-test/ready
 	$(TEST) -m build --no-isolation --outdir dist .
 	$(TEST) -m twine check --strict dist/*
 
-# wheel, sdist and their bill of materials: what `pip install ste-lightning` brings, as in the demo's
-# environment; by tools whose hashes are in release.lock
+# wheel, sdist and their bill of materials: what `pip install 'ste-lightning[report]'` brings, as in
+# the demo's environment; by tools whose hashes are in release.lock
 release: .venv-release/ready .venv-demo/ready
 	rm -rf dist
 	.venv-release/bin/python -m build --no-isolation --outdir dist .

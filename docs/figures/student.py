@@ -7,6 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from ste_lightning import functional as SF
+
 
 @dataclasses.dataclass
 class Run:
@@ -34,23 +36,20 @@ class Run:
 
 def train(
     n: int, m: int, samples: int, noise: float = 0.0, rule: str = "relu", steps: int = 150,
-    seed: int = 0, lr: float = 1.0, init: float = 0.1,
+    seed: int = 0, lr: float = 1.0,
 ) -> Run:  # fmt: skip
     """Train y = v^T step(Z w) on labels of a secret teacher, by the straight-through estimator."""
-    from ste_lightning import functional as SF
-
     derivative = SF.surrogate(rule).derivative
     draw = torch.Generator().manual_seed(seed)
     Z = torch.randn(samples, m, n, generator=draw)
     right = torch.randn(n, generator=draw).sign()
     v = torch.full((m,), m**-0.5)
-    step = SF.hard_step
-    y = step(Z @ right / n**0.5) @ v + noise * torch.randn(samples, generator=draw)
-    x = init * torch.randn(n, generator=draw)
+    y = SF.hard_step(Z @ right / n**0.5) @ v + noise * torch.randn(samples, generator=draw)
+    x = 0.1 * torch.randn(n, generator=draw)
     path = [x.clone()]
     for _ in range(steps):
         a = Z @ SF.hard_sign(x) / n**0.5  # forward: signs
-        residual = step(a) @ v - y
+        residual = SF.hard_step(a) @ v - y
         delta = derivative(a) * v * residual[:, None]  # backward: f' in place of step'
         x = x - lr * torch.einsum("imn,im->n", Z, delta) / samples
         path.append(x.clone())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ste_lightning.running.intervals import student_t
 
-__all__ = ["accuracies", "difference"]
+__all__ = ["accuracies", "difference", "mean"]
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -25,6 +25,12 @@ def accuracies(table: str) -> dict[str, dict[int, float]]:
             for row in csv.DictReader(file):
                 found[row["setting"]][int(row["seed"])] = float(row["value"])
     return dict(found)
+
+
+def mean(table: str, setting: str) -> str:
+    """Return the mean accuracy of a setting; empty where it was not measured."""
+    runs = accuracies(table).get(setting)
+    return f"{statistics.fmean(runs.values()):.4f}" if runs else ""
 
 
 def difference(table: str, setting: str, twin: str = "float") -> str:

@@ -53,7 +53,7 @@ def _sections(name: str) -> tuple[str, str, str]:
 def _page(name: str) -> str:
     cls = quantizer_class(name)
     body, arguments, source = _sections(name)
-    shines, fails = NOTES.get(name, ("", ""))
+    shines, fails = NOTES[name]
     setting, option = RESULTS.get(name, ("", ""))
     result = measured.difference("digits", setting) if setting else ""
     rule = cls.default_rule
@@ -98,8 +98,7 @@ def _index() -> str:
     for name in names():
         cls = quantizer_class(name)
         setting, option = RESULTS.get(name, ("", ""))
-        values = measured.accuracies("digits").get(setting, {}).values()
-        mean = f"{sum(values) / len(values):.4f}" if values else ""
+        mean = measured.mean("digits", setting)
         operands = " and ".join(sorted(cls.operands))
         shown = f"`{option}`" if option else ""
         rows.append(f"| [{name}]({name}.md) | {operands} | {NOTES[name][0]} | {shown} | {mean} |")
@@ -120,7 +119,7 @@ In short: `sign` for one bit, `ternary` or `bitnet` for 1.58 bits, `lsq` for 2, 
 {listed}
 
 `quantizer=NAME` sets weights and inputs of a recipe together. Digits: mean test accuracy of a small
-CNN with that option over five seeds; its float twin has 0.9944 ([results](../results.md)).
+CNN with that option over five seeds; its float twin has {measured.mean("digits", "float")} ([results](../results.md)).
 
 From Python: `ste_lightning.quantizers.quantizer_names()`; on the command line
 `python -m ste_lightning.rules`.

@@ -59,8 +59,8 @@ Some names exist in both, such as `recurrence`: the first is one experiment with
 second a grid of 64 data sets for each noise and N. Every recipe says what to expect; a run whose
 result lies outside is marked with (!).
 
-Two learn from the run's folder: `outputs/NAME/DATE` holds the settings, the metrics, the
-checkpoints and the figures. Change a setting by `key=value`; `--cfg job` prints them all. `seed=1`
+The folder of a training, `outputs/NAME/DATE`, holds the settings, the metrics, the checkpoints and
+the figures. Change a setting by `key=value`; `--cfg job` prints them all. `seed=1`
 is another seed (of a study: `base.seed=1`).
 
 ## Trained networks

@@ -82,8 +82,8 @@ NOTES = {
         "Reads and stores the whole input for the backward pass, where `clipped` stores one bit.",
     ),
     "triangular": (
-        "A hat around 0. In the theory lab it needs about a third of ReLU's samples, and it is the "
-        "best of three in deeper binary networks of medium width.",
+        "A hat around 0. In the theory lab it needs about a third of ReLU's samples, and with two "
+        "binary layers fewer than `clipped` of the same width from n = 32 on.",
         "Elements with |x| > width get no gradient.",
     ),
 }

@@ -36,9 +36,9 @@ def picture(figure: object) -> bytes:
 
 
 @functools.cache
-def recovery(name: str) -> tuple[float, ...]:
+def recovery(rule: SF.Surrogate) -> tuple[float, ...]:
     """Return the share of students that find their teacher, for each of ``SAMPLES``."""
-    if family_of(rule := {rule.name: rule for rule in example_rules()}[name]) is None:
+    if family_of(rule) is None:
         return ()  # only compiled rules are quick enough for a page
     given = {_argument(rule): rule}
     runs = (simulate(n=32, m=4, samples=N, trials=128, steps=1000, **given) for N in SAMPLES)
@@ -82,10 +82,9 @@ def _specification(name: str) -> str:
     )
 
 
-def _page(name: str) -> str:
-    rule = {rule.name: rule for rule in example_rules()}[name]
-    cls = type(rule)
-    shines, fails = NOTES.get(name, ("", ""))
+def _page(rule: SF.Surrogate) -> str:
+    cls, name = type(rule), rule.name
+    shines, fails = NOTES[name]
     aliases = sorted(alias for alias, meant in _ALIASES.items() if meant == name)
     rows = [
         ("Parameters", ", ".join(_parameters(cls)) or "none"),
@@ -131,7 +130,7 @@ had applied it, up to a constant.
 
 
 def _recovery_section(rule: SF.Surrogate) -> str:
-    shares = recovery(rule.name)
+    shares = recovery(rule)
     if not shares:
         return ""
     return f"""## Recovery of a teacher
@@ -164,12 +163,10 @@ def _parameters(cls: type[SF.Surrogate]) -> list[str]:
 
 def _index() -> str:
     rows = []
-    for name in names():
-        cls = SF.rule_class(name)
-        accuracy = measured.accuracies("digits").get(f"rule {name}", {})
-        mean = f"{sum(accuracy.values()) / len(accuracy):.4f}" if accuracy else ""
-        shares = " | ".join(f"{share:.2f}" for share in recovery(name)) or " | | "
-        equation = cls.equation.removeprefix("f'(x) = ").replace("|", "&#124;")
+    for rule in example_rules():
+        name, mean = rule.name, measured.mean("digits", f"rule {rule.name}")
+        shares = " | ".join(f"{share:.2f}" for share in recovery(rule)) or " | | "
+        equation = rule.equation.removeprefix("f'(x) = ").replace("|", "&#124;")
         rows.append(f"| [{name}]({name}.md) | {equation} | {shares} | {mean} |")
     listed = "\n".join(rows)
     return f"""# Backward rules
@@ -202,6 +199,6 @@ def pages() -> dict[str, str | bytes]:
     found: dict[str, str | bytes] = {"rules/index.md": _index()}
     found["rules/images/rules.png"] = picture(gallery(example_rules()))
     for rule in example_rules():
-        found[f"rules/{rule.name}.md"] = _page(rule.name)
+        found[f"rules/{rule.name}.md"] = _page(rule)
         found[f"rules/images/{rule.name}.png"] = picture(rule_figure(rule))
     return found

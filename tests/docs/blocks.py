@@ -38,6 +38,11 @@ def blocks(page: Path, kind: str) -> list[Block]:
     ]
 
 
+def prose(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
 def commands(page: Path) -> list[tuple[Block, str]]:
     """Return the lines of a page's shell blocks, continued lines joined."""
     found = []

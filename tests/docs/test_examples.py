@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from docs.blocks import PAGES, ROOT, Block, blocks, commands
+from docs.blocks import PAGES, ROOT, Block, blocks, commands, prose
 
 from ste_lightning import study, train
 from ste_lightning.quantizers import quantizer
@@ -85,8 +85,7 @@ def written() -> dict[str, list[list[str]]]:
     """Return every command of blocks and of running text, by program."""
     found: dict[str, list[list[str]]] = {}
     for page in PAGES:
-        text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-        inline = re.findall(r"`(python [^`]+)`", text)
+        inline = re.findall(r"`(python [^`]+)`", prose(page))
         for line in [line for _, line in commands(page)] + inline:
             words = shlex.split(line.replace("...", "").replace("\n", " "))
             if words[:2] == ["python", "-m"] and words[2].startswith("ste_lightning."):
@@ -134,6 +133,5 @@ def test_programs_and_targets_exist() -> None:
             or (ROOT / "ste_lightning" / program / "__main__.py").is_file()
         ), program
     for page in PAGES:
-        for target in re.findall(r"`?make ([a-z-]+)[`\s]", page.read_text(encoding="utf-8")):
-            if f"`make {target}" in page.read_text(encoding="utf-8"):
-                assert target in targets, f"{page.name}: make {target}"
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8")):
+            assert target in targets, f"{page.name}: make {target}"

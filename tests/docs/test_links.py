@@ -6,17 +6,13 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+from docs.blocks import PAGES as PUBLISHED
+from docs.blocks import ROOT, prose
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GENERATED = ("rules", "quantizers", "api")  # made by docs/site when the documentation is built
-PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / f for f in ("README.md", "CONTRIBUTING.md"))]
+PAGES = [*PUBLISHED, ROOT / "CONTRIBUTING.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-
-
-def prose(page: Path) -> str:
-    """Return a page without its blocks of code."""
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 def anchors(page: Path) -> set[str]:
@@ -81,6 +77,5 @@ def test_pictures_are_small_and_used() -> None:
     used = {Path(t).name for page in PAGES for t in LINK.findall(page.read_text(encoding="utf-8"))}
     pictures = sorted((DOCS / "images").iterdir())
     assert [p.name for p in pictures if p.name not in used] == []
-    # what `results page` draws is drawn anew with every table
     large = [p.name for p in pictures if p.stat().st_size > 100_000]
     assert large == [], "fewer colours: docs/figures/drawing.py"
