@@ -4,14 +4,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from quantizer_pairs import LSQ, PAIRS
 from torch import nn
 
 from ste_lightning import deploy
 from ste_lightning.deploy.export import export, runtime
 from ste_lightning.deploy.export.c.native import FLAGS
+from ste_lightning.deploy.export.c.program import Program, Stored
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import (
     QuantConv1d,
@@ -21,17 +24,12 @@ from ste_lightning.layers import (
     QuantLinear,
 )
 
-LSQ = {"map": "lsq", "bits": 2, "signed": False}
 BITS_4 = {"map": "uniform", "bits": 4}
 QUANTIZERS = {
-    "signs": ("sign", "sign"),
-    "scaled x steps": ({"map": "sign", "scale": "channel_mean"}, "step"),
-    "ternary x 2 bit": ("twn", LSQ),
+    **PAIRS,
     "3 x 8 bit": ({"map": "uniform", "bits": 3}, {"map": "uniform", "bits": 8}),
-    "8 x 4 bit": ({"map": "uniform", "bits": 8}, {"map": "lsq", "bits": 4, "signed": True}),
     "1 x 5 bit": ("sign", {"map": "uniform", "bits": 5}),
-    "tokens": ("bitnet", "token"),
-    "weights only": (BITS_4, None),
+    "4-bit weights only": (BITS_4, None),
 }
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
@@ -189,6 +187,14 @@ def test_other_arguments_are_refused_by_name(tmp_path):
     with pytest.raises(ConfigurationError, match="one float32 tensor"):
         export(pair, tmp_path / "net.c", "c", x)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_same_network_is_the_same_text_in_every_process():
+    program, names = Program(), [f"array_{i}" for i in range(12)]
+    for i, name in enumerate(names):
+        program.array(name, np.full(3, i, np.uint8))
+    program.add("first", "", [], "y", Stored("floats", 1, 1, 1), "")
+    assert program.operations[0].arrays == tuple(names)  # in no order of hashes
 
 
 @needs_compiler

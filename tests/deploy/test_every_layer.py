@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from quantizer_pairs import LSQ, PAIRS
 from torch import nn
 
 from ste_lightning import deploy, layers
@@ -65,21 +66,11 @@ LAYERS = {
     "embedding": (lambda weight_quantizer, input_quantizer: QuantEmbedding(
         11, 13, weight_quantizer=weight_quantizer), None),
 }  # fmt: skip
-LSQ = {"map": "lsq", "bits": 2, "signed": False}
-QUANTIZERS = {
-    "binary": ("sign", "sign"),
-    "scaled x steps": ({"map": "sign", "scale": "channel_mean"}, "step"),
-    "ternary x 2 bit": ("twn", LSQ),
-    "4 x 8 bit": ({"map": "uniform", "bits": 4}, {"map": "uniform", "bits": 8}),
-    "8 x 4 bit": ({"map": "uniform", "bits": 8}, {"map": "lsq", "bits": 4, "signed": True}),
-    "tokens": ("bitnet", "token"),
-    "weights only": ("sign", None),
-}
 
 
 def network(layer, quantizers):
     make, shape = LAYERS[layer]
-    weight, inputs = QUANTIZERS[quantizers]
+    weight, inputs = PAIRS[quantizers]
     torch.manual_seed(0)
     net = nn.Sequential(make(weight_quantizer=weight, input_quantizer=inputs)).train()
     samples = (
@@ -90,7 +81,7 @@ def network(layer, quantizers):
     return net.eval(), samples()
 
 
-@pytest.mark.parametrize("quantizers", QUANTIZERS)
+@pytest.mark.parametrize("quantizers", PAIRS)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_packed_equals_trained_saved_and_elsewhere(layer, quantizers, tmp_path):
     net, x = network(layer, quantizers)

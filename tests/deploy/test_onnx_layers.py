@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from quantizer_pairs import PAIRS
 
 from ste_lightning.deploy.export.even_levels import even, line
 from ste_lightning.deploy.layers.input_quantizers import LevelsInput
@@ -19,16 +20,9 @@ from ste_lightning.layers import (
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-LSQ = {"map": "lsq", "bits": 2, "signed": False}
 QUANTIZERS = {
-    "binary": ("sign", "sign"),
-    "scaled x steps": ({"map": "sign", "scale": "channel_mean"}, "step"),
-    "ternary x 2 bit": ("twn", LSQ),
+    **PAIRS,
     "dorefa x uneven": ({"map": "dorefa", "bits": 2}, {"map": "n2uq", "bits": 3}),
-    "4 x 8 bit": ({"map": "uniform", "bits": 4}, {"map": "uniform", "bits": 8}),
-    "8 x 4 bit": ({"map": "uniform", "bits": 8}, {"map": "lsq", "bits": 4, "signed": True}),
-    "tokens": ("bitnet", "token"),
-    "weights only": ("sign", None),
     "groups": ({"map": "uniform", "bits": 4, "group_size": 2}, "sign"),
 }
 LAYERS = {

@@ -116,7 +116,7 @@ class Program:
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _sizes: dict[str, tuple[str, int]] = field(default_factory=dict)
-    _since: set[str] = field(default_factory=set)  # the arrays since the last operation
+    _since: list[str] = field(default_factory=list)  # the arrays since the last operation
 
     def root(self, name: str) -> str:
         """Return under which name a result was made."""
@@ -153,7 +153,7 @@ class Program:
                 f"static const {kind} {name}[{values.size}] = {{{_listed(values)}}};"
             )
             self._sizes[name] = (kind, values.size)
-            self._since.add(name)
+            self._since.append(name)
             if kind == "threshold":
                 self.largest_threshold = max(self.largest_threshold, int(abs(values).max()))
         return self._known[key]
@@ -211,7 +211,7 @@ class Program:
         needed = tuple((kind, n * widths.get(kind, 4)) for _, kind, n in temporaries)
         roots = tuple(map(self.root, inputs))
         own = tuple(self._since)
-        self._since = set()
+        self._since = []
         self.operations.append(Operation(name, comment, roots, result, needed, code, own, in_place))
         self.stored[result] = stored
         self.kernels.update(kernels)
