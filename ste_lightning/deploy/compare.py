@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ste_lightning.deploy.graph.network import PackedNetwork, largest
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.graph.proof import largest
 from ste_lightning.deploy.graph.trees import cast, float_type, tensors_in
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer

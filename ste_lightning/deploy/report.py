@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import TokenInput
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, packed_layers
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose
 
 __all__ = ["LayerRow", "interleaved_latency", "layer_rows", "parts"]
@@ -78,10 +78,7 @@ def layer_rows(network: PackedNetwork, example: Tensor) -> list[LayerRow]:
 
 def parts(layer: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return what a layer of a packed network consists of, by name: itself, or its packed parts."""
-    packed: list[tuple[str, nn.Module]] = [
-        (n, m) for n, m in layer.named_modules() if isinstance(m, PackedLayer)
-    ]
-    return packed or [("", layer)]
+    return [*packed_layers(layer).items()] or [("", layer)]
 
 
 def _row(name: str, layer: nn.Module, outputs: int) -> LayerRow:

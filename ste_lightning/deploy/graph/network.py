@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from ste_lightning.deploy.graph.check import FAILURES, checked, uncomputable
 from ste_lightning.deploy.graph.execution import Execution, hooks_of, unfit
+from ste_lightning.deploy.graph.proof import prove
 from ste_lightning.deploy.graph.steps import Graph
-from ste_lightning.deploy.graph.trees import cast, float_type, mapped, tensors_in
+from ste_lightning.deploy.graph.trees import cast, float_type, mapped
 from ste_lightning.deploy.layers.operator import EvalOnly
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import packed_layers
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.io.html import html_table
@@ -29,24 +30,6 @@ __all__ = ["PackedNetwork"]
 
 
 _lock = threading.RLock()
-
-
-def largest(values: Tensor) -> float:
-    """Return the largest finite magnitude, at least 1e-30."""
-    finite = values.double().abs()
-    finite = finite[torch.isfinite(finite)]
-    return max(float(finite.max()) if finite.numel() else 0.0, 1e-30)
-
-
-def _close(wanted: list[Tensor], found: list[Tensor]) -> bool:
-    """Return whether results are equal but for rounding."""
-    return len(wanted) == len(found) and all(
-        a.shape == b.shape
-        and torch.allclose(
-            b.double(), a.double(), rtol=1e-4, atol=1e-4 * largest(a), equal_nan=True
-        )
-        for a, b in zip(wanted, found, strict=True)
-    )
 
 
 class PackedNetwork(EvalOnly):
@@ -119,12 +102,11 @@ class PackedNetwork(EvalOnly):
 
     def layer_names(self) -> list[str]:
         """Return the names of the modules that hold tensors of their own, packed ones first."""
-        named = list(self.module.named_modules())
-        packed = [name for name, module in named if isinstance(module, PackedLayer)]
-        inside = {id(part) for name in packed for part in self.layer(name).modules()}
+        packed = packed_layers(self.module)
+        inside = {id(part) for layer in packed.values() for part in layer.modules()}
         own = [
             name
-            for name, module in named
+            for name, module in self.module.named_modules()
             if id(module) not in inside and (module._parameters or module._buffers)
         ]
         return [*packed, *own]
@@ -203,45 +185,14 @@ class PackedNetwork(EvalOnly):
         return found
 
     def _prove(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Compare the graph's results with the module's.
-
-        Where rounding turns a tie, whole sums differ; so where results differ, the graph is run
-        again with the results of the module's own layers.
-
-        Raises:
-            ConfigurationError: where they differ by more than rounding.
-        """
+        """Compare the graph's results with the module's."""
         inputs = self.inputs(args, kwargs)
-        calls: dict[str, list[Tensor]] = {name: [] for name in self.layers()}
-
-        def record(name: str, result: Tensor) -> None:
-            calls[name].append(result)
-
-        wanted = tensors_in(self._hooked(record, lambda: self.module(*args, **kwargs)))
-        if _close(wanted, tensors_in(self._execution(self.fuses).result(inputs))):
-            return
-
-        def replay(name: str, result: Tensor) -> Tensor:
-            return calls[name].pop(0) if calls[name] else result
-
-        plain = self._execution(False, watched=True)
-        if not _close(wanted, tensors_in(self._hooked(replay, lambda: plain.result(inputs)))):
-            raise ConfigurationError(
-                "what was captured differs from the module: its forward depends on more than its "
-                "arguments."
-            )
-
-    def _hooked(self, act: Callable[[str, Tensor], Any], call: Callable[[], Any]) -> Any:
-        """Call something with a hook on every packed layer, which may replace its result."""
-        handles = [
-            layer.register_forward_hook(lambda m, given, y, name=name: act(name, y))
-            for name, layer in self.layers().items()
-        ]
-        try:
-            return call()
-        finally:
-            for handle in handles:
-                handle.remove()
+        prove(
+            self.layers(),
+            lambda: self.module(*args, **kwargs),
+            lambda: self._execution(self.fuses).result(inputs),
+            lambda: self._execution(False, watched=True).result(inputs),
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the network's output.
@@ -376,7 +327,7 @@ class PackedNetwork(EvalOnly):
 
     def _repr_html_(self) -> str:
         """Return the table of layers that notebooks show."""
-        layers = [(n, m) for n, m in self.module.named_modules() if isinstance(m, PackedLayer)]
+        layers = packed_layers(self.module).items()
         rows = [(name, type(layer).__name__, layer.extra_repr()) for name, layer in layers]
         return html_table(("layer", "type", ""), rows, [self.extra_repr()])
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ste_lightning import kernels
 from ste_lightning.deploy.layers.bit_planes import packed_size, to_codes
@@ -24,7 +24,7 @@ from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.kernels import Codes, Prepared
 
-__all__ = ["PackedLayer", "scaled_weight"]
+__all__ = ["PackedLayer", "fits_signed", "packed_layers", "scaled_weight"]
 
 _lock = threading.Lock()
 
@@ -33,6 +33,12 @@ def scaled_weight(levels: Tensor, scale: Tensor) -> Tensor:
     """Return float levels, outputs first, times their scales: (outputs,) or (outputs, groups)."""
     groups = levels.reshape(len(levels), scale[0].numel(), -1)
     return (groups * scale.view(len(levels), -1, 1)).view(levels.shape)
+
+
+def fits_signed(levels: Tensor, bits: int) -> bool:
+    """Return whether signed integers of so many bits hold all levels."""
+    most = 1 << (bits - 1)
+    return -most <= int(levels.min()) and int(levels.max()) < most
 
 
 class PackedLayer(Opaque):
@@ -275,3 +281,8 @@ class PackedLayer(Opaque):
             return self.input.encode(x, self.channel_axis(x)), None, None
         assert isinstance(self.input, LevelsInput)
         return self.input.encode(x, self.channel_axis(x)), None, None
+
+
+def packed_layers(module: nn.Module) -> dict[str, PackedLayer]:
+    """Return the packed layers of a network, or of a part of it, by name."""
+    return {name: m for name, m in module.named_modules() if isinstance(m, PackedLayer)}
