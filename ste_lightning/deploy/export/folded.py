@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ste_lightning.deploy.fusion.batch_norm import norm_line
 from ste_lightning.deploy.fusion.fold import fold_thresholds
 from ste_lightning.deploy.fusion.rows import as_rows
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.plan import planned
 from ste_lightning.deploy.graph.simplify import is_in_place, rewired
 from ste_lightning.deploy.graph.steps import CONSTANT, Ref, Step, references
+from ste_lightning.deploy.graph.uses import Flow
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 
@@ -95,22 +97,17 @@ def _norms_in_layers(
     layers: dict[str, nn.Module], steps: list[Step], output: Any, constants: dict[str, Tensor]
 ) -> tuple[dict[str, nn.Module], list[Step]]:
     """Let layers scale and shift their sums as the batch norms after them do."""
-    users: dict[str, int] = {}
-    for name in [n for s in steps for n in references((s.args, s.kwargs))] + references(output):
-        users[name] = users.get(name, 0) + 1
-    calls: dict[str, int] = {}
-    for step in steps:
-        calls[step.target] = calls.get(step.target, 0) + 1
+    flow = Flow(layers, steps, output, constants, {})
     made = {step.result: step for step in steps if step.op == "layer"}
     layers, gone = dict(layers), {}
     for step in steps:
         source = step.args[0].name if step.args and isinstance(step.args[0], Ref) else ""
         before = made.get(source)
-        if step.target != "batch_norm" or before is None or users[source] > 1:
+        if step.target != "batch_norm" or before is None or flow.following(before) is None:
             continue
         layer, norm = layers[before.target], _norm(step, constants)
         usual = isinstance(layer, (PackedConv, PackedLinear)) and not layer.integers
-        if norm is None or not usual or calls[before.target] > 1:
+        if norm is None or not usual or flow.calls[before.target] > 1:
             continue
         layers[before.target] = _scaled(layer, *norm)
         gone[step.result] = Ref(source)
@@ -126,14 +123,7 @@ def _norm(step: Step, constants: dict[str, Tensor]) -> tuple[Tensor, Tensor] | N
     unknown = any(isinstance(p, Ref) and p.name not in constants for p in given)
     if training or unknown or mean is None or variance is None:
         return None
-    mean, variance = mean.double(), variance.double()
-    factor = (variance + eps).rsqrt()
-    if weight is not None:
-        factor = factor * weight.double()
-    shift = -mean * factor
-    if bias is not None:
-        shift = shift + bias.double()
-    return factor, shift
+    return norm_line(weight, bias, mean, variance, eps)
 
 
 def _scaled(layer: Any, factor: Tensor, shift: Tensor) -> PackedLayer:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.deploy.export.order import Order, needs
+from ste_lightning.deploy.export.weights_file import other_tensors
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
-from ste_lightning.deploy.layers.packed_layer import PackedLayer, scaled_weight
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, packed_layers, scaled_weight
 from ste_lightning.errors import ConfigurationError
 
 __all__ = ["read_gguf", "write"]
@@ -70,18 +71,15 @@ def write(network: PackedNetwork, path: Path, order: Order, ternary: str = "TQ1_
     needs("gguf")
     import gguf
 
-    named = network.module.named_modules()
-    packed = {name: layer for name, layer in named if isinstance(layer, PackedLayer)}
+    packed = packed_layers(network.module)
     kinds = {name: _kind(name, layer, ternary) for name, layer in packed.items()}
     writer = gguf.GGUFWriter(path, _ARCHITECTURE)
     described: dict[str, Any] = {}
     for name, layer in packed.items():
         described[name] = {"weight": kinds[name], "input": layer.input.spec()}
         _add(writer, gguf, name, layer, kinds[name])
-    inside = tuple(f"{name}." for name in packed)
-    for name, tensor in network.module.state_dict().items():
-        if not name.startswith(inside):
-            writer.add_tensor(name, np.atleast_1d(tensor.detach().numpy()))
+    for name, tensor in other_tensors(network).items():
+        writer.add_tensor(name, np.atleast_1d(tensor.detach().numpy()))
     writer.add_string(_LAYERS, json.dumps(described))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

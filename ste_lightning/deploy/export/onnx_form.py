@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ste_lightning.deploy.export.symbolic import symbolic
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.layers.operator import Opaque
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import packed_layers
 
 if TYPE_CHECKING:
     import onnx
@@ -98,8 +98,8 @@ def described(model: onnx.ModelProto, network: PackedNetwork) -> onnx.ModelProto
     """Return a model with class names, preprocessing and bits as metadata, and no more."""
     from onnx import helper
 
-    parts = {n: m for n, m in network.module.named_modules() if isinstance(m, PackedLayer)}
-    codes = {name: (part.weight_codes, part.input.codes) for name, part in parts.items()}
+    parts = packed_layers(network.module).items()
+    codes = {name: (part.weight_codes, part.input.codes) for name, part in parts}
     bits = {name: f"{w.bits}x{x.bits if x else 'float'}" for name, (w, x) in codes.items()}
     told = {**network.info, "bits": bits}
     helper.set_model_props(model, {key: json.dumps(value) for key, value in told.items()})

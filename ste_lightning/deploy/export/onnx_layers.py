@@ -22,7 +22,7 @@ from ste_lightning.deploy.export.onnx_packed_matmul import multiplied, takes_bit
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed
 from ste_lightning.deploy.layers.spatial import PackedSpatial
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
 
@@ -79,8 +79,7 @@ def sums_bytes(layer: PackedLayer) -> bool:
 
 
 def _is_small(layer: PackedLayer) -> bool:
-    weight = layer.integer_weight()
-    return int(weight.min()) >= -128 and int(weight.max()) < 128
+    return fits_signed(layer.integer_weight(), 8)
 
 
 def _padded(nodes: Nodes, layer: Any, x: Place, value: str, mode: str = "constant") -> str:

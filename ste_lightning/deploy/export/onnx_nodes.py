@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["Nodes"]
+__all__ = ["Nodes", "packed_codes"]
 
 # bits -> signed type, unsigned type, opset that has them, version of the file format
 _TYPES = {
@@ -92,7 +92,8 @@ class Nodes:
         signed, unsigned, opset, ir = _TYPES[bits]
         self.opset, self.ir = max(self.opset, opset), max(self.ir, ir)
         name, kind = self._name("weight"), unsigned if step else signed
-        stored = helper.make_tensor(name, kind, values.shape, _packed(codes, bits), raw=True)
+        data = packed_codes(codes, bits).tobytes()
+        stored = helper.make_tensor(name, kind, values.shape, data, raw=True)
         self.tensors[name] = stored
         if step:
             wide = self.add("Cast", [name], to=TensorProto.INT32)
@@ -114,10 +115,10 @@ def _narrow(values: NDArray[np.int8]) -> tuple[int, NDArray[Any], int, int]:
     return 8, values, 0, 0
 
 
-def _packed(codes: NDArray[Any], bits: int) -> bytes:
-    """Return codes in order, the first in the lowest bits of a byte."""
+def packed_codes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return the bytes of codes in order, the first in the lowest bits of a byte."""
     count = 8 // bits
     flat = codes.astype(np.int32).ravel() & (2**bits - 1)
     parts = np.pad(flat, (0, -flat.size % count)).reshape(-1, count) << bits * np.arange(count)
     packed: NDArray[np.uint8] = parts.sum(1).astype(np.uint8)
-    return packed.tobytes()
+    return packed

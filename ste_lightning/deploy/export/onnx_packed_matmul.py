@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ste_lightning.deploy.export.onnx_nodes import Nodes
+from ste_lightning.deploy.export.onnx_nodes import Nodes, packed_codes
 from ste_lightning.deploy.layers.input_quantizers import TokenInput
 from ste_lightning.deploy.layers.linear_and_conv import PackedLinear
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed
 
 __all__ = ["multiplied", "takes_bits"]
 
@@ -39,9 +38,7 @@ def takes_bits(layer: PackedLayer) -> bool:
 def _width(layer: PackedLayer) -> int:
     """Return how many bits a weight takes, 0 where its levels are not those of signed integers."""
     weight = layer.integer_weight()
-    low, high = int(weight.min()), int(weight.max())
-    widths = (b for b in (2, 4, 8) if -(2 ** (b - 1)) <= low and high < 2 ** (b - 1))
-    return next(widths, 0)
+    return next((bits for bits in (2, 4, 8) if fits_signed(weight, bits)), 0)
 
 
 def multiplied(nodes: Nodes, layer: PackedLayer, x: str, rank: int) -> str:
@@ -65,7 +62,8 @@ def multiplied(nodes: Nodes, layer: PackedLayer, x: str, rank: int) -> str:
         x = _with_127(nodes, x, rank, inputs, blocks)
     elif blocks * room != inputs:
         x = _filled(nodes, x, blocks * room - inputs)
-    stored = nodes.tensor(_packed(weight + 2 ** (bits - 1), bits))
+    codes = packed_codes((weight + 2 ** (bits - 1)).numpy(), bits)
+    stored = nodes.tensor(torch.from_numpy(codes).view(outputs, blocks, -1))
     ones = nodes.tensor(torch.ones(outputs * blocks))
     return nodes.add(
         "MatMulNBits",
@@ -94,10 +92,3 @@ def _with_127(nodes: Nodes, x: str, rank: int, inputs: int, blocks: int) -> str:
     more = [nodes.numbers([0, 1]), nodes.numbers(room, np.float32), nodes.numbers([-1])]
     full = nodes.add("Pad", [split, *more])
     return nodes.add("Reshape", [full, nodes.numbers([*others, blocks * _BLOCK])])
-
-
-def _packed(codes: Tensor, bits: int) -> Tensor:
-    """Return (outputs, blocks, bytes): codes in order, the first in the lowest bits of a byte."""
-    count = 8 // bits
-    split = codes.view(*codes.shape[:2], -1, count) << bits * torch.arange(count)
-    return split.sum(-1).to(torch.uint8)

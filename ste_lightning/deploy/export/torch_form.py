@@ -20,10 +20,10 @@ from ste_lightning.deploy.file.save import captured
 from ste_lightning.deploy.fusion.rows import ROWS
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.operators import resolved
-from ste_lightning.deploy.graph.steps import Ref, filled, references
+from ste_lightning.deploy.graph.steps import Ref, applied, references
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import Input, LevelsInput, TokenInput
-from ste_lightning.deploy.layers.packed_layer import PackedLayer, scaled_weight
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed, scaled_weight
 
 __all__ = ["PlainEmbedding", "PlainInput", "PlainLayer", "PlainNetwork", "plain_layer"]
 
@@ -74,17 +74,13 @@ class PlainInput(nn.Module):
         count = quantizer.thresholds.shape[1]
         if self.even is not None:
             return self.even.rounded(x).clamp(0, count)
-        if self.line is not None:
-            return torch.round(self.on_line(x, axis)).clamp(0, count)
-        if self.turns:
-            x = x * quantizer.factor.view([-1, *[1] * (x.dim() - 1 - axis)])
-        return _staircase(x, axis, quantizer.thresholds)
-
-    def on_line(self, x: Tensor, axis: int) -> Tensor:
-        """Return what has to be rounded."""
-        assert self.line is not None
         shape = [-1, *[1] * (x.dim() - 1 - axis)]
-        return x * self.line[0].view(shape) + self.line[1].view(shape)
+        if self.line is not None:
+            factor, offset = (part.view(shape) for part in self.line)
+            return torch.round(x * factor + offset).clamp(0, count)
+        if self.turns:
+            x = x * quantizer.factor.view(shape)
+        return _staircase(x, axis, quantizer.thresholds)
 
 
 def _staircase(x: Tensor, axis: int, thresholds: Tensor) -> Tensor:
@@ -128,8 +124,8 @@ class PlainLayer(nn.Module):
         self.growth = getattr(layer, "output_padding", None)  # of transposed convolutions
         self.pad_level = layer.pad_level() or 0.0
         weight = layer.integer_weight()
-        small = int(weight.min()) >= -128 and int(weight.max()) < 128
-        self.register_buffer("weight", weight.to(torch.int8 if small else torch.float32))
+        kind = torch.int8 if fits_signed(weight, 8) else torch.float32
+        self.register_buffer("weight", weight.to(kind))
         self.register_buffer("scale", layer.result_scale())
         self.register_buffer("bias", layer.bias)
 
@@ -212,10 +208,6 @@ class PlainNetwork(nn.Module):
         """Return the network's result: a tensor, or a tuple of all tensors in it."""
         values: dict[str, Any] = {name: getattr(self, key) for name, key in self._names.items()}
         values |= dict(zip(self._given.inputs, inputs, strict=True))
-
-        def put(value: Any) -> Any:
-            return filled(value, lambda ref: values[ref.name], lambda record: record)
-
         for step in self._given.steps:
             if step.target == "sizes.check":
                 continue
@@ -224,7 +216,7 @@ class PlainNetwork(nn.Module):
                 call = self.layers[self.places[step.target]]
             elif call is None:
                 call = resolved(step.target)
-            values[step.result] = call(*put(step.args), **put(step.kwargs))
+            values[step.result] = applied(call, step, values)
         output = self._given.output
         if isinstance(output, Ref):
             return values[output.name]

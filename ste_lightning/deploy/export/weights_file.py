@@ -10,10 +10,10 @@ from torch import Tensor
 from ste_lightning.deploy.export.order import Order
 from ste_lightning.deploy.file import tensor_file
 from ste_lightning.deploy.graph.network import PackedNetwork
-from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed, packed_layers
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
 
-__all__ = ["integer_state_dict", "write"]
+__all__ = ["integer_state_dict", "other_tensors", "write"]
 
 
 def integer_state_dict(network: PackedNetwork) -> dict[str, Tensor]:
@@ -24,16 +24,19 @@ def integer_state_dict(network: PackedNetwork) -> dict[str, Tensor]:
     ``k_proj``, ``v_proj`` and ``out_proj``.
     """
     found: dict[str, Tensor] = {}
-    packed = {name: m for name, m in network.module.named_modules() if isinstance(m, PackedLayer)}
-    for name, layer in packed.items():
+    for name, layer in packed_layers(network.module).items():
         state = layer.state_dict()
         del state["weight_bits"]
         found[f"{name}.weight"] = _integers(layer)
         found |= {f"{name}.{key}": value for key, value in state.items()}
-    inside = tuple(f"{name}." for name in packed)
-    others = network.module.state_dict().items()
-    found |= {key: value for key, value in others if not key.startswith(inside)}
-    return found
+    return found | other_tensors(network)
+
+
+def other_tensors(network: PackedNetwork) -> dict[str, Tensor]:
+    """Return the tensors that no packed layer holds, by name."""
+    inside = tuple(f"{name}." for name in packed_layers(network.module))
+    state = network.module.state_dict().items()
+    return {key: value for key, value in state if not key.startswith(inside)}
 
 
 def _integers(layer: PackedLayer) -> Tensor:
@@ -41,8 +44,7 @@ def _integers(layer: PackedLayer) -> Tensor:
     weight = layer.integer_weight()
     if isinstance(layer, PackedConvTranspose):
         weight = outputs_first(weight, layer.groups).contiguous()
-    small = int(weight.min()) >= -128 and int(weight.max()) < 128
-    return weight.to(torch.int8) if small else weight
+    return weight.to(torch.int8) if fits_signed(weight, 8) else weight
 
 
 def write(network: PackedNetwork, path: Path, order: Order) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ste_lightning.deploy.fusion.batch_norm import norm_line
 from ste_lightning.deploy.fusion.pool_windows import POOLS, windows
 from ste_lightning.deploy.graph.steps import Ref, Step
 from ste_lightning.deploy.graph.uses import Flow
@@ -84,11 +85,7 @@ def _scale_and_shift(arguments: Sequence[Any], flow: Flow) -> tuple[Tensor, Tens
     weight, bias, mean, variance = (_constant(value, flow) for value in arguments[:4])
     assert mean is not None
     assert variance is not None
-    scale = (variance.double() + arguments[6]).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    shift = -mean * scale
-    return scale, shift if bias is None else shift + bias
+    return norm_line(weight, bias, mean, variance, arguments[6])
 
 
 def head_length(parts: Sequence[HeadPart], dims: int) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ste_lightning.deploy.graph.operators import FACTORIES, SIZES, resolved
-from ste_lightning.deploy.graph.steps import Ref, Step, filled, references
+from ste_lightning.deploy.graph.steps import Ref, Step, applied, filled, references
 
 __all__ = ["Plan", "planned"]
 
@@ -176,15 +176,9 @@ def planned(
         names = references((step.args, step.kwargs))
         plain = step.op == "function" and step.target not in SIZES
         if plain and names and all(name in known for name in names):
-            result = _evaluated(step, known)
+            result = applied(resolved(step.target), step, known)
             if isinstance(result, Tensor):
                 known[step.result] = result
                 continue
         rest.append(step)
     return rest, known
-
-
-def _evaluated(step: Step, known: Mapping[str, Any]) -> Any:
-    args = filled(step.args, lambda ref: known[ref.name], lambda record: record)
-    kwargs = filled(step.kwargs, lambda ref: known[ref.name], lambda record: record)
-    return resolved(step.target)(*args, **kwargs)

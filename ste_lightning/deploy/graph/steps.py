@@ -8,7 +8,17 @@ from typing import Any
 
 import torch
 
-__all__ = ["CONSTANT", "Graph", "GraphInput", "Record", "Ref", "Step", "filled", "references"]
+__all__ = [
+    "CONSTANT",
+    "Graph",
+    "GraphInput",
+    "Record",
+    "Ref",
+    "Step",
+    "applied",
+    "filled",
+    "references",
+]
 
 CONSTANT = "@"  # before the name of a parameter or buffer, where steps refer to it
 
@@ -125,3 +135,18 @@ def filled(value: Any, of: Callable[[Ref], Any], record: Callable[[Record], Any]
     if isinstance(value, (list, tuple)):
         return type(value)(filled(item, of, record) for item in value)
     return value
+
+
+def applied(call: Callable[..., Any], step: Step, values: Mapping[str, Any]) -> Any:
+    """Return what a function makes of a step's arguments.
+
+    Args:
+        call: the function.
+        step: whose arguments it gets.
+        values: what the references in them stand for, by name.
+    """
+
+    def put(tree: Any) -> Any:
+        return filled(tree, lambda ref: values[ref.name], lambda record: record)
+
+    return call(*put(step.args), **put(step.kwargs))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from ste_lightning.deploy.export.c.float_call import FloatCall, listed
 from ste_lightning.deploy.export.c.program import c_float
 from ste_lightning.deploy.export.c.shapes import Window, pair
+from ste_lightning.deploy.fusion.batch_norm import norm_line
 
 __all__ = ["LAYERS"]
 
@@ -21,9 +20,7 @@ def _norm(call: FloatCall) -> None:
     if mean is None or variance is None:
         raise call.refuse("statistics of the batch")
     weight, bias = call.constant("weight"), call.constant("bias")
-    scale = 1 / torch.sqrt(variance.double() + call.given["eps"])
-    scale = scale if weight is None else scale * weight.double()
-    shift = (0.0 if bias is None else bias.double()) - mean.double() * scale
+    scale, shift = norm_line(weight, bias, mean, variance, call.given["eps"])
     factors = call.array("scale", scale)
     shifts = call.array("shift", shift)
     source = call.source("input")

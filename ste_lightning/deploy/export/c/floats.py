@@ -9,7 +9,7 @@ from ste_lightning.deploy.export.c.elementwise import BINARY, UNARY
 from ste_lightning.deploy.export.c.float_axes import ALONG_AXES
 from ste_lightning.deploy.export.c.float_call import FloatCall, floats_of
 from ste_lightning.deploy.export.c.float_layers import LAYERS
-from ste_lightning.deploy.export.c.pools import POOLS, add_pool
+from ste_lightning.deploy.export.c.pools import POOLS
 from ste_lightning.deploy.export.c.program import Program, c_float, refused
 from ste_lightning.deploy.graph.steps import Ref, Step
 from ste_lightning.deploy.graph.uses import Flow
@@ -23,7 +23,7 @@ unsqueeze contiguous alias detach clone view_as reshape_as
 _SAME_NUMBERS = frozenset(_VIEWS.split())
 
 
-_OTHERS: dict[str, Callable[[FloatCall], None]] = {**LAYERS, **ALONG_AXES}
+_OTHERS: dict[str, Callable[[FloatCall], None]] = {**LAYERS, **ALONG_AXES, **POOLS}
 
 
 def add_function(program: Program, step: Step, flow: Flow) -> None:
@@ -34,7 +34,7 @@ def add_function(program: Program, step: Step, flow: Flow) -> None:
     """
     packet, _, overload = step.target.partition(".")
     binary = packet in BINARY and overload in ("", "Tensor", "Scalar")
-    known = step.target in UNARY or binary or packet in POOLS or packet in _OTHERS
+    known = step.target in UNARY or binary or packet in _OTHERS
     if not known and step.target not in _SAME_NUMBERS:
         raise refused(f"operator {step.target!r} (step {step.result!r})")
     call = FloatCall(program, step, flow)
@@ -45,9 +45,6 @@ def add_function(program: Program, step: Step, flow: Flow) -> None:
         _unary(call, UNARY[packet](call.given))
     elif packet in BINARY:
         _binary(call)
-    elif packet in POOLS:
-        source = call.source(call.names[0])
-        add_pool(call, source)
     else:
         _OTHERS[packet](call)
 
@@ -76,7 +73,9 @@ def _binary(call: FloatCall) -> None:
     """Add what combines two operands, of which one may be a constant or broadcast."""
     first, second = call.names[:2]
     whole = tuple(call.made.shape)
-    inputs: list[str] = []
+    constants = call.flow.constants
+    given = [v for key in (first, second) if isinstance(v := call.given[key], Ref)]
+    inputs = list(dict.fromkeys(ref.name for ref in given if ref.name not in constants))
     places: list[str] = []
     wide: list[tuple[int, int, int]] = []
     in_place = False
@@ -86,29 +85,23 @@ def _binary(call: FloatCall) -> None:
             places.append(c_float(value))
             continue
         assert isinstance(value, Ref)
-        constant = value.name in call.flow.constants
-        tensor = call.flow.values[value.name]
-        shape = tuple(tensor.shape)
+        shape = call.shape(value.name)
         if call.packet == "prelu" and key == second and len(shape) == 1:
             shape = (shape[0], *[1] * (len(whole) - 2))
         blocks = _blocks(shape, whole, call)
         full = blocks[0] == blocks[2] == 1
-        if constant:
+        if value.name in constants:
             at = call.array(key, call.constant(key))
         else:
-            inputs.append(call.source(key))
-            at = f"x{len(inputs) - 1}"
-            in_place = in_place or (full and len(inputs) == 1)
+            index = inputs.index(call.source(key))
+            at = "x" if len(inputs) == 1 else f"x{index}"
+            in_place = in_place or (full and index == 0)
         if not full:
             wide.append(blocks)
         places.append(f"{at}[i]" if full else f"{at}[{'m' if blocks[1] > 1 else '0'}]")
     if len(set(wide)) > 1 or not inputs:
         raise call.refuse("operands that are both broadcast")
     outer, middle, inner = wide[0] if wide else (1, 1, math.prod(whole))
-    if len(inputs) == 1:
-        places = [place.replace("x0[", "x[") for place in places]
-    if len(inputs) == 2 and inputs[0] == inputs[1]:
-        inputs, places = inputs[:1], ["x[i]", "x[i]"]
     body = (
         f"int i = 0;\n"
         f"for (int outer = 0; outer < {outer}; ++outer) {{\n"

@@ -15,7 +15,7 @@ from ste_lightning.deploy.graph.operators import SIZES, resolved
 from ste_lightning.deploy.graph.plan import planned
 from ste_lightning.deploy.graph.sample import arguments
 from ste_lightning.deploy.graph.simplify import is_in_place, rewired, without_unused
-from ste_lightning.deploy.graph.steps import CONSTANT, Ref, Step, filled, references
+from ste_lightning.deploy.graph.steps import CONSTANT, Ref, Step, applied, references
 from ste_lightning.deploy.graph.uses import Flow
 from ste_lightning.deploy.layers.operator import Opaque
 from ste_lightning.errors import ConfigurationError, require
@@ -100,9 +100,7 @@ def _require_one(what: str, right: bool) -> None:
 
 
 def _result(step: Step, layers: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
-    args = filled(step.args, lambda ref: values[ref.name], lambda record: record)
-    kwargs = filled(step.kwargs, lambda ref: values[ref.name], lambda record: record)
-    if step.op == "layer":
-        layer = layers[step.target]
-        return layer.computed(*args) if isinstance(layer, Opaque) else layer(*args, **kwargs)
-    return resolved(step.target)(*args, **kwargs)
+    if step.op != "layer":
+        return applied(resolved(step.target), step, values)
+    layer = layers[step.target]
+    return applied(layer.computed if isinstance(layer, Opaque) else layer, step, values)

@@ -14,13 +14,7 @@ from ste_lightning.deploy.export.c.packed_weights import bit_words
 from ste_lightning.deploy.export.c.program import Program, Stored
 from ste_lightning.deploy.export.c.shapes import Window, pair
 
-__all__ = ["POOLS", "add_code_pool", "add_pool"]
-
-POOLS = frozenset(
-    f"{kind}_pool{dims}d"
-    for kind in ("max", "avg", "adaptive_avg", "adaptive_max")
-    for dims in (1, 2)
-)
+__all__ = ["POOLS", "add_code_pool"]
 
 
 def _window(
@@ -36,13 +30,9 @@ def _window(
     )  # fmt: skip
 
 
-def add_pool(call: FloatCall, source: str) -> None:
-    """Add a pooling of floats.
-
-    Args:
-        call: the operator's.
-        source: what it pools.
-    """
+def _pool(call: FloatCall) -> None:
+    """Add a pooling of floats."""
+    source = call.source(call.names[0])
     packet, given, made, shape = call.packet, call.given, call.made, call.shape(source)
     if len(shape) != int(packet[-2]) + 2:
         raise call.refuse(f"an input of {len(shape)} axes")
@@ -63,6 +53,13 @@ def add_pool(call: FloatCall, source: str) -> None:
             divisor = given.get("divisor_override") or 0
             body += f"average_pool(&at, {int(given['count_include_pad'])}, {divisor}, x, y);"
     call.add([source], body, kernels)
+
+
+POOLS = {
+    f"{kind}_pool{dims}d": _pool
+    for kind in ("max", "avg", "adaptive_avg", "adaptive_max")
+    for dims in (1, 2)
+}
 
 
 def add_code_pool(

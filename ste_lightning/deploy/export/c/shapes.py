@@ -45,16 +45,6 @@ class Window:
         return self.out[0] * self.out[1]
 
     @property
-    def out_height(self) -> int:
-        """Height of the result."""
-        return self.out[0]
-
-    @property
-    def out_width(self) -> int:
-        """Width of the result."""
-        return self.out[1]
-
-    @property
     def pads(self) -> bool:
         """Whether it ever reaches outside the image."""
         return any(

@@ -59,10 +59,10 @@ def write_c(network: PackedNetwork, path: Path, example: Any) -> None:
     Raises:
         ConfigurationError: for what has no C, by name, before anything is written.
     """
+    require(path.suffix in ("", ".c"), "out", path.name, "name the source file NAME.c")
     found = frozen(network, example)
     program = lowered(found)
     memory = placed(program, found.output)
-    require(path.suffix in ("", ".c"), "out", path.name, "name the source file NAME.c")
     name, (header, source, test) = source_names(path)
     sizes = (found.sample.numel(), found.flow.values[found.output].numel())
     texts = {  # all of them, before anything is written

@@ -1,4 +1,4 @@
-/* Max pooling of bits is OR; AND where the bit of `flips` is 1 (or flips is NULL). */
+/* Max pooling of bits is OR; AND where the bit of `flips` is 1 (flips may be NULL). */
 static void pool_bits(const shape *s, const uint32_t *restrict x, const uint32_t *restrict flips,
                       uint32_t *restrict y)
 {
