@@ -1,4 +1,4 @@
-"""Tables of results: ``python -m ste_lightning.results train|page|check [NAME ...]``."""
+"""Tables of results: ``python -m ste_lightning.results train|page|check|claims [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -30,16 +30,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "what",
-        choices=("train", "page", "check"),
+        choices=("train", "page", "check", "claims"),
         help="train: what the tables miss; page: write the page of all tables; "
-        "check: train one row of each table again and compare",
+        "check: train one row of each table again and compare; "
+        "claims: write the page of the theory's claims, from FOLDER/theory",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="of plans; none: all")
     parser.add_argument("--folder", type=Path, default=Path("results"), help="of plans and tables")
     parser.add_argument(
         "--work", type=Path, default=Path("outputs/results"), help="where runs are kept"
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/results.md"), help="of the page")
+    parser.add_argument(
+        "--out", type=Path, help="of the page; default docs/results.md or docs/theory/claims.md"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, a thread each")
     parser.add_argument(
         "--small",
@@ -80,6 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.what == "claims":
+        from ste_lightning.theory.claims.page import write_claims
+
+        out = given.out or Path("docs/theory/claims.md")
+        write_claims(given.folder / "theory", out)
+        print(f"written: {out}")
+        return 0
     paths = _plans(given.folder, given.names)
     if given.jobs < 1:
         raise ConfigurationError(f"--jobs {given.jobs} cannot be used: use a positive integer.")
@@ -87,8 +97,9 @@ def _run(given: argparse.Namespace) -> int:
     from ste_lightning.running.results.plan import read_plan
 
     if given.what == "page":
-        write_page(given.folder, given.out)
-        print(f"written: {given.out}")
+        out = given.out or Path("docs/results.md")
+        write_page(given.folder, out)
+        print(f"written: {out}")
         return 0
     plans = [read_plan(path) for path in paths]
     wrong = _trained(plans, given)

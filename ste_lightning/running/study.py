@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ste_lightning.errors import require, unknown
@@ -22,6 +24,7 @@ from ste_lightning.running.pages import attempted, write_study_page
 from ste_lightning.running.settings import known_keys
 from ste_lightning.running.study_schema import Schema
 from ste_lightning.theory.studies.cells import EXPERIMENTS, Cell, expand, shrink
+from ste_lightning.theory.studies.kept import keep
 from ste_lightning.theory.studies.runner import run
 
 __all__ = ["study"]
@@ -72,6 +75,9 @@ def study(cfg: DictConfig) -> None:
         build_function("figure", settings["figure"]) if settings["figure"] is not None else None
     )
     results = run(cells, folder, settings["workers"], settings["launcher"])
+    if settings["keep"] is not None:
+        out = Path(settings["keep"]) / f"{settings['name']}.parquet"
+        keep(cells, folder, out, _command())
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     notes = [f"{len(results)} cells, {sum(r.seconds for r in results):.0f} core seconds: {folder}"]
     rows = [] if table is None else table(results)
@@ -85,6 +91,14 @@ def study(cfg: DictConfig) -> None:
             warning(f"figure could not be drawn, all else is kept: {described(error)}")
     if settings["write_report"]:
         attempted(lambda: write_study_page(folder, settings["name"], results, rows))
+
+
+def _command() -> str:
+    """Return the command line that repeats this study's results."""
+    given = [str(one) for one in HydraConfig.get().overrides.task]
+    no_part = ("keep=", "workers=", "launcher=", "write_report=", "small_n=", "figure=")
+    given = [one for one in given if not one.startswith(no_part)]
+    return shlex.join(["python", "-m", "ste_lightning.study", *given])
 
 
 def _cells(settings: Mapping[str, Any]) -> list[Cell]:

@@ -23,6 +23,8 @@ class Schema:
         parts: further grids by name, each completed by ``grid``.
         table: function of the results that returns the table's rows, as ``_target_``.
         figure: function of the results that returns the figure; None: no figure.
+        keep: folder that gets all results in one file, ``NAME.parquet``, from which
+            ``python -m ste_lightning.results claims`` makes the page of claims; None: none does.
         workers: cells in work at once; None: the cores this process may use.
         launcher: ``local`` or ``ray``.
         write_report: whether to make report.html; the environment's ``STE_REPORT`` is the default.
@@ -39,6 +41,7 @@ class Schema:
     parts: dict[str, Any] = dataclasses.field(default_factory=dict)
     table: Any = None  # mappings: omegaconf merges none into optional ones
     figure: Any = None
+    keep: str | None = None
     workers: int | None = None
     launcher: str = "local"
     small: bool = False

@@ -58,7 +58,7 @@ class Cell:
     @property
     def cost(self) -> float:
         """Expected work, for the order of the cells and the time left; arbitrary unit."""
-        s = {"m": 4, "trials": 64, "steps": 2000, **self.settings}
+        s = {"n": 1, "samples": 1, "m": 4, "trials": 64, "steps": 2000, **self.settings}
         return float(s["trials"] * (s["samples"] * s["m"] * s["n"] + 1000) * s["steps"])
 
 
@@ -126,17 +126,22 @@ def shrink(cells: Sequence[Cell], largest: int = 32) -> list[Cell]:
         it.
     """
     small: dict[str, Cell] = {}
-    largest = max(largest, min(cell.settings["n"] for cell in cells))
+    largest = max(largest, min(_size(cell.settings) for cell in cells))
     for cell in cells:
         settings = dict(cell.settings)
         experiment = EXPERIMENTS[settings.get("experiment", "simulate")]
         parameter = inspect.signature(experiment).parameters.get("trials")
         if parameter is not None:
             settings["trials"] = max(8, settings.get("trials", parameter.default) // 8)
-        if settings["n"] <= largest:
+        if _size(settings) <= largest:
             shrunk = Cell(settings)
             small.setdefault(shrunk.key, shrunk)
     return list(small.values())
+
+
+def _size(settings: Mapping[str, Any]) -> int:
+    """Return n; an experiment that has none keeps all of its cells."""
+    return int(settings.get("n", 0))
 
 
 def _product(
@@ -145,7 +150,9 @@ def _product(
     experiment = str(base.get("experiment", "simulate"))
     if experiment not in EXPERIMENTS:
         raise unknown("experiment", experiment, EXPERIMENTS)
-    known = set(inspect.signature(EXPERIMENTS[experiment]).parameters) - RUN_SETTINGS
+    parameters = inspect.signature(EXPERIMENTS[experiment]).parameters
+    known = set(parameters) - RUN_SETTINGS
+    needed = [name for name, p in parameters.items() if p.default is p.empty]
     for name in (*base, *grid):
         if name not in known | {"experiment", "samples_per_input"}:
             raise unknown("setting of a study", name, known)
@@ -157,6 +164,6 @@ def _product(
         if ratio is not None:
             settings["samples"] = max(2, round(ratio * settings["n"]))
         require(
-            "n" in settings and "samples" in settings, path, sorted(settings), "set n and samples"
+            settings.keys() >= set(needed), path, sorted(settings), f"set {' and '.join(needed)}"
         )
         yield Cell(settings)

@@ -1,0 +1,14 @@
+"""Claimed, predicted, measured: what papers say, and what the stored results of studies say.
+
+A claim (:class:`.claim.Claim`) stands with those of its study in a module of this folder, and in
+:data:`CLAIMS`. ``python -m ste_lightning.study +recipe=NAME keep=results/theory`` keeps a study's
+results, ``python -m ste_lightning.results claims`` makes the page of them.
+"""
+
+from ste_lightning.theory.claims import two_layer
+from ste_lightning.theory.claims.claim import Claim, Measured
+
+__all__ = ["CLAIMS", "Claim", "Measured"]
+
+CLAIMS: tuple[Claim, ...] = (*two_layer.CLAIMS,)
+"""All claims; the page sorts them by source."""
