@@ -21,9 +21,10 @@ _RULED = ("model.rule", "quantizer.weight.rule", "quantizer.input.rule")
 _QUANTIZED = ("quantizer.weight", "quantizer.input", "quantizer.weight.map", "quantizer.input.map")
 _KEYS = ("seed=", "resume=", "init_from=", "ckpt_path=", "mode=train", "mode=test",
          "trainer.max_epochs=", "optimizer.lr=", "data.batch_size=", "write_report=false",
-         "--multirun", "--cfg", "--help")  # fmt: skip
+         "--multirun", "--cfg", "--help", "--help-all")  # fmt: skip
 _STUDY = ("base.trials=", "base.steps=", "grid.n=", "workers=", "launcher=local", "launcher=ray",
-          "small=true", "write_report=false", "--multirun", "--help")  # fmt: skip
+          "small=true", "write_report=false", "--multirun", "--help",
+          "--help-all")  # fmt: skip
 
 _SCRIPT = r"""# Completion for python -m ste_lightning.COMMAND, in bash and zsh.
 [ -n "${ZSH_VERSION:-}" ] && autoload -U +X bashcompinit && bashcompinit

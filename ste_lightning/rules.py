@@ -12,11 +12,13 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
     from torch import nn
 
@@ -159,17 +161,22 @@ def _draw(folder: Path) -> list[Path]:
         rule_figure,
         staircase_gallery,
     )
+    from ste_lightning.io.progress import progress
 
     rules, quantizers = example_rules(), example_quantizers()
-    figures = {"rules": gallery(rules), "quantizers": staircase_gallery(quantizers)}
-    figures |= {f"rule-{rule.name}": rule_figure(rule) for rule in rules}
+    figures: dict[str, Callable[[], Figure]] = {
+        "rules": lambda: gallery(rules),
+        "quantizers": lambda: staircase_gallery(quantizers),
+    }
+    figures |= {f"rule-{rule.name}": partial(rule_figure, rule) for rule in rules}
     for title, quantizer in quantizers:
-        figures[f"quantizer-{title.split()[0]}"] = quantizer_figure(title, quantizer)
+        figures[f"quantizer-{title.split()[0]}"] = partial(quantizer_figure, title, quantizer)
     written = []
-    for name, figure in figures.items():
-        path, partial = folder / f"{name}.png", folder / f".{name}.part"
-        figure.savefig(partial, format="png", dpi=140)
-        written.append(partial.replace(path))
+    with progress() as bar:
+        for name, draw in bar.track(figures.items(), description=f"{len(figures)} figures"):
+            path, begun = folder / f"{name}.png", folder / f".{name}.part"
+            draw().savefig(begun, format="png", dpi=140)
+            written.append(begun.replace(path))
     return written
 
 

@@ -14,6 +14,7 @@ from ste_lightning.callbacks.quantization_summary import QuantizationSummary
 from ste_lightning.callbacks.quantizer_schedules import QuantizerSchedules
 from ste_lightning.callbacks.recurrence_monitor import RecurrenceMonitor
 from ste_lightning.callbacks.sign_averaging import SignAveraging
+from ste_lightning.callbacks.training_progress import TrainingProgress
 from ste_lightning.callbacks.transition_rate import TransitionRateScheduling
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "QuantizerSchedules",
     "RecurrenceMonitor",
     "SignAveraging",
+    "TrainingProgress",
     "TransitionRateScheduling",
     "load_quantized",
 ]

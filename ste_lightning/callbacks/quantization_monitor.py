@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ste_lightning.callbacks.figure_logging import log_figure
 from ste_lightning.callbacks.stepping import StepCounter, latents_in, quantized_latents
+from ste_lightning.convert.structure import clean_name
 from ste_lightning.errors import require
 from ste_lightning.functional import Surrogate
 from ste_lightning.metrics import (
@@ -114,7 +115,7 @@ class QuantizationMonitor(L.Callback):
             return
         self._every = self.every or _spacing(trainer.estimated_stepping_batches)
         self._inputs = {
-            name.replace("_orig_mod.", ""): layer
+            clean_name(name): layer
             for name, layer in pl_module.named_modules()
             if isinstance(getattr(layer, "input_quantizer", None), nn.Module)
         }

@@ -72,6 +72,11 @@ class Summary:
         return sum(row.deployed_bytes for row in self.layers)
 
     @property
+    def float_bytes(self) -> int:
+        """Size of all parameters in float32."""
+        return 4 * sum(row.parameters for row in self.layers)
+
+    @property
     def parameters(self) -> dict[str, int]:
         """Number of parameters by storage: ``1-bit``, ``low-bit``, ``float``."""
         one = sum(row.one_bit for row in self.layers)

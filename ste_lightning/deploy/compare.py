@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from ste_lightning.convert.structure import clean_name
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.proof import largest
 from ste_lightning.deploy.graph.trees import cast, float_type, tensors_in
@@ -107,7 +108,7 @@ def _recorded(
     calls: list[tuple[str, Any, Any]] = []
     handles, names = [], []
     for name, module in model.named_modules():
-        plain = name.replace("_orig_mod.", "").removesuffix("._orig_mod")
+        plain = clean_name(name)
         if isinstance(module, QuantizedLayer) and plain in twins:
 
             def record(

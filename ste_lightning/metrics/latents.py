@@ -7,6 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from ste_lightning.convert.structure import clean_name
+
 __all__ = ["Latent", "grid_levels", "latents"]
 
 
@@ -41,8 +43,7 @@ def latents(model: nn.Module) -> list[Latent]:
         quantizer = getattr(layer, "weight_quantizer", None)
         weight = getattr(layer, getattr(layer, "latent_key", "weight"), None)
         if isinstance(quantizer, nn.Module) and isinstance(weight, nn.Parameter):
-            plain = name.replace("_orig_mod.", "")
-            found.setdefault(id(weight), Latent(plain, weight, quantizer, layer))
+            found.setdefault(id(weight), Latent(clean_name(name), weight, quantizer, layer))
     return list(found.values())
 
 

@@ -134,7 +134,7 @@ class Classifier(L.LightningModule):
         loss, logits = self._loss(batch)
         scores.update(logits, batch[1])
         self.log(f"{stage}/loss", loss, batch_size=len(batch[1]), sync_dist=True)
-        self.log_dict(scores, batch_size=len(batch[1]))
+        self.log_dict(scores, prog_bar=True, batch_size=len(batch[1]))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log loss, accuracy and F1 of the validation part."""

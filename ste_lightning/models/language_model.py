@@ -106,7 +106,8 @@ class LanguageModel(L.LightningModule):
         loss, size = self._loss(batch), batch[1].numel()
         self.log(f"{stage}/loss", loss, batch_size=size, sync_dist=True)
         bits = loss / math.log(2)
-        self.log(f"{stage}/bits_per_character", bits, batch_size=size, sync_dist=True)
+        name = f"{stage}/bits_per_character"
+        self.log(name, bits, prog_bar=True, batch_size=size, sync_dist=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log loss and bits per character of the validation part."""

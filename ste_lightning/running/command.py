@@ -22,7 +22,8 @@ TRACEBACK = "STE_TRACEBACK"
 _FLAGS = {
     *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
     *("--experimental-rerun", "--help", "-h", "--hydra-help", "--info", "-i", "--multirun", "-m"),
-    *("--package", "-p", "--resolve", "--run", "-r", "--shell-completion", "-sc", "--version"),
+    *("--help-all", "--package", "-p", "--resolve", "--run", "-r"),
+    *("--shell-completion", "-sc", "--version"),
 }
 
 
@@ -52,10 +53,17 @@ def _is_override(argument: str) -> bool:
     return argument[:1] in ("+", "~") or ("=" in argument and argument[:1] != "-")
 
 
-def _flags_first(arguments: Sequence[str]) -> list[str]:
-    """Move overrides behind the flags: Hydra's parser refuses a flag between two overrides."""
+def _explained(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments as Hydra takes them: flags first, ``--help-all`` as a longer help.
+
+    Its parser refuses a flag between two overrides.
+    """
     flags = [argument for argument in arguments if not _is_override(argument)]
-    return flags + [argument for argument in arguments if _is_override(argument)]
+    overrides = [argument for argument in arguments if _is_override(argument)]
+    if "--help-all" in flags:
+        flags = ["--help" if flag == "--help-all" else flag for flag in flags]
+        overrides.append("hydra.help.template=${hydra.help.footer}")
+    return flags + overrides
 
 
 def _check_words(arguments: Sequence[str], groups: Iterable[str]) -> None:
@@ -122,7 +130,7 @@ def status_of(
     Returns:
         The exit status: 0, 1 when a setting was refused or something failed, 130 after Ctrl-C.
     """
-    sys.argv[1:] = _flags_first(sys.argv[1:] if arguments is None else arguments)
+    sys.argv[1:] = _explained(sys.argv[1:] if arguments is None else arguments)
     # Hydra then raises instead of printing its own message and a hint about this variable.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -41,8 +41,6 @@ def execute(parts: Parts, ckpt_path: str | None, testing: bool, folder: Path) ->
         best = folder / "checkpoints" / "best.ckpt"
         ckpt_path = str(best) if best.is_file() else None
     if can_test and _overrides(data, L.LightningDataModule, "test_dataloader"):
-        if trainer.progress_bar_callback is not None:
-            trainer.progress_bar_callback.disable()  # testing takes a moment
         with explained(ckpt_path, model), lightning_stops():
             trainer.test(model, data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}

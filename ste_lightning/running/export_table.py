@@ -17,6 +17,7 @@ from ste_lightning.deploy.export import FORMATS, export, runtime
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.report import interleaved_latency
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.io.progress import progress
 from ste_lightning.io.whole_file import written_together
 from ste_lightning.running.tables import table
 
@@ -98,12 +99,13 @@ def export_all(
         *("format", "bytes", "runs in", "exact", "time", "float there"),
     )
     right = True
-    for name, known in FORMATS.items():
-        row = _row(name, plain, network, samples, expected, stem, dynamic, seconds)
-        right &= row.right
-        size = "" if row.size is None else f"{row.size:,}"
-        times = [f"{time * 1e3:.3f} ms" for time in row.times]
-        shown.add_row(name, size, known.runs_in, row.exact, *(times or ["", ""]))
+    with progress() as bar:
+        for name, known in bar.track(FORMATS.items(), description=f"{len(FORMATS)} formats"):
+            row = _row(name, plain, network, samples, expected, stem, dynamic, seconds)
+            right &= row.right
+            size = "" if row.size is None else f"{row.size:,}"
+            times = [f"{time * 1e3:.3f} ms" for time in row.times]
+            shown.add_row(name, size, known.runs_in, row.exact, *(times or ["", ""]))
     console.print(shown)
     return right
 

@@ -16,6 +16,7 @@ from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.errors import require, unknown
+from ste_lightning.io.progress import progress, waiting
 from ste_lightning.io.whole_file import written_together
 from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.export_table import agreement, export_all, one_by_one
@@ -81,7 +82,7 @@ def run_export(cfg: DictConfig) -> None:
     if settings["threads"] is not None:
         torch.set_num_threads(settings["threads"])
     checkpoint = Path(str(loadable(settings["ckpt_path"], needed=True)))
-    with quiet():
+    with waiting("restoring and packing the network"), quiet():
         model, data = restored(str(checkpoint), settings["config"])
         samples = evaluation_samples(data, settings["samples"])
         info = model_info(data, samples, settings["classes"], stated)
@@ -99,8 +100,9 @@ def run_export(cfg: DictConfig) -> None:
     with written_together(out) as temporary:  # an earlier file stays unless this one is right
         one = one_by_one(format, dynamic)
         example, target = samples[:1] if one else samples, settings["target"]
-        export(network, temporary, format, example, dynamic, target)
-        run = runtime(temporary, format, 1 if one else None)
+        with waiting(f"writing {out}"):
+            export(network, temporary, format, example, dynamic, target)
+            run = runtime(temporary, format, 1 if one else None)
         size = temporary.stat().st_size
         _print_layers(console, str(out), size, layer_rows(network, samples))
         if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
@@ -175,22 +177,23 @@ def _print_latency(
         f"time of a batch, {threads} thread{'s' if threads > 1 else ''}",
         *("batch", "trained model", "packed", "faster by", *other),
     )
-    for size in settings["batch_sizes"]:
-        batch = samples.repeat(-(-size // len(samples)), *[1] * (samples.dim() - 1))[:size]
+    with progress() as bar:
+        for size in bar.track(settings["batch_sizes"], description="measuring times"):
+            batch = samples.repeat(-(-size // len(samples)), *[1] * (samples.dim() - 1))[:size]
 
-        def trained(batch: Tensor = batch) -> None:
-            with torch.no_grad():
-                model(batch)
+            def trained(batch: Tensor = batch) -> None:
+                with torch.no_grad():
+                    model(batch)
 
-        def packed(batch: Tensor = batch) -> None:
-            network(batch)
+            def packed(batch: Tensor = batch) -> None:
+                network(batch)
 
-        def exported(batch: Tensor = batch) -> None:
-            run(batch)
+            def exported(batch: Tensor = batch) -> None:
+                run(batch)
 
-        functions = (trained, packed, exported) if other else (trained, packed)
-        before, after, *rest = interleaved_latency(functions, settings["seconds"])
-        times = [f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"]
-        shown.add_row(str(size), *times, *(f"{time * 1e3:.3f} ms" for time in rest))
+            functions = (trained, packed, exported) if other else (trained, packed)
+            before, after, *rest = interleaved_latency(functions, settings["seconds"])
+            times = [f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"]
+            shown.add_row(str(size), *times, *(f"{time * 1e3:.3f} ms" for time in rest))
     console.print()
     console.print(shown)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -131,6 +132,18 @@ def _direction(*, _root_: DictConfig) -> str:
     return "maximize" if _root_.monitor_mode == "max" else "minimize"
 
 
+def _options() -> str:
+    """Return one line per config group with its options."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = {name: loader.get_group_options(name) for name in sorted(loader.list_groups(""))}
+    hidden = ("hydra", recipes.GROUP, "study", "export")  # of no use, or said elsewhere
+    return "\n".join(
+        f"  {name}: {', '.join(options)}"
+        for name, options in groups.items()
+        if options and name not in hidden
+    )
+
+
 def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     """Make recipes, the config schema and the recipe listing known to Hydra.
 
@@ -146,3 +159,5 @@ def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("search_direction", _direction, replace=True)
     OmegaConf.register_new_resolver("recipe_listing", recipes.listing, replace=True)
+    OmegaConf.register_new_resolver("recipe_names", recipes.names_in_lines, replace=True)
+    OmegaConf.register_new_resolver("option_listing", _options, replace=True)

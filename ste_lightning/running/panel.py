@@ -39,11 +39,9 @@ def sparkline(values: Sequence[float]) -> str:
 def size_line(model: Any) -> str:
     """Return the model's size when packed beside float32; nothing for a float model."""
     told = summary(model)
-    counts = told.parameters
-    if not counts["1-bit"] + counts["low-bit"]:
+    if not told.parameters["1-bit"] + told.parameters["low-bit"]:
         return ""
-    plain = 4 * sum(counts.values())
-    smaller = plain / told.deployed_bytes
+    smaller = told.float_bytes / told.deployed_bytes
     return f"{size(told.deployed_bytes)} packed, {smaller:.1f} times smaller than float32"
 
 

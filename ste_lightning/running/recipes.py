@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
 from ste_lightning.io.paths import CONF, RECIPES
 
-__all__ = ["GROUP", "describe", "listing", "names", "recipe_names", "search", "searched"]
+__all__ = [
+    "GROUP",
+    "describe",
+    "listing",
+    "names",
+    "names_in_lines",
+    "recipe_names",
+    "search",
+    "searched",
+]
 
 ENVIRONMENT = "STE_RECIPES"
 """Environment variable with the user's recipe folders, separated as in ``PATH``."""
@@ -69,6 +79,14 @@ def listing() -> str:
     found = names()
     width = max((len(name) for name in found), default=0)
     return "\n".join(f"  {name:<{width}}  {describe(found[name])}" for name in sorted(found))
+
+
+def names_in_lines() -> str:
+    """Return the names of all recipes, as many in a line of 80 characters as go."""
+    return textwrap.fill(
+        "  ".join(sorted(names())), width=80, initial_indent="  ", subsequent_indent="  ",
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def recipe_names(studies: bool = False) -> tuple[str, ...]:

@@ -10,12 +10,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures.finished import Finished
+from ste_lightning.io.progress import on_terminal, waiting
 from ste_lightning.io.whole_file import write_text
 from ste_lightning.running import experiment, files
 from ste_lightning.running.checkpoints import loadable, rows_before
@@ -108,10 +109,11 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     if settings["resume"] is None:
         refuse_to_overwrite(folder, ckpt_path, testing)
     if settings["rehearse"] and getattr(rank_zero_only, "rank", 0) == 0:
-        rehearse(cfg, folder)
+        with waiting("trying the settings with one batch"):
+            rehearse(cfg, folder)
     earlier = [] if testing else rows_before(ckpt_path)
     watch = Stopwatch()
-    bars = () if sys.stdout.isatty() else (RichProgressBar,)  # a file or a pipe gets none
+    bars = () if on_terminal() else (ProgressBar,)  # a file or a pipe gets none
     parts = assemble(settings, folder, [progress, watch], bars, history=earlier)
     trainer = parts.trainer
     if trainer.is_global_zero:
@@ -131,12 +133,13 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
             for where, error in failed:
                 warning(f"{where} failed, its numbers are missing: {described(error)}")
             if not testing:
-                figures = draw(parts, outcome, folder)
-            if settings["write_report"] and not testing:
-                from ste_lightning.running.pages import report_run
+                with waiting("drawing figures and the report"):
+                    figures = draw(parts, outcome, folder)
+                    if settings["write_report"]:
+                        from ste_lightning.running.pages import report_run
 
-                speed = trainer.global_step / watch.seconds if watch.seconds else None
-                report_run(parts.model, parts.data, parts.callbacks.values(), folder, speed)
+                        speed = trainer.global_step / watch.seconds if watch.seconds else None
+                        report_run(parts.model, parts.data, parts.callbacks.values(), folder, speed)
         finally:  # the numbers are told whatever becomes of the files
             tell(settings, origin["overrides"], outcome, seconds, folder)
         steps = trainer.global_step

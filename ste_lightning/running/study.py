@@ -70,9 +70,9 @@ def study(cfg: DictConfig) -> None:
     torch.set_num_threads(1)  # the cells are what runs side by side
     cells = _cells(settings)
     # Built before the cells run: a name that is wrong is found now.
-    table = build_function("table", settings["table"]) if settings["table"] is not None else None
-    figure = (
-        build_function("figure", settings["figure"]) if settings["figure"] is not None else None
+    table, short_table, figure = (
+        None if settings[key] is None else build_function(key, settings[key])
+        for key in ("table", "short_table", "figure")
     )
     results = run(cells, folder, settings["workers"], settings["launcher"])
     if settings["keep"] is not None:
@@ -83,7 +83,10 @@ def study(cfg: DictConfig) -> None:
     rows = [] if table is None else table(results)
     if table is not None:
         write_csv(folder / "table.csv", rows)
-        report.print_rows(settings["name"], rows, notes)
+        told = rows if short_table is None else short_table(results)
+        if short_table is not None:
+            notes.append(f"all {len(rows)} rows: {folder / 'table.csv'}")
+        report.print_rows(settings["name"], told, notes)
     if figure is not None:
         try:
             figure(results).savefig(folder / "figure.png", dpi=150)

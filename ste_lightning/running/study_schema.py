@@ -22,6 +22,7 @@ class Schema:
         grid: setting -> values.
         parts: further grids by name, each completed by ``grid``.
         table: function of the results that returns the table's rows, as ``_target_``.
+        short_table: likewise, of the table on the screen where the whole one is long.
         figure: function of the results that returns the figure; None: no figure.
         keep: folder that gets all results in one file, ``NAME.parquet``, from which
             ``python -m ste_lightning.results claims`` makes the page of claims; None: none does.
@@ -40,6 +41,7 @@ class Schema:
     grid: dict[str, Any] = dataclasses.field(default_factory=dict)
     parts: dict[str, Any] = dataclasses.field(default_factory=dict)
     table: Any = None  # mappings: omegaconf merges none into optional ones
+    short_table: Any = None
     figure: Any = None
     keep: str | None = None
     workers: int | None = None

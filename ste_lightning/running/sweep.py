@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +14,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.progress import on_terminal
 from ste_lightning.io.whole_file import write_csv, write_text
 from ste_lightning.running import report, sweep_table
+from ste_lightning.running.command import parsed
 from ste_lightning.running.hydra_plugins import register
 from ste_lightning.running.sweep_rows import SEED, Sweep, collect, setting_of
 
@@ -25,10 +30,12 @@ class Combine(Callback):
     Attributes:
         open: the sweep that has begun and has not been combined, with its configuration.
         failed: whether runs of the last sweep have no results.
+        began: when it began.
     """
 
     open: ClassVar[tuple[Path, DictConfig] | None] = None
     failed: ClassVar[bool] = False
+    began: ClassVar[float] = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the folder, to combine what there is if the sweep is stopped.
@@ -38,7 +45,18 @@ class Combine(Callback):
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "multirun.yaml", OmegaConf.to_yaml(config))
-        Combine.open = (folder, config)
+        Combine.open, Combine.began = (folder, config), time.monotonic()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say on a terminal which run it is, and how long the others will take."""
+        if Combine.open is None or not on_terminal():  # not in the processes of a launcher
+            return
+        done, total = int(config.hydra.job.num), _runs(Combine.open[1])
+        line = f"run {done + 1} of {max(total, done + 1)}"
+        if done:
+            left = (time.monotonic() - Combine.began) / done * max(total - done, 1)
+            line += f", about {timedelta(seconds=round(left))} left"
+        print(line, file=sys.stderr)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Combine what the runs left behind."""
@@ -50,6 +68,20 @@ class Combine(Callback):
         if cls.open is not None:
             (folder, config), cls.open = cls.open, None
             cls.failed = folder.is_dir() and not combine(folder, config)
+
+
+def _runs(config: DictConfig) -> int:
+    """Return how many runs a sweep has."""
+    trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
+    if trials is not None:  # a search
+        return int(trials)
+    given = [parsed(one) for one in config.hydra.overrides.task]
+    swept = {one.key_or_group for one in given if one is not None}
+    for key, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items():
+        if key not in swept:
+            given.append(parsed(f"{key}={values}"))
+    lengths = [len(list(one.sweep_iterator())) for one in given if one and one.is_sweep_override()]
+    return math.prod(lengths)
 
 
 def combine(folder: Path, config: DictConfig) -> bool:

@@ -78,7 +78,7 @@ def test_a_flat_folder_of_own_recipes(cli, tmp_path):
     status, out, err = cli("--config-dir", str(own), "+recipe=mine", *SILENT)
     assert status == 0, err
     assert (tmp_path / "outputs" / "mine").is_dir()
-    status, out, _ = cli(f"--config-dir={own}", "--help")
+    status, out, _ = cli(f"--config-dir={own}", "--help-all")
     assert "My own recipe." in out
     assert "digits_mlp" in out
 
@@ -99,7 +99,7 @@ def test_folders_in_the_environment_come_before_the_shipped_recipes(cli, tmp_pat
     (own / "digits_mlp.yaml").write_text(BASE.replace("My own recipe", "Mine instead"))
     (own / "lowbit" / "deep.yaml").write_text(BASE)
     monkeypatch.setenv("STE_RECIPES", str(own))
-    _, out, _ = cli("--help")
+    _, out, _ = cli("--help-all")
     assert "Mine instead." in out
     assert "lowbit/deep" in out
     status, out, err = cli("+recipe=lowbit/deep", *SILENT)

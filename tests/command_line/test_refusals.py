@@ -3,7 +3,8 @@ import sys
 import pytest
 import torch
 
-from ste_lightning import combine, diff, export, predict, rules, study
+from ste_lightning import combine, diff, export, predict, rules, study, train
+from ste_lightning.running.recipes import recipe_names
 
 RUN = "+recipe=digits_mlp"
 
@@ -110,11 +111,23 @@ def test_a_comment_that_hydra_takes_for_a_header_is_named(cli, tmp_path):
 
 
 def test_help_lists_the_recipes_with_their_descriptions(cli):
-    status, out, _ = cli("--help")
+    status, out, _ = cli("--help-all")
     assert status == 0
     assert "digits_mlp" in out
     assert "Binary multilayer perceptron on real handwritten digits." in out
     assert "trainer: cpu, ddp, gpu" in out
+
+
+@pytest.mark.parametrize("command", [train, study])
+def test_help_fits_a_screen_and_names_every_recipe(command, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["command"])
+    assert command.main(["--help"]) == 0
+    lines = capsys.readouterr().out.rstrip().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    shown = {word for line in lines for word in line.split()}
+    assert shown >= set(recipe_names(studies=command is study))
+    assert any("--help-all" in line for line in lines)
 
 
 def test_an_unknown_recipe_lists_the_recipes(cli):

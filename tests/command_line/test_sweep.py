@@ -20,11 +20,14 @@ def rows_of(folder, name="sweep.csv"):
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_over_seeds_gives_one_table(cli, small, tmp_path, capsys):
+def test_a_sweep_over_seeds_gives_one_table(cli, small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ste_lightning.running.sweep.on_terminal", lambda: True)
     status, out, err = cli(
         "--multirun", "+recipe=digits_mlp", *small, "quantizer=sign,float", "seed=0,1"
     )
     assert status == 0, err
+    assert "run 1 of 4\nrun 2 of 4, about 0:" in err
+    assert err.count(" left\n") == 3
     folder = sweep_folder(tmp_path, "digits_mlp")
     rows = rows_of(folder)
     assert [(row["quantizer"], row["seed"]) for row in rows] == [

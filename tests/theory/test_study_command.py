@@ -29,6 +29,10 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "standardize_layer_norm" in printed  # not squeezed to the width of some terminal
     assert "…" not in printed
+    short = "+short_table={_target_: ste_lightning.theory.studies.recurrence.same_data}"
+    monkeypatch.setattr("ste_lightning.theory.studies.recurrence.same_data", lambda _: [{"a": 7}])
+    assert study.main([*small, short]) == 0
+    assert "all 2 rows: " in capsys.readouterr().out
     assert study.main(["+recipe=phase_diagrm"]) == 1
     assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
     assert study.main([]) == 1

@@ -11,7 +11,7 @@ from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.studies import expand, rates, run, tables
 from ste_lightning.theory.studies.closed_forms import closed_form_rows
 from ste_lightning.theory.studies.noisy import predicted_samples, scaling, scaling_rows
-from ste_lightning.theory.studies.recurrence import recurrence_rows
+from ste_lightning.theory.studies.recurrence import recurrence_rows, recurrence_summary
 
 BASE = {"m": 1, "trials": 16, "steps": 200}
 
@@ -82,6 +82,18 @@ def test_recurrence_rows(noisy):
         assert found > max(plain, 0.85), quantity
     runs = next(row for row in rows if row[""] == "two runs")
     assert all(float(runs[quantity].split()[0]) > 0.9 for quantity in quantities)
+
+
+def test_the_screen_has_a_row_per_setting(noisy):
+    rows, long = recurrence_summary(noisy), recurrence_rows(noisy)
+    assert [(row["noise"], row["samples"]) for row in rows] == [
+        ("0.2", "64"), ("0.2", "256"), ("1.0", "64"), ("1.0", "256"),
+    ]  # fmt: skip
+    for kind, column in (("seen", "time at w*"), ("predicted", "time at w*, predicted")):
+        assert [row[column] for row in rows] == [r["time at w*"] for r in long if r[""] == kind]
+    seen = [row["other step sizes"] for row in rows]
+    assert seen[:3] == ["", "", ""]
+    assert float(seen[3]) == pytest.approx(float(rows[3]["time at w*"].split()[0]), abs=0.1)
 
 
 def test_without_differences_there_is_no_correlation(noisy):

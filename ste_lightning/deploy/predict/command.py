@@ -14,6 +14,7 @@ from ste_lightning.deploy.predict.predictions import ON_ERROR, Prediction, info_
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.deploy.predict.samples import Limits, open_samples
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.io.progress import progress
 from ste_lightning.io.whole_file import written_whole
 
 __all__ = ["KEYS", "predict_files"]
@@ -61,14 +62,16 @@ def predict_files(
         print(f"note: {samples.remark}", file=sys.stderr)
     rows: list[Prediction] = []
     skipped: list[str] = []
-    for found, failed in predictions(network, samples, size):
-        for name, reason in failed:
-            if on_error == "stop":
-                raise ConfigurationError(f"{name}: {reason}; on_error=skip goes on without it.")
-            print(f"skipped {name}: {reason}", file=sys.stderr)
-            skipped.append(name)
-        rows += found
-        _progress(len(rows) + len(skipped), len(samples))
+    with progress() as bar:
+        task = bar.add_task(f"{len(samples)} samples", total=len(samples))
+        for found, failed in predictions(network, samples, size):
+            for name, reason in failed:
+                if on_error == "stop":
+                    raise ConfigurationError(f"{name}: {reason}; on_error=skip goes on without it.")
+                bar.console.print(f"skipped {name}: {reason}", markup=False, soft_wrap=True)
+                skipped.append(name)
+            rows += found
+            bar.advance(task, len(found) + len(failed))
     require(bool(rows) or not skipped, "input", input, "none of its samples can be read")
     _write(out, rows)
     left = f", {len(skipped)} skipped" if skipped else ""
@@ -94,13 +97,6 @@ def _limits(key: str, value: str) -> Limits:
         "write LOW..HIGH, such as 0..255",
     )
     return found
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        filled = 30 * done // max(total, 1)
-        end = "\n" if done == total else ""
-        print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total}", end=end, file=sys.stderr)
 
 
 def _write(path: str, rows: Sequence[Prediction]) -> None:

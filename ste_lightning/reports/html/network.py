@@ -83,7 +83,7 @@ def _layers(
         "layers": layers,
         "notes": [note for report in reports if report is not None for note in report.notes],
         "deployed_bytes": told.deployed_bytes,
-        "float_bytes": 4 * sum(told.parameters.values()),
+        "float_bytes": told.float_bytes,
         "macs": told.macs,
     }
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.io.progress import progress
 from ste_lightning.io.whole_file import write_csv
 from ste_lightning.running import files
 from ste_lightning.running.results.plan import Job, Plan
@@ -54,9 +53,8 @@ def train_plan(plan: Plan, work: Path, trained: Trained, jobs: int = 1) -> list[
         What went wrong, a line for each run without results.
     """
     wanted, wrong, lock = missing(plan), [], Lock()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn()) as bar, ThreadPoolExecutor(jobs) as pool:
-        task = bar.add_task(plan.path.stem, total=len(wanted))
+    with progress() as bar, ThreadPoolExecutor(jobs) as pool:
+        task = bar.add_task(f"{plan.path.stem}: {len(wanted)} runs", total=len(wanted))
 
         def one(job: Job) -> None:
             try:

@@ -15,7 +15,7 @@ from ste_lightning.theory.studies.cells import label
 from ste_lightning.theory.studies.runner import Result
 from ste_lightning.theory.studies.tables import varied
 
-__all__ = ["Quantities", "quantities", "recurrence_rows", "same_data"]
+__all__ = ["Quantities", "quantities", "recurrence_rows", "recurrence_summary", "same_data"]
 
 Row = dict[str, Any]
 Quantities = tuple[Tensor, Tensor, Tensor]
@@ -71,6 +71,26 @@ def recurrence_rows(results: Sequence[Result]) -> list[Row]:
         if len(members) > 1:
             settings = dict.fromkeys(keys, "") | {"noise": "all", "samples": str(samples)}
             rows += [{**settings, **row} for row in _correlations(members)]
+    return rows
+
+
+def recurrence_summary(results: Sequence[Result]) -> list[Row]:
+    """Return a row per setting: seen beside predicted, and how well data sets agree with it.
+
+    ``correlation`` is that of the time at w* over the data sets, with the prediction.
+    """
+    keys = [key for key in varied(results) if key != "lr"]
+    rows = []
+    for runs in same_data(results):
+        *seen, predicted = _values(runs)
+        correlation, *_ = _correlations([runs])
+        row: Row = {key: label(runs[0].settings.get(key, "")) for key in keys}
+        for column in _COLUMNS:
+            row[column] = seen[0][column]
+            row[f"{column}, predicted"] = predicted[column]
+        row["correlation"] = correlation[_COLUMNS[0]]
+        row["other step sizes"] = ", ".join(one[_COLUMNS[0]].split(" ")[0] for one in seen[1:])
+        rows.append(row)
     return rows
 
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import itertools
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.io.progress import progress
 from ste_lightning.theory.engine.chunks import cores
 from ste_lightning.theory.studies import store
 from ste_lightning.theory.studies.cells import Cell
@@ -76,22 +67,13 @@ def run(
     require(len(cells) > 0, "cells", cells, "give at least one cell")
     files = {cell.key: folder / "cells" / f"{cell.key}.parquet" for cell in cells}
     todo = sorted((c for c in cells if not files[c.key].exists()), key=lambda c: -c.cost)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        disable=not (show and todo and sys.stdout.isatty()),
-    )
     total = sum(cell.cost for cell in todo)
-    with progress:
+    with progress(show and bool(todo)) as bar:
         # The bar is in units of work, so that the time left means something.
-        task = progress.add_task(f"{len(todo)} of {len(cells)} cells", total=100)
+        task = bar.add_task(f"{len(todo)} of {len(cells)} cells", total=100)
         for cell, columns, provenance in launchers[launcher](todo, workers):
             store.write(files[cell.key], columns, provenance)
-            progress.advance(task, 100 * cell.cost / total)
+            bar.advance(task, 100 * cell.cost / total)
     results = []
     for cell in cells:
         columns, provenance = store.read(files[cell.key])
