@@ -44,10 +44,9 @@ class TrainingProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin, where a resumed training was left."""
-        batches = trainer.num_training_batches
-        lengths = [trainer.max_steps * trainer.accumulate_grad_batches] * (trainer.max_steps > 0)
-        lengths += [batches * trainer.max_epochs] * ((trainer.max_epochs or -1) > 0)
-        total = min(lengths, default=math.inf)
+        epochs, steps = _most(trainer.max_epochs), _most(trainer.max_steps)
+        batches = trainer.num_training_batches * epochs
+        total = min(batches, steps * trainer.accumulate_grad_batches)
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._open("training", None if math.isinf(total) else total, done)
 
@@ -55,7 +54,8 @@ class TrainingProgress(ProgressBar):
         """Say which epoch it is, and what the one before came to."""
         if self._bar is None:
             return
-        most = f" of {trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+        epochs = _most(trainer.max_epochs)
+        most = "" if math.isinf(epochs) else f" of {epochs}"
         said = self.get_metrics(trainer, pl_module)
         said.pop("v_num", None)
         numbers = [f"{key} {float(value):.4g}" for key, value in list(said.items())[:3]]  # type: ignore[arg-type]
@@ -101,3 +101,8 @@ class TrainingProgress(ProgressBar):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _most(number: int | None) -> float:
+    """Return a limit of the trainer, which has -1 or None for none."""
+    return math.inf if number is None or number < 0 else number
