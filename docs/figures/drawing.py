@@ -9,7 +9,10 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#8b5fbf", "#8a8a8a"
+from ste_lightning.figures.colours import BLUE, GREEN, GREY, ORANGE, PURPLE
+
+__all__ = ["BLUE", "GREEN", "GREY", "IMAGES", "ORANGE", "PURPLE", "WRONG", "save"]
+
 WRONG = "#fde3df"
 IMAGES = Path(__file__).parents[1] / "images"
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from ste_lightning.errors import require
-from ste_lightning.figures.two_layer import BLUE, ORANGE
+from ste_lightning.figures.colours import BLUE, ORANGE
 
 __all__ = ["convergence_figure"]
 

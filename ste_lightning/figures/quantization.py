@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ste_lightning.errors import require
+from ste_lightning.figures.colours import BLUE, PALE_BLUE
 
 __all__ = ["flip_ratio_figure", "latent_histogram_figure"]
 
-COLOR, FILL = "#1f5fa8", "#a9c7e8"
+COLOR, FILL = BLUE, PALE_BLUE
 
 
 def _rainbow(count: int) -> list[tuple[float, float, float]]:

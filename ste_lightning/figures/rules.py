@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
+from ste_lightning.figures.colours import BLACK, BLUE, ORANGE, PALE_ORANGE
 from ste_lightning.functional import Surrogate, hard_sign, hard_step
 
 __all__ = ["gallery", "quantizer_figure", "rule_figure", "staircase_gallery"]
 
-FORWARD, VIRTUAL, DERIVATIVE, FILL = "#222222", "#1f5fa8", "#d9722e", "#f7e0cf"
+FORWARD, VIRTUAL, DERIVATIVE, FILL = BLACK, BLUE, ORANGE, PALE_ORANGE
 _RANGE = 2.2
 _Curve = NDArray[np.float64]
 

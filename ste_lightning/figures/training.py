@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ste_lightning.errors import require
+from ste_lightning.figures.colours import BLUE, GREY
 from ste_lightning.figures.finished import Finished
 
 __all__ = ["comparison", "learning_curves"]
 
-TRAIN, VALIDATION = "#9a9a9a", "#1f5fa8"
+TRAIN, VALIDATION = GREY, BLUE
 
 
 def learning_curves(run: Finished) -> Figure:

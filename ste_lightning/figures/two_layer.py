@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.errors import require
+from ste_lightning.figures.colours import BLUE, GREY, ORANGE, PALE_GREEN
 from ste_lightning.theory.statistics import wilson
 
 __all__ = ["recovery_figure", "recurrence_figure"]
-
-BLUE, ORANGE, GREY, AT_TEACHER = "#1f5fa8", "#d9730d", "#9a9a9a", "#cfe8d5"
 
 
 def _clean(axes: Axes) -> None:
@@ -70,7 +69,7 @@ def _trace(axes: Axes, distance: np.ndarray, top: int, title: str) -> None:
     edges = np.arange(len(distance) + 1) + 0.5
     sides = np.stack([edges[:-1], edges[1:]], axis=1).ravel()
     here = np.repeat(distance == 0, 2)
-    axes.fill_between(sides, -0.35, top + 0.4, where=here, color=AT_TEACHER, linewidth=0)
+    axes.fill_between(sides, -0.35, top + 0.4, where=here, color=PALE_GREEN, linewidth=0)
     axes.stairs(distance, edges, color=BLUE, linewidth=0.9, baseline=None)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.35, top + 0.4))
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))

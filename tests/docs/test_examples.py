@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import re
 import shlex
@@ -43,6 +44,9 @@ def runnable(text: str) -> str:
 
 def executed(found: list[Block], namespace: dict) -> None:
     for block in found:
+        missing = block.note.removeprefix("needs: ")
+        if missing != block.note and importlib.util.find_spec(missing) is None:
+            continue
         code = compile("\n" * (block.line - 1) + runnable(block.text), str(block.page), "exec")
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice about workers and loggers

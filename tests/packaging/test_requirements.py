@@ -40,3 +40,11 @@ def test_every_tool_of_a_release_has_hashes() -> None:
     assert hashed == locked.keys()
     for name in ("build", "hatchling", "twine"):
         assert locked[name] == pinned[name]
+
+
+def test_the_torch_that_pages_install_is_the_pinned_one() -> None:
+    pinned = re.search(r"^torch==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    for page in ("README.md", "docs/get_started.md"):
+        line = f"pip install {pinned[0]} --index-url https://download.pytorch.org/whl/cpu"
+        assert line in (ROOT / page).read_text(encoding="utf-8"), page

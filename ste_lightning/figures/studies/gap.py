@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
+from ste_lightning.figures.colours import GREY
 from ste_lightning.figures.studies.style import (
     AVERAGED,
-    GREY,
     LAST,
     bounds,
     grid,

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ste_lightning.figures.studies.style import clean, grid, palette, shared_settings
+from ste_lightning.figures.colours import PALE_GREEN, palette
+from ste_lightning.figures.studies.style import clean, grid, shared_settings
 from ste_lightning.theory.statistics import wilson
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _one_trial(axes: Axes, result: Result, color: str) -> None:
     axes.step(steps, trace, where="post", color=color, linewidth=1)
     top = max(2, trace.max()) + 0.3
     there = trace == 0
-    axes.fill_between(steps, -0.3, top, where=there, color="#cfe8d5", linewidth=0, step="post")
+    axes.fill_between(steps, -0.3, top, where=there, color=PALE_GREEN, linewidth=0, step="post")
     axes.set_ylim(-0.3, top)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, GREY, clean, palette, shared_settings
+from ste_lightning.figures.colours import GREY, PALE_GREEN, palette
+from ste_lightning.figures.studies.style import AVERAGED, clean, shared_settings
 from ste_lightning.theory.statistics import correlation
 from ste_lightning.theory.studies.recurrence import quantities, same_data
 
@@ -45,7 +46,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
             -0.3,
             trace.max() + 0.3,
             where=trace == 0,
-            color="#cfe8d5",
+            color=PALE_GREEN,
             linewidth=0,
             step="pre",
         )

@@ -47,7 +47,7 @@ def rules_figure(results: Sequence[Result]) -> Figure:
             reason = str(rows[name]["in expectation"]).split(": ")[-1]
             text = f"recovers in {max(t.last):.0%} at N = {right}"
             text += "" if reason == "descends" else f"; {reason}"
-            axes.annotate(text, (min(t.samples), place), va="center", fontsize=8, color="#a02020")
+            axes.annotate(text, (min(t.samples), place), va="center", fontsize=8, color=LAST)
     axes.set_yticks(range(len(found)), [t.group["rule"] for t in found])
     axes.set_xscale("log", base=2)
     axes.set_xlim(min(t.samples[0] for t in found) / 1.1, right * 1.1)

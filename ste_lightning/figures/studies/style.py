@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from ste_lightning.figures.colours import BLUE, GREY, ORANGE
 from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.studies.cells import EXPERIMENTS, label
 
@@ -19,25 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGED",
-    "GREY",
     "LAST",
     "bounds",
     "clean",
     "grid",
     "intervals",
     "legend",
-    "palette",
     "shared_settings",
 ]
 
-LAST, AVERAGED, GREY = "#d9730d", "#1f5fa8", "#8a8a8a"
+LAST, AVERAGED = ORANGE, BLUE
 _SLOPES = {1: "slope $n$", 2: "$n^2$: proved, averaged", 4: "$n^4$: proved, last"}
-_COLORS = ["#1f5fa8", "#d9730d", "#2e8b57", "#8e44ad", "#7f6a4d", "#c0392b", "#17a2b8", "#444444"]
-
-
-def palette() -> Iterator[str]:
-    """Return colours without end, to be zipped with what is drawn: eight, then again."""
-    return itertools.cycle(_COLORS)
 
 
 def clean(axes: Axes) -> None:

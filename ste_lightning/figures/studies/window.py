@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import grid, intervals, legend, palette, shared_settings
+from ste_lightning.figures.colours import palette
+from ste_lightning.figures.studies.style import grid, intervals, legend, shared_settings
 from ste_lightning.theory.studies import tables
 from ste_lightning.theory.studies.cells import label
 
