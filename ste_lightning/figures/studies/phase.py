@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
+from ste_lightning.figures.colours import palette
 from ste_lightning.figures.studies.style import (
     LAST,
     bounds,
@@ -18,7 +19,6 @@ from ste_lightning.figures.studies.style import (
     grid,
     intervals,
     legend,
-    palette,
     shared_settings,
 )
 from ste_lightning.theory.estimates import Estimate
