@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from ste_lightning.io.template import filled, packaged
 
 __all__ = ["page"]
+
+_THEORY = "ste_lightning.theory"
 
 
 def page() -> str:
@@ -13,6 +17,9 @@ def page() -> str:
         "STYLE": packaged(__name__, "page.css"),
         "ENGINE": packaged(__name__, "engine.js"),
         "SCENES": packaged(__name__, "scenes.js"),
+        "ADVICE": packaged(__name__, "advice.js"),
+        "TABLE": json.dumps(json.loads(packaged(_THEORY, "required_samples.json"))["rows"]),
+        "DRAWING": packaged(__name__, "drawing.js"),
         "SCRIPT": packaged(__name__, "page.js"),
     }
     return filled(packaged(__name__, "page.html"), pieces)

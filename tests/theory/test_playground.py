@@ -8,6 +8,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+from importlib.resources import files
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from playground_cases import CASES, recorded
 from ste_lightning import playground
 from ste_lightning.functional import surrogate
 from ste_lightning.playground.__main__ import main, server
+from ste_lightning.theory import required_samples
 from ste_lightning.theory.counterexamples import counterexample
 
 _FOLDER = next(iter(playground.__path__))
@@ -36,11 +38,15 @@ def run_node(code: str, given: object = None) -> object:
 
 
 TRAIN = """
+    const Z = Float32Array.from(given.problem.Z);
+    e.NORMALIZATIONS[given.problem.normalize](Z, given.problem.n);
+    given.problem.Z = Z;
     const s = new e.Student(given.problem, given.options);
     const wrong = [s.wrong], loss = [s.loss];
     for (let t = 0; t < given.steps; t++) { s.step(); wrong.push(s.wrong); loss.push(s.loss); }
     return {wrong, loss, latent: Array.from(s.latent), visits: s.visits, escapes: s.escapes,
-            flips: s.flips, averagedWrong: s.averagedWrong(), signSum: Array.from(s.signSum)};
+            returns: s.returns, flips: s.flips, averagedWrong: s.averagedWrong(),
+            signSum: Array.from(s.signSum)};
 """
 
 
@@ -52,7 +58,7 @@ def test_trajectories_are_those_of_the_library(name: str) -> None:
     assert found["wrong"] == expected["wrong"]
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5, abs=1e-7)
     assert found["latent"] == pytest.approx(expected["latent"], rel=1e-4, abs=1e-5)
-    for key in ("visits", "escapes", "flips", "averagedWrong", "signSum"):
+    for key in expected.keys() - {"wrong", "loss", "latent"}:
         assert found[key] == expected[key], key
 
 
@@ -60,7 +66,8 @@ def test_trajectories_are_those_of_the_library(name: str) -> None:
 def test_rules_are_those_of_the_library() -> None:
     x = torch.linspace(-2, 2, 41, dtype=torch.float64)
     found = run_node(
-        "return Object.fromEntries(Object.entries(e.RULES).map(([k, f]) => [k, given.map(f)]));",
+        "return Object.fromEntries(Object.entries(e.RULES).map("
+        "([k, f]) => [k, given.map((x) => f(x, 1))]));",
         x.tolist(),
     )
     for name, values in found.items():
@@ -129,6 +136,36 @@ def test_the_page_is_one_file_and_is_served_on_the_loopback(tmp_path, capsys) ->
 
 
 @node
+def test_the_advice_is_that_of_the_library() -> None:
+    asked = [
+        {"n": n, "m": m, "rule": rule, "noise": noise}
+        for n, m, rule, noise in [
+            (32, 4, "relu", 0), (16, 1, "identity", 0.5), (50, 4, "triangular", 0),
+            (12, 1, "relu", 0.3), (20, 4, "identity", 0.25),
+        ]
+    ]  # fmt: skip
+    table = json.loads((files("ste_lightning.theory") / "required_samples.json").read_text())
+    advice = json.dumps(_FOLDER + "/advice.js")
+    found = run_node(
+        f"const a = require({advice});"
+        """
+        const ask = (one) =>
+          a.requiredSamples(given.table, one, 0.95, one.noise ? "averaged" : "last");
+        const lines = a.halfLine(given.table, [[128, 528, 369]], given.asked[1], "averaged");
+        return [given.asked.map(ask), lines.length,
+                ask({...given.asked[0], m: 2}), ask({...given.asked[0], n: 70}),
+                ask({...given.asked[0], rule: "odd_sign"})];
+        """,
+        {"asked": asked, "table": table["rows"]},
+    )
+    for one, told in zip(asked, found[0], strict=True):
+        expected = required_samples(**one)
+        for key in ("samples", "low", "high", "measured"):
+            assert told[key] == getattr(expected, key), (one, key)
+    assert found[1:] == [3, None, None, None]
+
+
+@node
 def test_scenes_show_what_they_say() -> None:
     scenes = json.dumps(_FOLDER + "/scenes.js")
     found = run_node(
@@ -138,13 +175,15 @@ def test_scenes_show_what_they_say() -> None:
           const s = new e.Student(e.drawProblem(one.settings), one.settings);
           for (let t = 0; t < 1500; t++) s.step();
           return [one.id, {wrong: s.wrong, vote: s.averagedWrong(), escapes: s.escapes,
-                           returns: s.returns, loss: s.loss, share: s.visits / s.steps}];
+                           returns: s.returns, dead: s.dead, share: s.visits / s.steps,
+                           alone: s.forces(11 % s.n).share, counted: s.wrongShare(11 % s.n)}];
         }));"""
     )
     assert found["trap-door"]["wrong"] == found["trap-door"]["escapes"] == 0
     assert found["sawtooth"]["escapes"] > 50
     assert abs(found["sawtooth"]["escapes"] - found["sawtooth"]["returns"]) <= 1
     assert found["vote"]["wrong"] > 0 == found["vote"]["vote"]
-    assert found["mean"]["wrong"] > 0
-    assert found["mean"]["share"] == 0
+    assert found["sawtooth"]["alone"] == pytest.approx(found["sawtooth"]["counted"], abs=0.03)
+    assert found["mean"]["dead"]
+    assert found["by-hand"]["wrong"] == 0
     assert found["momentum"]["escapes"] > 2
