@@ -6,6 +6,7 @@ from ste_lightning.figures.studies.optimizers import optimizer_figure
 from ste_lightning.figures.studies.outcomes import outcome_figure
 from ste_lightning.figures.studies.phase import phase_figure
 from ste_lightning.figures.studies.population import population_figure
+from ste_lightning.figures.studies.proximal import proximal_figure
 from ste_lightning.figures.studies.recurrence import recurrence_study_figure
 from ste_lightning.figures.studies.rules import rules_figure
 from ste_lightning.figures.studies.scaling import scaling_figure
@@ -18,6 +19,7 @@ __all__ = [
     "outcome_figure",
     "phase_figure",
     "population_figure",
+    "proximal_figure",
     "recurrence_study_figure",
     "rules_figure",
     "scaling_figure",

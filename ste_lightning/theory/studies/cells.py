@@ -17,6 +17,7 @@ from ste_lightning.theory.deep import train_deep
 from ste_lightning.theory.large import train_large
 from ste_lightning.theory.low_bit import train_low_bit
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
+from ste_lightning.theory.proximal import train_proximal
 from ste_lightning.theory.simulate import simulate
 
 __all__ = ["EXPERIMENTS", "NUMBERS", "RUN_SETTINGS", "Cell", "expand", "label", "rule_of", "shrink"]
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "large": train_large,
     "low_bit": train_low_bit,
     "coarse_gradient": sample_coarse_gradient,
+    "proximal": train_proximal,
 }
 """What a cell may run: its setting ``experiment``, by default ``simulate``."""
 
