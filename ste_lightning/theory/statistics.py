@@ -11,7 +11,7 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.theory.estimates import Estimate
 
-__all__ = ["correlation", "crossing", "half_point", "logistic", "wilson"]
+__all__ = ["average", "correlation", "crossing", "half_point", "logistic", "lowest", "wilson"]
 
 _Z95 = 1.959963984540054
 
@@ -150,6 +150,49 @@ def correlation(x: Tensor, y: Tensor, replicates: int = 400, seed: int = 0) -> E
     # A replicate may hold a single pair again and again.
     low, high = (float(found[1:].nanquantile(q)) for q in (0.025, 0.975))
     return Estimate(float(found[0]), low, high, found[1:])
+
+
+def average(values: Sequence[float] | Tensor, replicates: int = 400, seed: int = 0) -> Estimate:
+    """Return the mean of the trials' values, with the bootstrap's interval over trials.
+
+    Args:
+        values: one per trial.
+        replicates: bootstrap samples; default 400. With equal seeds and numbers of trials two
+            means have the same trials in each, so their quotient and difference are paired.
+        seed: of the bootstrap.
+    """
+    x = torch.as_tensor(values, dtype=torch.float64)
+    require(x.dim() == 1 and len(x) > 0, "values", tuple(x.shape), "give one per trial")
+    generator = torch.Generator().manual_seed(seed)
+    means = x[torch.randint(len(x), (replicates, len(x)), generator=generator)].mean(1)
+    low, high = (float(means.quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(x.mean()), low, high, means)
+
+
+def lowest(
+    places: Sequence[float], values: Tensor, replicates: int = 400, seed: int = 0
+) -> Estimate:
+    """Return the place at which the mean over trials is lowest, with the bootstrap's interval.
+
+    Args:
+        places: the K places.
+        values: of every trial at every place, (K, trials).
+        replicates: bootstrap samples; default 400.
+        seed: of the bootstrap.
+    """
+    where = torch.tensor(places, dtype=torch.float64)
+    require(
+        values.dim() == 2 and len(values) == len(where),
+        "values.shape",
+        tuple(values.shape),
+        "use (K, B)",
+    )
+    trials = values.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    picked = torch.randint(trials, (replicates, trials), generator=generator)
+    found = where[values.double()[:, picked].mean(2).argmin(0)]
+    low, high = (float(found.quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(where[values.double().mean(1).argmin()]), low, high, found)
 
 
 def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Figures of the theory's studies, from their stored cells."""
 
+from ste_lightning.figures.studies.curves import curves_figure
 from ste_lightning.figures.studies.gap import gap_figure
 from ste_lightning.figures.studies.normalization import normalization_figure
 from ste_lightning.figures.studies.optimizers import optimizer_figure
@@ -10,9 +11,11 @@ from ste_lightning.figures.studies.proximal import proximal_figure
 from ste_lightning.figures.studies.recurrence import recurrence_study_figure
 from ste_lightning.figures.studies.rules import rules_figure
 from ste_lightning.figures.studies.scaling import scaling_figure
+from ste_lightning.figures.studies.swing import swing_figure
 from ste_lightning.figures.studies.window import window_figure
 
 __all__ = [
+    "curves_figure",
     "gap_figure",
     "normalization_figure",
     "optimizer_figure",
@@ -23,5 +26,6 @@ __all__ = [
     "recurrence_study_figure",
     "rules_figure",
     "scaling_figure",
+    "swing_figure",
     "window_figure",
 ]

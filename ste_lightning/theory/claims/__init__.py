@@ -5,10 +5,15 @@ A claim (:class:`.claim.Claim`) stands with those of its study in a module of th
 results, ``python -m ste_lightning.results claims`` makes the page of them.
 """
 
-from ste_lightning.theory.claims import two_layer
+from ste_lightning.theory.claims import networks, oscillation, proximal, two_layer
 from ste_lightning.theory.claims.claim import Claim, Measured
 
 __all__ = ["CLAIMS", "Claim", "Measured"]
 
-CLAIMS: tuple[Claim, ...] = (*two_layer.CLAIMS,)
+CLAIMS: tuple[Claim, ...] = (
+    *two_layer.CLAIMS,
+    *proximal.CLAIMS,
+    *oscillation.CLAIMS,
+    *networks.CLAIMS,
+)
 """All claims; the page sorts them by source."""

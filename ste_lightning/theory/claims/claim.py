@@ -13,7 +13,7 @@ from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.statistics import wilson
 from ste_lightning.theory.studies.runner import Result
 
-__all__ = ["Claim", "Measured", "mean", "measured", "share"]
+__all__ = ["Claim", "Measured", "at", "mean", "measured", "share"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +73,11 @@ class Claim:
         if low <= found.low and found.high <= high:
             return f"holds within {self.within}" if self.within else "holds"
         return "does not hold" if found.high < low or found.low > high else "open"
+
+
+def at(results: Sequence[Result], **settings: object) -> list[Result]:
+    """Return the cells with these settings."""
+    return [r for r in results if all(r.settings.get(k) == v for k, v in settings.items())]
 
 
 def measured(what: str, estimate: Estimate | None) -> Measured | None:

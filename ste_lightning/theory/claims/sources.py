@@ -19,6 +19,13 @@ SOURCES = {
     "to train Quantized Neural Networks*",
     "2110.13220": "Dockhorn, Yu, Sari, Zolnouri and Partovi Nia, *Demystifying and Generalizing "
     "BinaryConnect*",
+    "2503.15748": "Jin et al., *PARQ: Piecewise-Affine Regularized Quantization*",
+    "2502.00490": "Wenshøj, Pepin and Selvan, *Oscillations Make Neural Networks Robust to "
+    "Quantization*",
+    "2203.11086": "Nagel et al., *Overcoming Oscillations in Quantization-Aware Training*",
+    "2606.27759": "Smith and Islam, *Layerwise Progressive Freezing: A Training Scaffold for "
+    "Depth-Scalable Binary Networks*",
+    "2509.22935": "Dremov et al., *Compute-Optimal Quantization-Aware Training*",
     OURS: "Our own claims",
 }
 """arXiv number, or :data:`OURS` -> what it is, in the order of the page."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ste_lightning.theory.claims.claim import Claim, Measured, mean, measured, share
+from ste_lightning.theory.claims.claim import Claim, Measured, at, mean, measured, share
 from ste_lightning.theory.claims.sources import OURS
 from ste_lightning.theory.estimates import power_law
 from ste_lightning.theory.statistics import correlation
@@ -35,12 +35,8 @@ def _ratio(results: Sequence[Result]) -> Measured | None:
     return measured(f"N50 last / averaged at n = {largest.n}", largest.ratio)
 
 
-def _at(results: Sequence[Result], **settings: object) -> list[Result]:
-    return [r for r in results if all(r.settings.get(k) == v for k, v in settings.items())]
-
-
 def _recovered(results: Sequence[Result], what: str, **settings: object) -> Measured | None:
-    found = [bool(x) for r in _at(results, **settings) for x in r.columns["last"]]
+    found = [bool(x) for r in at(results, **settings) for x in r.columns["last"]]
     return share(what, found)
 
 
@@ -49,7 +45,7 @@ def _recur(results: Sequence[Result]) -> Measured | None:
     most = max(r.settings["samples"] for r in results)
     counts = [
         min(away, back) >= 10
-        for r in _at(results, samples=most, lr=1.0)
+        for r in at(results, samples=most, lr=1.0)
         for away, back in zip(r.columns["escapes"], r.columns["returns"], strict=True)
     ]
     return share(f"data sets at N = {most} that leave and return ten times or more", counts)
@@ -61,7 +57,7 @@ def _recur_always(results: Sequence[Result]) -> Measured | None:
     noise = max(r.settings["noise"] for r in results)
     returned = [
         returns > 0
-        for r in _at(results, samples=least, noise=noise, lr=1.0)
+        for r in at(results, samples=least, noise=noise, lr=1.0)
         for returns in r.columns["returns"]
     ]
     return share(f"data sets that return at N = {least}, noise {noise:g}", returned)
@@ -69,7 +65,7 @@ def _recur_always(results: Sequence[Result]) -> Measured | None:
 
 def _step_size(results: Sequence[Result]) -> Measured | None:
     """Return the largest mean difference of time at w* between step sizes on the same data."""
-    cells = _at(results, samples=2048, noise=0.5)
+    cells = at(results, samples=2048, noise=0.5)
     base = next((r for r in cells if r.settings["lr"] == 1.0), None)
     if base is None or len(cells) < 2:
         return None
@@ -87,7 +83,7 @@ def _step_size(results: Sequence[Result]) -> Measured | None:
 
 def _predicted(results: Sequence[Result]) -> Measured | None:
     most = max(r.settings["samples"] for r in results)
-    cells = _at(results, samples=most, lr=1.0)
+    cells = at(results, samples=most, lr=1.0)
     seen, predicted = (
         torch.cat([quantities(r, source)[0] for r in cells]) for source in ("", "predicted")
     )
@@ -97,7 +93,7 @@ def _predicted(results: Sequence[Result]) -> Measured | None:
 
 def _left(results: Sequence[Result], momentum: float) -> Measured | None:
     most = max(r.settings["samples"] for r in results)
-    cells = _at(results, samples=most, optimizer="sgd", momentum=momentum)
+    cells = at(results, samples=most, optimizer="sgd", momentum=momentum)
     left = [
         away > 0
         for r in cells
@@ -122,7 +118,7 @@ def _deviation(results: Sequence[Result]) -> Measured | None:
 
 
 def _worst_whitened(results: Sequence[Result]) -> Measured | None:
-    cells = _at(results, normalize="whitening")
+    cells = at(results, normalize="whitening")
     worst = min(cells, key=lambda r: sum(r.columns["last"]), default=None)
     if worst is None:
         return None

@@ -17,7 +17,11 @@ from ste_lightning.theory.deep import train_deep
 from ste_lightning.theory.large import train_large
 from ste_lightning.theory.low_bit import train_low_bit
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
+from ste_lightning.theory.order import train_in_order
+from ste_lightning.theory.oscillating_networks import train_oscillating_network
+from ste_lightning.theory.oscillation import train_oscillating
 from ste_lightning.theory.proximal import train_proximal
+from ste_lightning.theory.share import train_share
 from ste_lightning.theory.simulate import simulate
 
 __all__ = ["EXPERIMENTS", "NUMBERS", "RUN_SETTINGS", "Cell", "expand", "label", "rule_of", "shrink"]
@@ -32,7 +36,11 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "large": train_large,
     "low_bit": train_low_bit,
     "coarse_gradient": sample_coarse_gradient,
+    "order": train_in_order,
+    "oscillating_network": train_oscillating_network,
+    "oscillation": train_oscillating,
     "proximal": train_proximal,
+    "share": train_share,
 }
 """What a cell may run: its setting ``experiment``, by default ``simulate``."""
 

@@ -1,0 +1,132 @@
+"""Claims about deep networks: the order of binarizing, and the share of quantized training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ste_lightning.theory.claims.claim import Claim, Measured, at, measured
+from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
+from ste_lightning.theory.statistics import average
+from ste_lightning.theory.studies.means import best_places
+from ste_lightning.theory.studies.runner import Result
+
+__all__ = ["CLAIMS"]
+
+_ORDER, _SHARE = "2606.27759", "2509.22935"
+
+
+def _gain(results: Sequence[Result], part: str, depth: int) -> Estimate | None:
+    """Return the accuracy of front to back less that of back to front, on digits."""
+    here = at(results, inputs="digits", part=part, depth=depth, gradient="blocked")
+    both = [at(here, order=order) for order in ("front", "back")]
+    if not all(both):
+        return None
+    return difference(*(average(cells[0].columns["accuracy"]) for cells in both))
+
+
+def _order(results: Sequence[Result], part: str) -> Measured | None:
+    deepest = max(r.settings["depth"] for r in results)
+    words = f"accuracy, front to back less back to front, binary {part}, {deepest} layers"
+    return measured(words, _gain(results, part, deepest))
+
+
+def _deeper(results: Sequence[Result]) -> Measured | None:
+    depths = sorted({r.settings["depth"] for r in results})
+    first, last = (_gain(results, "activations", depth) for depth in (depths[0], depths[-1]))
+    if first is None or last is None:
+        return None
+    words = f"that difference at {depths[-1]} layers less that at {depths[0]}"
+    return measured(words, difference(last, first))
+
+
+def _estimator(results: Sequence[Result]) -> Measured | None:
+    deepest = max(r.settings["depth"] for r in results)
+    here = at(results, inputs="digits", part="both", depth=deepest)
+    front = at(here, order="front", gradient="blocked")
+    start = at(here, order="start", gradient="passed")
+    if not front or not start:
+        return None
+    accuracies = (average(r[0].columns["accuracy"]) for r in (front, start))
+    words = f"accuracy, front to back less straight-through, both binary, {deepest} layers"
+    return measured(words, difference(*accuracies))
+
+
+def _growth(results: Sequence[Result], levels: int) -> Measured | None:
+    """Return the exponent of the best share on the total number of steps."""
+    here = at(results, levels=levels, cooldown="fused")
+    places = [(g["steps"], best) for g, best in best_places(here, "share", "loss") if "steps" in g]
+    if len(places) < 2:
+        return None
+    sizes, best = zip(*places, strict=True)
+    spread = ", ".join(f"{e.value:g}" for e in best)
+    return measured(f"exponent of the best share on steps ({spread})", power_law(sizes, best))
+
+
+def _fused(results: Sequence[Result]) -> Measured | None:
+    most = max(r.settings["steps"] for r in results)
+    found = []
+    for cooldown in ("separate", "fused"):
+        cells = at(results, levels=3, steps=most, cooldown=cooldown)
+        if not cells:
+            return None
+        found.append(min((average(r.columns["loss"]) for r in cells), key=lambda e: e.value))
+    words = f"test loss, separate / fused cool-down, each at its best share, {most} steps"
+    return measured(words, quotient(*found))
+
+
+CLAIMS = (
+    Claim(
+        "Making activations binary front to back is better than back to front",
+        _ORDER,
+        "a binary activation passes no gradient: back to front stops all layers at the first turn",
+        "order",
+        lambda r: _order(r, "activations"),
+        (0.0, 1.0),
+    ),
+    Claim(
+        "and the more so the deeper the network",
+        _ORDER,
+        "likewise: the difference grows",
+        "order",
+        _deeper,
+        (0.0, 1.0),
+    ),
+    Claim(
+        "For binary weights alone the order does not matter",
+        _ORDER,
+        "a binary weight passes the gradient on: the difference is 0",
+        "order",
+        lambda r: _order(r, "weights"),
+        (-0.02, 0.02),
+        within="0.02",
+    ),
+    Claim(
+        "Front to back, without an estimator, is better than straight-through training",
+        _ORDER,
+        "the difference exceeds 0",
+        "order",
+        _estimator,
+        (0.0, 1.0),
+        note="in perceptrons with batch norm; the paper's are convolutional, up to 50 layers",
+    ),
+    *(
+        Claim(
+            f"The best share of quantized training grows with the total of steps, {name} weights",
+            _SHARE,
+            "the exponent exceeds 0",
+            "share",
+            lambda r, levels=levels: _growth(r, levels),
+            (1e-9, math.inf),
+        )
+        for levels, name in ((2, "binary"), (3, "ternary"), (4, "2-bit"))
+    ),
+    Claim(
+        "Fusing the cool-down with quantized training saves steps",
+        _SHARE,
+        "at as many steps the loss is lower: ratio above 1",
+        "share",
+        _fused,
+        (1.0, math.inf),
+    ),
+)

@@ -1,0 +1,153 @@
+"""Many multilayer perceptrons side by side: a step of all trials is one batched product a layer.
+
+What Lightning's loop is for one network, this is for dozens of tiny ones, which it would take
+minutes to start. Weights are (trials, inputs, outputs), rows (trials, rows, inputs).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ste_lightning.errors import require, unknown
+from ste_lightning.models.streams import Stream, generator
+
+__all__ = ["Networks", "Task", "accuracy", "digits_task", "minibatches", "planted_task", "task"]
+
+_EPSILON = 1e-5
+_TEST_ROWS = 1000
+
+
+@dataclasses.dataclass
+class Task:
+    """Training and test rows of every trial, (trials, rows, inputs), and their classes."""
+
+    rows: Tensor
+    labels: Tensor
+    test_rows: Tensor
+    test_labels: Tensor
+    classes: int
+
+
+def digits_task(samples: int, trials: int, seed: int) -> Task:
+    """Return scikit-learn's digits, each trial with its own split: ``samples`` rows, the rest."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    require(samples < len(labels), "samples", samples, f"there are {len(labels)} images")
+    x = torch.from_numpy(pixels).float()
+    x = (x - x.mean()) / x.std()
+    order = np.stack([generator(seed, Stream.INPUTS, t).permutation(len(x)) for t in range(trials)])
+    train, test = torch.from_numpy(order).split([samples, len(x) - samples], 1)
+    y = torch.from_numpy(labels)
+    return Task(x[train], y[train], x[test], y[test], 10)
+
+
+def planted_task(n: int, samples: int, trials: int, depth: int, seed: int) -> Task:
+    """Return normal rows with the classes, 0 or 1, of binary networks of ``depth`` sign layers.
+
+    All teacher weights are +-1, each layer is n wide; the class is the sign of the output.
+    """
+    rows, labels = torch.empty(trials, samples + _TEST_ROWS, n), []
+    for t in range(trials):
+        draw = generator(seed, Stream.INPUTS, t)
+        rows[t] = torch.from_numpy(draw.standard_normal(rows.shape[1:], dtype=np.float32))
+        signs = generator(seed, Stream.TEACHER, t)
+        h = rows[t]
+        for width in [n] * depth + [1]:
+            w = torch.from_numpy(signs.choice(np.float32([-1, 1]), (n, width)))
+            h = torch.where(h @ w >= 0, 1.0, -1.0)
+        labels.append((h[:, 0] > 0).long())
+    y = torch.stack(labels)
+    return Task(rows[:, :samples], y[:, :samples], rows[:, samples:], y[:, samples:], 2)
+
+
+def task(inputs: str, *, n: int, samples: int, trials: int, depth: int, seed: int) -> Task:
+    """Return the task of a name: ``digits`` or ``planted``."""
+    known = {
+        "digits": functools.partial(digits_task, samples, trials, seed),
+        "planted": functools.partial(planted_task, n, samples, trials, depth, seed),
+    }
+    if inputs not in known:
+        raise unknown("inputs", inputs, known)
+    return known[inputs]()
+
+
+class Networks:
+    """Perceptrons of equal layers with batch norm after each but the last product.
+
+    Args:
+        sizes: inputs, hidden widths, outputs.
+        trials: how many networks.
+        seed: of the starts.
+
+    Attributes:
+        weights: a layer's latent weights, (trials, inputs, outputs).
+        shifts: batch norm's shift, (trials, 1, outputs), of every layer; the last's is a bias.
+        gains: batch norm's factor of the hidden layers.
+    """
+
+    def __init__(self, sizes: list[int], trials: int, seed: int) -> None:
+        draws = [generator(seed, Stream.WEIGHT, t) for t in range(trials)]
+        self.weights = [
+            torch.from_numpy(
+                np.stack([g.standard_normal((a, b), dtype=np.float32) for g in draws]) / a**0.5
+            ).requires_grad_()
+            for a, b in itertools.pairwise(sizes)
+        ]
+        self.shifts = [torch.zeros(trials, 1, b, requires_grad=True) for b in sizes[1:]]
+        self.gains = [torch.ones(trials, 1, b, requires_grad=True) for b in sizes[1:-1]]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that is trained."""
+        return [*self.weights, *self.shifts, *self.gains]
+
+    def __call__(
+        self,
+        rows: Tensor,
+        weight: Callable[[int, Tensor], Tensor],
+        activation: Callable[[int, Tensor], Tensor],
+    ) -> Tensor:
+        """Return the outputs, (trials, rows, classes).
+
+        Batch norm takes the statistics of the rows given, in training and in evaluation alike:
+        with hundreds of test rows that is a re-estimation.
+
+        Args:
+            rows: (trials, rows, inputs).
+            weight: layer, latent weights -> what multiplies.
+            activation: hidden layer, normalized pre-activations -> what goes on.
+        """
+        h, last = rows, len(self.weights) - 1
+        for layer, latent in enumerate(self.weights):
+            h = torch.bmm(h, weight(layer, latent))
+            if layer < last:
+                mean = h.mean(1, keepdim=True)
+                h = (h - mean) * (h.var(1, keepdim=True, correction=0) + _EPSILON).rsqrt()
+                h = activation(layer, torch.addcmul(self.shifts[layer], h, self.gains[layer]))
+        return h + self.shifts[last]
+
+
+def minibatches(given: Task, size: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``steps`` batches of the training rows, the same places for all trials, by epochs."""
+    rows, rng = given.rows.shape[1], generator(seed, Stream.BATCHES, 0)
+    require(0 < size <= rows, "batch_size", size, f"use 1 to samples={rows}")
+    order, place = rng.permutation(rows), 0
+    for _ in range(steps):
+        if place + size > rows:
+            order, place = rng.permutation(rows), 0
+        picked = torch.from_numpy(order[place : place + size])
+        place += size
+        yield given.rows[:, picked], given.labels[:, picked]
+
+
+def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of right classes of every trial."""
+    return (outputs.argmax(2) == labels).float().mean(1)
