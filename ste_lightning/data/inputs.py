@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ste_lightning.data.real_rows import Array, InputLaw, Shape, breast_cancer, digits, rows, wine
+from ste_lightning.data.real_rows import (
+    Array,
+    InputLaw,
+    Shape,
+    breast_cancer,
+    digits,
+    normal_like,
+    rows,
+    wine,
+)
 from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = ["InputLaw", "input_law", "input_names"]
@@ -176,7 +185,7 @@ _LAWS: dict[str, Callable[..., InputLaw]] = {
     for law in (
         *(gaussian, correlated, clusters, exponential, lognormal, uniform),
         *(bernoulli, rademacher, student_t),
-        *(digits, breast_cancer, wine),
+        *(digits, breast_cancer, wine, normal_like),
     )
 }
 

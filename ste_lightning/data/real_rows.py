@@ -10,9 +10,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ste_lightning.errors import require
+from ste_lightning.errors import require, unknown
 
-__all__ = ["Array", "InputLaw", "Shape", "breast_cancer", "digits", "rows", "wine"]
+__all__ = [
+    "Array",
+    "InputLaw",
+    "Shape",
+    "breast_cancer",
+    "digits",
+    "normal_like",
+    "rows",
+    "wine",
+]
 
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -41,27 +50,65 @@ def rows(table: Tensor) -> InputLaw:
     return functools.partial(_rows, table=table.to(torch.float32).numpy())
 
 
+def _digits(active: float = 0.1) -> Tensor:
+    from sklearn.datasets import load_digits
+
+    images = load_digits().data
+    return torch.from_numpy(images[:, (images > 0).mean(axis=0) > active])
+
+
+def _breast_cancer() -> Tensor:
+    from sklearn.datasets import load_breast_cancer
+
+    return torch.from_numpy(load_breast_cancer().data)
+
+
+def _wine() -> Tensor:
+    from sklearn.datasets import load_wine
+
+    return torch.from_numpy(load_wine().data)
+
+
 def digits(active: float = 0.1) -> InputLaw:
     """scikit-learn's handwritten digits, 1797 rows: the pixels active in more than this share.
 
     By default 48 pixels; with ``active=0.0`` the 61 that are ever active.
     """
-    from sklearn.datasets import load_digits
-
     require(0 <= active < 1, "active", active, "use a share in [0, 1)")
-    images = load_digits().data
-    return rows(torch.from_numpy(images[:, (images > 0).mean(axis=0) > active]))
+    return rows(_digits(active))
 
 
 def breast_cancer() -> InputLaw:
     """scikit-learn's breast cancer measurements: 569 rows, 30 features, hardly independent."""
-    from sklearn.datasets import load_breast_cancer
-
-    return rows(torch.from_numpy(load_breast_cancer().data))
+    return rows(_breast_cancer())
 
 
 def wine() -> InputLaw:
     """scikit-learn's wines: 178 rows, 13 features of very different scales."""
-    from sklearn.datasets import load_wine
+    return rows(_wine())
 
-    return rows(torch.from_numpy(load_wine().data))
+
+def _normal(rng: np.random.Generator, shape: Shape, mean: Array, root: Array) -> Array:
+    columns = len(mean)
+    require(
+        shape[2] == columns, "n", shape[2], f"the rows have {columns} features, use n={columns}"
+    )
+    drawn: Array = mean + rng.standard_normal(shape, dtype=np.float32) @ root
+    return drawn
+
+
+def normal_like(table: str = "digits") -> InputLaw:
+    """Normal rows with the mean and the covariance of real ones.
+
+    What real rows have beyond their first two moments is what sets the two apart.
+
+    Args:
+        table: ``digits`` (48 pixels), ``breast_cancer`` or ``wine``.
+    """
+    tables = {"digits": _digits, "breast_cancer": _breast_cancer, "wine": _wine}
+    if table not in tables:
+        raise unknown("table", table, tables)
+    x = tables[table]().double()
+    size, direction = torch.linalg.eigh(torch.cov(x.T))
+    root = (size.clamp(min=0).sqrt()[:, None] * direction.T).float()
+    return functools.partial(_normal, mean=x.mean(0).float().numpy(), root=root.numpy())

@@ -167,9 +167,9 @@ def train_oscillating(
         weight their closed forms, ``expected_...``, ``inside`` (the target lies within the grid)
         and ``place`` (where between two levels, 0 to 1).
     """
-    for argument, value, known in (("model", model, MODELS), ("method", method, METHODS)):
-        if value not in known:
-            raise unknown(argument, value, known)
+    for argument, given, known in (("model", model, MODELS), ("method", method, METHODS)):
+        if given not in known:
+            raise unknown(argument, given, known)
     require(levels in GAUSSIAN_STEPS, "levels", levels, f"use one of {list(GAUSSIAN_STEPS)}")
     require(steps > 1, "steps", steps, "use at least 2")
     require(lr > 0, "lr", lr, "use a positive number")

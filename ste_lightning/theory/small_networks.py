@@ -44,7 +44,7 @@ def digits_task(samples: int, trials: int, seed: int) -> Task:
     x = torch.from_numpy(pixels).float()
     x = (x - x.mean()) / x.std()
     order = np.stack([generator(seed, Stream.INPUTS, t).permutation(len(x)) for t in range(trials)])
-    train, test = torch.from_numpy(order).split([samples, len(x) - samples], 1)
+    train, test = torch.from_numpy(order).tensor_split([samples], 1)
     y = torch.from_numpy(labels)
     return Task(x[train], y[train], x[test], y[test], 10)
 
@@ -61,7 +61,7 @@ def planted_task(n: int, samples: int, trials: int, depth: int, seed: int) -> Ta
         signs = generator(seed, Stream.TEACHER, t)
         h = rows[t]
         for width in [n] * depth + [1]:
-            w = torch.from_numpy(signs.choice(np.float32([-1, 1]), (n, width)))
+            w = torch.from_numpy(signs.choice(np.array([-1, 1], np.float32), (n, width)))
             h = torch.where(h @ w >= 0, 1.0, -1.0)
         labels.append((h[:, 0] > 0).long())
     y = torch.stack(labels)

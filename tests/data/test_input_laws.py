@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ste_lightning.data.inputs import input_law, input_names
+from ste_lightning.errors import ConfigurationError
 
 MOMENTS = {
     "gaussian": (0.0, 1.0),
@@ -21,7 +22,7 @@ MOMENTS = {
     "lognormal": (math.exp(0.5), (math.exp(2) - math.exp(1)) ** 0.5),
     "clusters": (0.0, 2**0.5),
 }
-REAL = {"digits", "breast_cancer", "wine"}
+REAL = {"digits", "breast_cancer", "wine", "normal_like"}
 
 
 @pytest.mark.parametrize("name", sorted(MOMENTS))
@@ -32,6 +33,23 @@ def test_input_laws_have_their_moments(name: str) -> None:
     assert drawn.dtype == np.float32
     assert drawn.mean() == pytest.approx(mean, abs=0.02)
     assert drawn.std() == pytest.approx(std, abs=0.02 if name != "lognormal" else 0.1)
+
+
+@pytest.mark.parametrize("table", ["wine", "digits"])
+def test_normal_rows_have_the_moments_of_real_ones(table: str) -> None:
+    rng = np.random.default_rng(0)
+    n = {"wine": 13, "digits": 48}[table]
+    rows = {"wine": 178, "digits": 1797}[table]
+    real = input_law(table)(rng, (rows, 1, n))[:, 0]
+    drawn = input_law({"name": "normal_like", "table": table})(rng, (20000, 1, n))[:, 0]
+    size = real.std(0)
+    assert np.abs(drawn.mean(0) - real.mean(0)).max() < 0.05 * size.max()
+    assert np.abs((np.cov(drawn.T) - np.cov(real.T)) / np.outer(size, size)).max() < 0.1
+    assert drawn.min(0).max() < real.min(0).max()  # pixels are never negative, normal numbers are
+    with pytest.raises(ConfigurationError, match="table"):
+        input_law({"name": "normal_like", "table": "iris"})
+    with pytest.raises(ConfigurationError, match="n=5"):
+        input_law({"name": "normal_like", "table": table})(rng, (2, 1, 5))
 
 
 def test_every_named_law_is_tested() -> None:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from ste_lightning.figures.studies.style import grid, intervals, palette, shared_settings
+from ste_lightning.figures.colours import palette
+from ste_lightning.figures.studies.style import grid, intervals, shared_settings
 from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.statistics import average
 from ste_lightning.theory.studies.cells import label

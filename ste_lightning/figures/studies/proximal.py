@@ -6,15 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from ste_lightning.figures.colours import GREY
 from ste_lightning.figures.studies.style import (
     AVERAGED,
-    GREY,
     LAST,
     grid,
     intervals,
@@ -98,7 +97,7 @@ def _maps(axes: Axes) -> None:
             label=f"after {100 * progress:.0f} % of the steps",
         )
     axes.set_xticks([-1, 0, 1], ["$-1/\\sqrt{n}$", "0", "$1/\\sqrt{n}$"])
-    axes.set_yticks(np.array([-1, 0, 1]), ["$-1/\\sqrt{n}$", "0", "$1/\\sqrt{n}$"])
+    axes.set_yticks([-1, 0, 1], ["$-1/\\sqrt{n}$", "0", "$1/\\sqrt{n}$"])
     axes.set(xlabel="latent weight x", ylabel="weight w")
     axes.set_title("PARQ's map hardens into the sign", fontsize=10)
     axes.set_ylim(-1.15, 1.75)

@@ -9,7 +9,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, grid, palette, shared_settings
+from ste_lightning.figures.colours import GREY, palette
+from ste_lightning.figures.studies.style import AVERAGED, LAST, grid, shared_settings
 from ste_lightning.theory.oscillation import scalar_prediction
 from ste_lightning.theory.studies.swings import swinging
 

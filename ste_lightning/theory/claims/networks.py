@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -116,7 +117,7 @@ CLAIMS = (
             _SHARE,
             "the exponent exceeds 0",
             "share",
-            lambda r, levels=levels: _growth(r, levels),
+            functools.partial(_growth, levels=levels),
             (1e-9, math.inf),
         )
         for levels, name in ((2, "binary"), (3, "ternary"), (4, "2-bit"))

@@ -49,7 +49,7 @@ def best_places(
     groups: dict[str, list[Result]] = {}
     for r in results:
         groups.setdefault(str([r.settings.get(key) for key in keys]), []).append(r)
-    found = []
+    found: list[tuple[Mapping[str, Any], Estimate]] = []
     for members in groups.values():
         members = sorted(members, key=lambda r: float(r.settings[place]))
         values = torch.tensor([r.columns[column] for r in members], dtype=torch.float64)
