@@ -5,7 +5,7 @@ A claim (:class:`.claim.Claim`) stands with those of its study in a module of th
 results, ``python -m ste_lightning.results claims`` makes the page of them.
 """
 
-from ste_lightning.theory.claims import networks, oscillation, proximal, two_layer
+from ste_lightning.theory.claims import networks, oscillation, proximal, real_rows, two_layer
 from ste_lightning.theory.claims.claim import Claim, Measured
 
 __all__ = ["CLAIMS", "Claim", "Measured"]
@@ -15,5 +15,6 @@ CLAIMS: tuple[Claim, ...] = (
     *proximal.CLAIMS,
     *oscillation.CLAIMS,
     *networks.CLAIMS,
+    *real_rows.CLAIMS,
 )
 """All claims; the page sorts them by source."""

@@ -70,6 +70,15 @@ def _pushed(results: Sequence[Result], levels: int) -> Measured | None:
     )
 
 
+def _rounded(results: Sequence[Result]) -> Measured | None:
+    here = at(results, model="linear", correlation=0.0, levels=16, strength=0.0)
+    qat, rounded = at(here, method="qat"), at(here, method="regularized")
+    if not qat or not rounded:
+        return None
+    losses = (average(r[0].columns["loss"]) for r in (qat, rounded))
+    return measured("loss, QAT / rounding, linear unit, 16 levels", quotient(*losses))
+
+
 CLAIMS = (
     Claim(
         "Training on the levels pushes a weight away from its nearest level, so that it swings",
@@ -102,7 +111,7 @@ CLAIMS = (
         OURS,
         "mean of u(1 − u) over that of min(u, 1 − u)²: 2",
         "oscillation",
-        lambda r: _rounded(r),
+        _rounded,
         (1.7, 2.3),
         within="15 %",
     ),
@@ -116,7 +125,7 @@ CLAIMS = (
         note="in a perceptron from scratch; the paper's networks are larger",
     ),
     Claim(
-        "and at 4 bits",
+        "The push with rounding afterwards recovers it at 4 bits",
         _PUSH,
         "likewise",
         "oscillation_digits",
@@ -158,12 +167,3 @@ CLAIMS = (
         (0.0, 1.0),
     ),
 )
-
-
-def _rounded(results: Sequence[Result]) -> Measured | None:
-    here = at(results, model="linear", correlation=0.0, levels=16, strength=0.0)
-    qat, rounded = at(here, method="qat"), at(here, method="regularized")
-    if not qat or not rounded:
-        return None
-    losses = (average(r[0].columns["loss"]) for r in (qat, rounded))
-    return measured("loss, QAT / rounding, linear unit, 16 levels", quotient(*losses))

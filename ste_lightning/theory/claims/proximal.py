@@ -64,7 +64,7 @@ CLAIMS = (
         note="at small n it needs more: see the figure",
     ),
     Claim(
-        "and its need grows more slowly with n",
+        "PARQ's need of samples grows more slowly with n than straight-through descent's",
         OURS,
         "the exponents differ by less than 0",
         "proximal",
