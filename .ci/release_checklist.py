@@ -18,19 +18,30 @@ def version() -> str:
     return found[1]
 
 
-def cited() -> str:
-    """Return the version of CITATION.cff."""
+def cited() -> tuple[str, str]:
+    """Return version and date of CITATION.cff."""
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    found = re.search(r"^version: (.+)$", text, re.MULTILINE)
-    assert found is not None
-    return found[1]
+    entries = dict(re.findall(r"^(version|date-released): (.+)$", text, re.MULTILINE))
+    return entries["version"], entries["date-released"]
 
 
-def newest_change(text: str) -> str:
-    """Return the first version that a changelog names, ``Unreleased`` among them."""
-    found = re.search(r"^## \[(.+?)\]", text, re.MULTILINE)
+def newest(changes: str) -> tuple[str, str]:
+    """Return a changelog's newest version and its date."""
+    found = re.search(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", changes, re.MULTILINE)
     assert found is not None
-    return found[1]
+    return found[1], found[2]
+
+
+def unreleased(changes: str) -> list[str]:
+    """Return the lines of a changelog that no version has yet, without headings."""
+    part = changes.partition("## [Unreleased]")[2].partition("\n## ")[0]
+    return [line for line in part.splitlines() if line and not line.startswith("#")]
+
+
+def tagged(number: str) -> str:
+    """Return the commit of a version's tag; empty where there is none."""
+    tag = f"v{number}"
+    return git("rev-parse", f"{tag}^{{commit}}") if git("tag", "--list", tag) else ""
 
 
 def git(*arguments: str) -> str:
@@ -47,9 +58,10 @@ def checks() -> dict[str, bool]:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     return {
         "nothing is uncommitted": git("status", "--porcelain") == "",
-        f"CITATION.cff says {number}": cited() == number,
-        f"CHANGELOG.md's newest section is {number}": newest_change(changes) == number,
-        f"no tag v{number} yet": git("tag", "--list", f"v{number}") == "",
+        f"CHANGELOG.md's newest version is {number}": newest(changes)[0] == number,
+        "nothing in CHANGELOG.md is unreleased": not unreleased(changes),
+        f"CITATION.cff says {number} and the changelog's date": cited() == newest(changes),
+        f"no tag v{number} yet, or it is here": tagged(number) in ("", git("rev-parse", "HEAD")),
         "wheel and sdist are built": sum(number in name for name in built) == 2,
         "the bill of materials is there": "sbom.cdx.json" in built,
         "the documentation is built": (ROOT / "site" / "index.html").is_file(),

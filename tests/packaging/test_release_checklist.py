@@ -8,19 +8,43 @@ SPEC = importlib.util.spec_from_file_location("checklist", ROOT / ".ci" / "relea
 checklist = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(checklist)
 
+CHANGES = """# Changelog
+
+## [Unreleased]
+
+### Added
+{}
+## [0.2.0] - 2026-12-01
+
+- something
+
+## [0.1.0] - 2026-11-01
+"""
+
 
 def test_one_version_everywhere() -> None:
     import ste_lightning
 
-    assert checklist.version() == ste_lightning.__version__ == checklist.cited()
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert checklist.version() == ste_lightning.__version__ == checklist.newest(changes)[0]
+    assert checklist.cited() == checklist.newest(changes)
 
 
-def test_the_newest_section_of_a_changelog() -> None:
-    assert (
-        checklist.newest_change("# Changelog\n\n## [0.2.0] - 2026-12-01\n\n## [0.1.0]\n") == "0.2.0"
-    )
-    newest = checklist.newest_change((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
-    assert newest in ("Unreleased", checklist.version())
+def test_what_a_changelog_says() -> None:
+    assert checklist.newest(CHANGES.format("")) == ("0.2.0", "2026-12-01")
+    assert checklist.unreleased(CHANGES.format("")) == []
+    assert checklist.unreleased(CHANGES.format("- more\n")) == ["- more"]
+
+
+def test_a_tag_elsewhere_is_no_tag_of_this_commit(monkeypatch) -> None:
+    said = {
+        "tag --list v1.0.0": "v1.0.0",
+        "rev-parse v1.0.0^{commit}": "abc",
+        "tag --list v2.0.0": "",
+    }
+    monkeypatch.setattr(checklist, "git", lambda *arguments: said[" ".join(arguments)])
+    assert checklist.tagged("1.0.0") == "abc"
+    assert checklist.tagged("2.0.0") == ""
 
 
 def test_open_steps_are_shown(monkeypatch, capsys) -> None:
@@ -29,5 +53,5 @@ def test_open_steps_are_shown(monkeypatch, capsys) -> None:
     assert checklist.main() == 1
     printed = capsys.readouterr().out
     assert "[x] nothing is uncommitted" in printed
-    assert "[ ] CITATION.cff says 9.9.9" in printed
+    assert "[ ] CHANGELOG.md's newest version is 9.9.9" in printed
     assert "git tag -s v9.9.9" in printed
