@@ -13,6 +13,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ste_lightning import callbacks as callbacks
+    from ste_lightning import convert as convert
+    from ste_lightning import data as data
+    from ste_lightning import deploy as deploy
+    from ste_lightning import functional as functional
+    from ste_lightning import layers as layers
+    from ste_lightning import metrics as metrics
+    from ste_lightning import models as models
+    from ste_lightning import optim as optim
+    from ste_lightning import quantizers as quantizers
+    from ste_lightning import theory as theory
     from ste_lightning.callbacks import BatchNormReestimation as BatchNormReestimation
     from ste_lightning.callbacks import Distillation as Distillation
     from ste_lightning.callbacks import LatentClipping as LatentClipping
@@ -21,6 +32,7 @@ if TYPE_CHECKING:
     from ste_lightning.callbacks import QuantizationAwareTraining as QuantizationAwareTraining
     from ste_lightning.callbacks import QuantizationMonitor as QuantizationMonitor
     from ste_lightning.callbacks import RecurrenceMonitor as RecurrenceMonitor
+    from ste_lightning.callbacks import SignAveraging as SignAveraging
     from ste_lightning.convert import dequantize_ as dequantize_
     from ste_lightning.convert import quantize_ as quantize_
     from ste_lightning.convert.quantized_weights import quantized_weights as quantized_weights
@@ -36,6 +48,7 @@ if TYPE_CHECKING:
     from ste_lightning.functional import step as step
     from ste_lightning.functional import surrogate as surrogate
     from ste_lightning.functional import surrogate_names as surrogate_names
+    from ste_lightning.functional.schedules import schedule_names as schedule_names
     from ste_lightning.layers import QuantConv2d as QuantConv2d
     from ste_lightning.layers import QuantLinear as QuantLinear
     from ste_lightning.models import BinaryTwoLayer as BinaryTwoLayer
@@ -58,6 +71,7 @@ _OFFERED = {
         "QuantizationAwareTraining",
         "QuantizationMonitor",
         "RecurrenceMonitor",
+        "SignAveraging",
     ),
     "convert": ("dequantize_", "quantize_"),
     "convert.quantized_weights": ("quantized_weights",),
@@ -66,6 +80,7 @@ _OFFERED = {
     "deploy": ("PackedNetwork", "load", "save"),
     "deploy.pack": ("pack",),
     "functional": ("register", "sign", "step", "surrogate", "surrogate_names"),
+    "functional.schedules": ("schedule_names",),
     "layers": ("QuantConv2d", "QuantLinear"),
     "models": ("BinaryTwoLayer", "Classifier", "LanguageModel"),
     "quantizers": ("build", "quantizer_names", "register_quantizer"),
@@ -83,15 +98,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for, and keep it."""
-    if name in _PACKAGES:
-        return importlib.import_module(f"ste_lightning.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'ste_lightning' has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"ste_lightning.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # type checkers see the imports above, and find a name that is wrong
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for, and keep it."""
+        if name in _PACKAGES:
+            return importlib.import_module(f"ste_lightning.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'ste_lightning' has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"ste_lightning.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

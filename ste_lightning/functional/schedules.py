@@ -29,6 +29,7 @@ __all__ = [
     "mirror_sigmoid",
     "progressive",
     "reste",
+    "schedule_names",
 ]
 
 
@@ -130,6 +131,11 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "relax": {"strength": "linear"},
     "reste": {"o": "reste"},
 }
+
+
+def schedule_names() -> tuple[str, ...]:
+    """Return the names of all schedules, sorted."""
+    return tuple(sorted(SCHEDULES))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 from rich import console
@@ -87,6 +92,38 @@ def test_the_shell_completes(tmp_path, typed, found) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.split() == found
+
+
+@pytest.mark.forks
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_completes_what_is_typed(tmp_path) -> None:
+    script = tmp_path / "complete.sh"
+    script.write_text(complete.script())
+    shell, terminal = pty.fork()
+    if shell == 0:
+        os.execvpe("zsh", ["zsh", "-f", "-i"], {**os.environ, "TERM": "dumb", "COLUMNS": "200"})
+
+    def shows(words: str) -> bool:
+        seen, end = "", time.monotonic() + 30
+        while words not in seen and time.monotonic() < end:
+            if select.select([terminal], [], [], 1)[0]:
+                seen += os.read(terminal, 1 << 16).decode(errors="replace")
+        return words in seen
+
+    try:
+        begin = f"autoload -U compinit && compinit -u -D; . '{script}'; echo rea''dy\n"
+        os.write(terminal, begin.encode())
+        assert shows("ready")
+        for typed, found in [
+            ("python -m ste_lightning.tra\t", "ste_lightning.train "),
+            ("+recipe=digits_ml\t", "+recipe=digits_mlp "),
+            ("quantizer.weight=tern\t", "quantizer.weight=ternary "),
+        ]:
+            os.write(terminal, typed.encode())
+            assert shows(found)
+    finally:
+        os.kill(shell, signal.SIGKILL)
+        os.waitpid(shell, 0)
 
 
 def test_completion_is_printed(capsys) -> None:

@@ -28,12 +28,14 @@ def test_type_checkers_see_the_same_names() -> None:
     tree = ast.parse(Path(ste.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {(n.module.removeprefix("ste_lightning."), n.names[0].name) for n in block.body}
-    assert seen == {(module, name) for module, names in ste._OFFERED.items() for name in names}
+    offered = {(module, name) for module, names in ste._OFFERED.items() for name in names}
+    assert seen == offered | {("ste_lightning", name) for name in ste._PACKAGES}
 
 
 def test_registries_can_be_listed() -> None:
     assert {"clipped", "relu"} <= set(ste.surrogate_names())
     assert {"sign", "lsq"} <= set(ste.quantizer_names())
+    assert {"cosine", "linear"} <= set(ste.schedule_names())
     assert {"digits_mlp", "teacher_student"} <= set(ste.recipe_names())
     assert "gap" in ste.recipe_names(studies=True)
     assert "gap" not in ste.recipe_names()
