@@ -11,7 +11,7 @@ from PIL import Image
 
 from ste_lightning.figures.colours import BLUE, GREEN, GREY, ORANGE, PURPLE
 
-__all__ = ["BLUE", "GREEN", "GREY", "IMAGES", "ORANGE", "PURPLE", "WRONG", "save"]
+__all__ = ["BLUE", "GREEN", "GREY", "IMAGES", "ORANGE", "PURPLE", "WRONG", "drawn", "save", "write"]
 
 WRONG = "#fde3df"
 IMAGES = Path(__file__).parents[1] / "images"
@@ -21,10 +21,26 @@ matplotlib.rcParams.update(
 )
 
 
-def save(figure: Figure, name: str, colours: int = 64) -> None:
-    """Write ``docs/images/NAME.png`` with few colours, below 100 KB."""
+def drawn(figure: Figure) -> Image.Image:
+    """Return a figure as an image."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
-    image = Image.open(file).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-    image.save(IMAGES / f"{name}.png", optimize=True)
-    print(IMAGES / f"{name}.png", (IMAGES / f"{name}.png").stat().st_size // 1000, "KB")
+    return Image.open(file)
+
+
+def write(image: Image.Image, name: str, colours: int = 64) -> None:
+    """Write ``docs/images/NAME.png`` with few colours, at most 1400 pixels wide."""
+    image = image.convert("RGB")
+    if image.width > 1400:
+        image = image.resize(
+            (1400, round(image.height * 1400 / image.width)), Image.Resampling.LANCZOS
+        )
+    path = IMAGES / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    image.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(path, path.stat().st_size // 1000, "KB")
+
+
+def save(figure: Figure, name: str, colours: int = 64) -> None:
+    """Write ``docs/images/NAME.png`` with few colours, below 100 KB."""
+    write(drawn(figure), name, colours)

@@ -8,6 +8,25 @@ from pathlib import Path
 __all__ = ["pages"]
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+IMAGES = Path(__file__).parents[1] / "images"
+# pictures that other pages show, too: study or training -> file and the command that makes it
+_ELSEWHERE = {
+    **{
+        f"study/{name}": (name, f"python -m ste_lightning.study +recipe={name}")
+        for name in (
+            "gap",
+            "hidden_units",
+            "normalization",
+            "optimizers",
+            "phase_diagram",
+            "window",
+        )
+    },
+    "study/recurrence": ("recurrence_study", "python -m ste_lightning.study +recipe=recurrence"),
+    "recurrence": ("recurrence", "python -m ste_lightning.train +recipe=recurrence"),
+    "digits_cnn": ("results_digits", "python -m ste_lightning.results page"),
+    "mnist5000_cnn": ("results_mnist5000", "python -m ste_lightning.results page"),
+}
 _KEY = re.compile(r"^(Shows|Source|Published|Command|Expected|Time|Hardware): *(.*)$")
 
 
@@ -28,6 +47,20 @@ def header(text: str) -> tuple[str, dict[str, str]]:
     return title, entries
 
 
+def _picture(file: Path) -> list[str]:
+    """Return the lines that show a recipe's figure; nothing where none has been drawn."""
+    name = file.stem
+    key = f"study/{name}" if file.parent.name == "study" else name
+    own = IMAGES / "recipes" / f"{name}.png"
+    if key in _ELSEWHERE:
+        image, command = _ELSEWHERE[key]
+    elif own.is_file():
+        image, command = f"recipes/{name}", f"python docs/figures/recipes.py {name}"
+    else:
+        return []
+    return ["", f"![What the recipe {name} draws](images/{image}.png)", "", f"*`{command}`*"]
+
+
 def _entry(file: Path) -> str:
     title, entries = header(file.read_text(encoding="utf-8"))
     lines = [f"### {file.stem}", "", title, ""]
@@ -38,6 +71,7 @@ def _entry(file: Path) -> str:
     match = re.match(r"(python -m \S+ \+recipe=\S+(?: [\w.]+=\S+)*)", command)
     if match:
         lines += ["", "```sh", match[1], "```"]
+    lines += _picture(file)
     return "\n".join(lines) + "\n"
 
 
