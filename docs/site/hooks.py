@@ -25,6 +25,7 @@ import recipe_pages  # noqa: E402
 import rule_pages  # noqa: E402
 
 from ste_lightning import playground  # noqa: E402
+from ste_lightning.deploy.export import html  # noqa: E402
 
 SHIM = "assets/search_shim.js"
 _REMOTE_SHIM = "https://unpkg.com/iframe-worker/shim"
@@ -66,6 +67,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         **api_pages.pages(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
         "play.html": playground.page(),
+        "draw.html": html.page((Path(__file__).parent / "digits.safetensors").read_bytes()),
         SHIM: (Path(__file__).parent / "search_shim.js").read_text(encoding="utf-8"),
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
     }
@@ -88,6 +90,9 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
 
     if page.file.src_uri == "playground.md":
         markdown = markdown.replace("\n\n", "\n\n**[Open it here](play.html).** ", 1)
+    if page.file.src_uri == "deploy.md":
+        title = "## In a browser\n\n"
+        markdown = markdown.replace(title, f"{title}**[Draw a digit here](draw.html).** ", 1)
     return _LINK.sub(replaced, markdown)
 
 

@@ -37,7 +37,8 @@ def export(
             flows), ``"torch_export"`` (``torch.export.load``), ``"aoti"`` (compiled for this
             kind of machine by AOTInductor; needs a C++ compiler), ``"c"`` (C99 without
             dependencies, one sample at a time: ``NAME.c``, and beside it ``NAME.h`` and a
-            self-test ``NAME_main.c``), ``"gguf"``
+            self-test ``NAME_main.c``), ``"html"`` (a page that runs a small network of pictures in
+            a browser, one sample at a time), ``"gguf"``
             (linear layers and embeddings in blocks of llama.cpp) or ``"state_dict"``
             (safetensors of the integer weights).
         example: a batch of inputs, a tuple of several, or a dict of keywords.

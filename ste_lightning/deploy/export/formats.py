@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ste_lightning.deploy.export import gguf_file, onnx_file, torch_files, weights_file
 from ste_lightning.deploy.export.c import open_c, write_c
+from ste_lightning.deploy.export.html import open_html, write_html
 from ste_lightning.deploy.export.order import Order
 from ste_lightning.deploy.file.load import load
 from ste_lightning.deploy.file.save import save
@@ -63,6 +64,9 @@ FORMATS: dict[str, Format] = {
         "c",
         "what a C99 compiler makes",
         open_c,
+    ),
+    "html": Format(
+        lambda network, path, order: write_html(network, path), "html", "a browser", open_html
     ),
     "gguf": Format(gguf_file.write, "gguf", "what reads GGUF"),
     "state_dict": Format(weights_file.write, "integers.safetensors", "what reads safetensors"),
