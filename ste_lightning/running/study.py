@@ -105,7 +105,13 @@ def _command() -> str:
 
 
 def _cells(settings: Mapping[str, Any]) -> list[Cell]:
-    cells = expand(settings["base"], settings["grid"], settings["parts"])
+    parts = settings["parts"]
+    if settings["small"] and settings["small_parts"] is not None:
+        for name in settings["small_parts"]:
+            if name not in parts:
+                raise unknown("part", name, parts)
+        parts = {name: parts[name] for name in settings["small_parts"]}
+    cells = expand(settings["base"], settings["grid"], parts)
     return shrink(cells, settings["small_n"]) if settings["small"] else cells
 
 

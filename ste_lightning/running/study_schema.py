@@ -31,6 +31,7 @@ class Schema:
         write_report: whether to make report.html; the environment's ``STE_REPORT`` is the default.
         small: run a version for a first look, see
             :func:`ste_lightning.theory.studies.cells.shrink`; give it a folder of its own.
+        small_parts: the parts that this version has; None: all.
         small_n: the largest n of that version; a recipe whose title needs more says so.
     """
 
@@ -48,4 +49,5 @@ class Schema:
     launcher: str = "local"
     small: bool = False
     small_n: int = 32
+    small_parts: list[str] | None = None
     write_report: bool = True

@@ -1,7 +1,9 @@
 """Figures of the theory's studies, from their stored cells."""
 
 from ste_lightning.figures.studies.curves import curves_figure
+from ste_lightning.figures.studies.disguise import disguise_figure
 from ste_lightning.figures.studies.gap import gap_figure
+from ste_lightning.figures.studies.linear import linear_figure
 from ste_lightning.figures.studies.normalization import normalization_figure
 from ste_lightning.figures.studies.optimizers import optimizer_figure
 from ste_lightning.figures.studies.outcomes import outcome_figure
@@ -16,7 +18,9 @@ from ste_lightning.figures.studies.window import window_figure
 
 __all__ = [
     "curves_figure",
+    "disguise_figure",
     "gap_figure",
+    "linear_figure",
     "normalization_figure",
     "optimizer_figure",
     "outcome_figure",

@@ -5,13 +5,23 @@ A claim (:class:`.claim.Claim`) stands with those of its study in a module of th
 results, ``python -m ste_lightning.results claims`` makes the page of them.
 """
 
-from ste_lightning.theory.claims import networks, oscillation, proximal, real_rows, two_layer
+from ste_lightning.theory.claims import (
+    disguise,
+    linear,
+    networks,
+    oscillation,
+    proximal,
+    real_rows,
+    two_layer,
+)
 from ste_lightning.theory.claims.claim import Claim, Measured
 
 __all__ = ["CLAIMS", "Claim", "Measured"]
 
 CLAIMS: tuple[Claim, ...] = (
     *two_layer.CLAIMS,
+    *linear.CLAIMS,
+    *disguise.CLAIMS,
     *proximal.CLAIMS,
     *oscillation.CLAIMS,
     *networks.CLAIMS,

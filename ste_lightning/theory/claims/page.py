@@ -25,7 +25,8 @@ claims`; do not edit. A file holds every trial of a study with its settings, ver
 interval lies outside, and is *open* otherwise, also where nothing was run. An upper bound that
 holds is not shown to be tight. Intervals cover the sampling error over trials alone. We know the
 papers by their abstracts and the facts around them, not by their theorems' constants: the claim is
-theirs, its wording and what is measured are ours.
+theirs, its wording and what is measured are ours. *Time* is what all cells of the study took, each
+on one core of a machine with other work: an upper bound.
 """
 
 _COLUMNS = ("claim", "closed form or derivation", "measured", "verdict", "recipe", "time")

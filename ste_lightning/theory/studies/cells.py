@@ -14,7 +14,9 @@ from ste_lightning.errors import require, unknown
 from ste_lightning.functional import Surrogate, surrogate
 from ste_lightning.theory.counterexamples import counterexample
 from ste_lightning.theory.deep import train_deep
+from ste_lightning.theory.disguise import compare_rule
 from ste_lightning.theory.large import train_large
+from ste_lightning.theory.linear import train_linear
 from ste_lightning.theory.low_bit import train_low_bit
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
 from ste_lightning.theory.order import train_in_order
@@ -34,7 +36,9 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "recurrence": simulate,  # and its prediction
     "deep": train_deep,
     "large": train_large,
+    "linear": train_linear,
     "low_bit": train_low_bit,
+    "disguise": compare_rule,
     "coarse_gradient": sample_coarse_gradient,
     "order": train_in_order,
     "oscillating_network": train_oscillating_network,
