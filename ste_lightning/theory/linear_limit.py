@@ -78,7 +78,8 @@ class Levels:
     def __call__(self, x: NDArray[Any]) -> Array:
         """Return the nearest level of every x."""
         place = np.floor((np.asarray(x, np.float64) + self.range) / self.spacing + 0.5)
-        return np.asarray(np.clip(place, 0, self.top) * self.spacing - self.range)
+        level: Array = np.clip(place, 0, self.top) * self.spacing - self.range
+        return level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +189,8 @@ def _grid(weights: Levels, moments: Moments, time: float, init_scale: float) -> 
     beyond = max(0.0, moments.first - moments.second * weights.range) * time
     low = math.floor((-reach - first) / width)
     high = math.ceil((max(reach, weights.range + 1.0) + beyond - first) / width)
-    return first + width * np.arange(low, high + 1)
+    edges: Array = first + width * np.arange(low, high + 1, dtype=np.float64)
+    return edges
 
 
 def _step(share: Array, drift: Array, diffusion: float, width: float, dt: float) -> Array:
@@ -199,7 +201,8 @@ def _step(share: Array, drift: Array, diffusion: float, width: float, dt: float)
     bands[0, 1:], bands[2, :-1], bands[1] = -down, -up, 1.0
     bands[1, :-1] += up
     bands[1, 1:] += down
-    return np.asarray(solve_banded((1, 1), bands, share))
+    solved: Array = solve_banded((1, 1), bands, share)
+    return solved
 
 
 def _bernoulli(z: Array) -> Array:

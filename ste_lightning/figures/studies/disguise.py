@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import AVERAGED, GREY, LAST, grid
+from ste_lightning.figures.colours import BLUE, GREY, ORANGE
+from ste_lightning.figures.studies.style import grid
 from ste_lightning.theory.studies.disguise import Disguise, disguises
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ def disguise_figure(results: Sequence[Result]) -> Figure:
     memory = min((d.beta2 for d in found if d.optimizer == "adam"), default=0.0)
     adam = [d for d in found if d.optimizer == "adam" and d.beta2 == memory]
     _panel(left, descent, 1.0)
-    for d in descent:
-        left.plot(d.lr, [max(e.value, _FLOOR) for e in d.unchanged], color=GREY, lw=0.7, ls=":")
+    for k, d in enumerate(descent):
+        same = [max(e.value, _FLOOR) for e in d.unchanged]
+        name = "the start is not changed" if k == 0 else None
+        left.plot(d.lr, same, color=GREY, lw=0.8, ls=":", label=name)
     left.set_xlabel("step size")
-    left.set_title(
-        "SGD: start and step size changed\n(dotted grey: start not changed)", fontsize=11
-    )
+    left.set_title("SGD: start and step size changed", fontsize=11)
+    left.legend(frameon=False, fontsize=9, loc="lower right")
     _panel(right, adam, 1 - memory)
     right.set_xlabel("step size / (1 - β₂): the way that Adam remembers")
     right.set_title(f"Adam, β₂ = {memory:g}: nothing changed", fontsize=11)
@@ -54,11 +56,11 @@ def _panel(axes: Axes, found: Sequence[Disguise], per: float) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     ends: list[tuple[float, str, str]] = []
-    words = {AVERAGED: "falls to 0", LAST: "does not"}
+    words = {BLUE: "falls with the step", ORANGE: "does not"}
     for d in found:
         x, y = np.array(d.lr) / per, np.array([max(e.value, _FLOOR) for e in d.distance])
         stays = d.limit.low > _STAYS
-        color = LAST if stays else AVERAGED
+        color = ORANGE if stays else BLUE
         axes.plot(x, y, "o-", color=color, ms=3.5, lw=1.2, label=words.pop(color, None))
         ends.append((float(y[0]), d.rule, color))
     if ends:

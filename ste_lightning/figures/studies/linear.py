@@ -9,15 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ste_lightning.figures.studies.style import (
-    AVERAGED,
-    GREY,
-    clean,
-    grid,
-    intervals,
-    legend,
-    palette,
-)
+from ste_lightning.figures.colours import BLUE, GREY, palette
+from ste_lightning.figures.studies.style import clean, grid, intervals, legend
 from ste_lightning.theory.linear_limit import Levels, input_moments, plateau
 from ste_lightning.theory.studies.linear import Agreement, agreements
 
@@ -79,7 +72,7 @@ def _lengths(axes: Axes, found: Sequence[Agreement]) -> None:
         axes.plot(ranges, [a.drop_predicted for a in found], "_", ms=16, color="black",
                   label="equations")  # fmt: skip
         seen = [a.drop for a in found if a.drop is not None]
-        intervals(axes, ranges, seen, color=AVERAGED, fmt="o", ms=4, label="simulated")
+        intervals(axes, ranges, seen, color=BLUE, fmt="o", ms=4, label="simulated")
     axes.set(xlabel="range of the weights' quantizer", ylabel="time of the drop")
     axes.set_ylim(0, None)
     axes.set_title("the plateau's length\nagainst the range")
@@ -100,7 +93,7 @@ def _densities(panels: Sequence[Axes], result: Result) -> None:
     for k, axes in enumerate(panels):
         seen = np.array(result.columns["density"][0][k]) / width
         axes.bar(middle, seen, width=width, color="#b9cfe8")
-        axes.plot(middle, np.array(expected[k]) / width, color=AVERAGED, lw=1.3)
+        axes.plot(middle, np.array(expected[k]) / width, color=BLUE, lw=1.3)
         for j in range(levels.top):
             axes.axvline(first + j * levels.spacing, color=GREY, lw=0.6, ls=":")
         axes.set_xlim(shown.min(), shown.max())
