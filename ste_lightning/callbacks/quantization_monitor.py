@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ste_lightning.callbacks.figure_logging import log_figure
+from ste_lightning.callbacks.learned_numbers import learned_numbers, record_numbers
 from ste_lightning.callbacks.stepping import StepCounter, latents_in, quantized_latents
 from ste_lightning.convert.structure import clean_name
 from ste_lightning.errors import require
@@ -73,6 +74,8 @@ class QuantizationMonitor(L.Callback):
         history: layer -> (step, flip ratio) of every measured step.
         histograms: layer -> (step, counts), how many latent weights lie in each of 41 equal
             bins on [-4, 4] times their mean magnitude; of large layers 4096 weights are counted.
+        learned: scales and thresholds of the quantizers: name
+            -> what its ``values`` are, and (step, values) at all its ``points``.
 
     Raises:
         ConfigurationError: for ``every`` below 1; at the start of training for a model without
@@ -86,6 +89,8 @@ class QuantizationMonitor(L.Callback):
         self.every, self.figures, self.required = every, figures, required
         self.history: dict[str, list[tuple[int, float]]] = {}
         self.histograms: dict[str, list[tuple[int, list[int]]]] = {}
+        self.learned: dict[str, Any] = {}
+        self._scales: dict[str, Tensor] = {}
         self._latents: list[Latent] = []
         self._before: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
@@ -96,7 +101,7 @@ class QuantizationMonitor(L.Callback):
         """Forget what a fit that failed may have left."""
         if stage == "fit":
             self._restored, self._before = {}, {}
-            self.history, self.histograms = {}, {}
+            self.history, self.histograms, self.learned = {}, {}, {}
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Leave no hook behind."""
@@ -128,6 +133,7 @@ class QuantizationMonitor(L.Callback):
                 drift.layer(name).to(pl_module.device)
         self.history = self._restored.get("history", {})
         self.histograms = self._restored.get("histograms", {})
+        self.learned = self._restored.get("learned", {})
         self._restored = {}
         self._steps = StepCounter(trainer)
 
@@ -218,6 +224,7 @@ class QuantizationMonitor(L.Callback):
             self.history.setdefault(name, []).append((step, ratio))
         for one in self._latents:
             self.histograms.setdefault(one.name, []).append((step, _histogram(one.weight)))
+        record_numbers(self.learned, step, learned_numbers(pl_module, self._scales))
         self._before = {}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=step)
@@ -242,6 +249,7 @@ class QuantizationMonitor(L.Callback):
             self._update("outside_support", one, derivative)
             self._update("sign_entropy", one, levels)
             self._update("scale_drift", one, scale)
+            self._scales[one.name] = scale
             if _is_binary(one.quantizer):
                 rule = one.quantizer.rule
                 assert isinstance(rule, Surrogate)
@@ -279,7 +287,8 @@ class QuantizationMonitor(L.Callback):
         drift = self._metrics.get("scale_drift")
         names = () if drift is None else drift.layers
         scales = {name: drift.layer(name).state_dict() for name in names} if drift else {}
-        return {"scales": scales, "history": self.history, "histograms": self.histograms}
+        recorded = {"history": self.history, "histograms": self.histograms}
+        return {"scales": scales, **recorded, "learned": self.learned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts."""

@@ -42,6 +42,10 @@ class RSign(nn.Module):
         """Return the sign of the shifted input."""
         return sign(x + _per_channel(self.bias, x), self.rule)
 
+    def thresholds(self) -> Tensor:
+        """Return -b_c, (channels,): inputs from there on become +1."""
+        return -self.bias
+
     def extra_repr(self) -> str:
         """Return the number of channels and the rule."""
         return f"{self.bias.numel()}, rule={self.rule.name!r}"

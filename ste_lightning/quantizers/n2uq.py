@@ -80,6 +80,12 @@ class N2UQ(Steps):
         u = wide.to(dtype) * self.scale_in.to(dtype)
         return SF.threshold_quantize(u, self.start.to(dtype), widths, self.rule)
 
+    def thresholds(self) -> Tensor:
+        """Return T_i / scale_in, (n,): above threshold i, in units of x, begins level i + 1."""
+        widths = widen(self.widths).clamp_min(NARROWEST)
+        middles = widths.cumsum(0) - widths / 2
+        return (self.start + middles) / self.scale_in
+
     def _step(self, count: Tensor) -> Tensor:
         return self.scale_out.to(count.dtype) * (RANGE / self.steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.errors import require, unknown
 from ste_lightning.io.progress import progress, waiting
-from ste_lightning.io.whole_file import written_together
+from ste_lightning.io.whole_file import write_json, written_together
+from ste_lightning.running import files
 from ste_lightning.running.checkpoints import loadable
 from ste_lightning.running.export_table import agreement, export_all, one_by_one
 from ste_lightning.running.model_info import model_info
+from ste_lightning.running.provenance import provenance
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.restoring import evaluation_samples, restored
 from ste_lightning.running.settings import known_keys
@@ -107,7 +110,8 @@ def run_export(cfg: DictConfig) -> None:
         _print_layers(console, str(out), size, layer_rows(network, samples))
         if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
             raise SystemExit(1)
-    _print_latency(console, model, network, run, samples, settings)
+    times = _print_latency(console, model, network, run, samples, settings)
+    _keep(checkpoint.parent.parent, out, size, samples, times, settings)
 
 
 def _print_layers(console: Console, out: str, size: int | None, rows: list[LayerRow]) -> None:
@@ -170,8 +174,10 @@ def _print_latency(
     run: Any,
     samples: Tensor,
     settings: dict[str, Any],
-) -> None:
+) -> list[dict[str, float]]:
+    """Return the milliseconds of a batch of each size, too."""
     threads = torch.get_num_threads()
+    measured = []
     other = [] if run is None or settings["format"] == "packed" else [settings["format"]]
     shown = table(
         f"time of a batch, {threads} thread{'s' if threads > 1 else ''}",
@@ -193,7 +199,38 @@ def _print_latency(
 
             functions = (trained, packed, exported) if other else (trained, packed)
             before, after, *rest = interleaved_latency(functions, settings["seconds"])
+            named = zip(("trained", "packed", "exported"), (before, after, *rest), strict=False)
+            measured.append({"batch": size, **{name: 1e3 * seconds for name, seconds in named}})
             times = [f"{before * 1e3:.3f} ms", f"{after * 1e3:.3f} ms", f"{before / after:.1f}x"]
             shown.add_row(str(size), *times, *(f"{time * 1e3:.3f} ms" for time in rest))
     console.print()
     console.print(shown)
+    return measured
+
+
+def _keep(
+    folder: Path,
+    out: Path,
+    size: int,
+    samples: Tensor,
+    times: list[dict[str, float]],
+    settings: dict[str, Any],
+) -> None:
+    """Keep size and speed in the run's folder, and make its page again; other folders get none."""
+    if not (folder / files.RESULTS).is_file():
+        return
+    record = {
+        "file": out.name,
+        "bytes": size,
+        "samples": len(samples),
+        "threads": torch.get_num_threads(),
+        "processor": provenance()["hardware"]["processor"],
+        "milliseconds": times,
+    }
+    kept = folder / files.EXPORTS
+    earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    write_json(kept, {**earlier, settings["format"]: record})
+    if (folder / files.PAGE).is_file():
+        from ste_lightning.running.pages import attempted, write_run_page
+
+        attempted(lambda: write_run_page(folder))

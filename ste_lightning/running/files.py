@@ -8,6 +8,7 @@ from pathlib import Path
 
 __all__ = [
     "CONFIG",
+    "EXPORTS",
     "FACTS",
     "LOG",
     "METRICS",
@@ -34,6 +35,9 @@ LOG = "train.log"
 
 FACTS = "report.json"
 """What the trained network itself tells, for the page."""
+
+EXPORTS = "exports.json"
+"""Size and speed of what was exported from a run, by format."""
 
 PAGE = "report.html"
 """All of a run, a sweep or a study on one page."""

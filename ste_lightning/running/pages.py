@@ -117,6 +117,9 @@ def write_run_page(folder: Path) -> Path:
     loaded: Any = OmegaConf.to_container(OmegaConf.load(folder / files.CONFIG), resolve=True)
     rows = history(folder / files.METRICS)
     facts = _json(folder / files.FACTS) or {}
+    facts["exports"] = _json(folder / files.EXPORTS) or {}
+    if files.trained(folder).is_file():
+        facts["checkpoint"] = files.trained(folder).relative_to(folder).as_posix()
     return _written(folder, run_page(loaded, results, rows, facts, _about(_recipe(results))))
 
 

@@ -10,11 +10,14 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from matplotlib.figure import Figure
 from tiny_training import Tiny, fit, interrupted
+from torch import nn
 
 from ste_lightning.callbacks import QuantizationMonitor
 from ste_lightning.callbacks.figure_logging import log_figure
+from ste_lightning.callbacks.learned_numbers import learned_numbers, record_numbers
 from ste_lightning.callbacks.quantization_monitor import _spacing
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.layers import RSign
 
 
 def rows(folder: Any) -> list[dict[str, str]]:
@@ -119,6 +122,7 @@ def test_reference_scales_and_history_resume(tmp_path) -> None:
     fit(Tiny(), whole)
     _, resumed = interrupted(make, tmp_path / "a.ckpt")
     assert resumed.history == whole.history
+    assert resumed.learned == whole.learned
     assert len(whole.history["net.2"]) == 8
     assert resumed.state_dict().keys() == whole.state_dict().keys()
 
@@ -208,6 +212,45 @@ def test_histograms_count_latent_weights_in_units_of_their_mean_magnitude() -> N
     scaled = np.clip(monitor.weights / np.abs(monitor.weights).mean(), -4, 4)
     assert step == 23
     assert counts == np.histogram(scaled, 41, (-4, 4))[0].tolist()
+
+
+def test_scales_and_thresholds_are_recorded() -> None:
+    monitor = QuantizationMonitor(every=8)
+    model = Tiny(weight={"map": "lsq", "bits": 4}, inputs={"map": "n2uq", "bits": 2})
+    fit(model, monitor)
+    learned = {name: one for name, one in monitor.learned.items() if name.startswith("net.2.")}
+    assert {name.removeprefix("net.2.") for name in learned} == {
+        "weight_quantizer.scale", "input_quantizer.scale_in", "input_quantizer.scale_out",
+        "input_quantizer.thresholds",
+    }  # fmt: skip
+    layer = model.net[2]
+    assert [step for step, _ in learned["net.2.weight_quantizer.scale"]["points"]] == [7, 15, 23]
+    last = {name: one["points"][-1][1] for name, one in learned.items()}
+    scale = layer.weight_quantizer.scale.tolist()
+    assert last["net.2.weight_quantizer.scale"] == pytest.approx([scale], rel=1e-5)
+    inputs = layer.input_quantizer
+    thresholds = torch.tensor(last["net.2.input_quantizer.thresholds"])
+    for below, above in [(0, 1), (1, 2)]:  # between two thresholds lies one level
+        middle = (thresholds[below] + thresholds[above]) / 2
+        assert int(inputs.integer_levels(middle[None])[0]) == below + 1
+    edges = torch.cat([thresholds * 0.99, thresholds * 1.01])
+    assert inputs.integer_levels(edges)[0].tolist() == [0, 1, 2, 1, 2, 3]
+
+
+def test_thresholds_of_many_channels_are_summed_up() -> None:
+    sign = RSign(10)
+    with torch.no_grad():
+        sign.bias.copy_(torch.arange(10.0))
+    numbers = learned_numbers(nn.Sequential(sign), {})
+    record: dict[str, Any] = {}
+    record_numbers(record, 3, numbers)
+    assert record == {
+        "0.thresholds": {
+            "values": ["mean", "smallest", "largest"],
+            "points": [(3, [-4.5, -9.0, 0.0])],
+        }
+    }
+    assert sign(torch.tensor([[-8.9] * 10]))[0].tolist() == [-1.0] * 9 + [1.0]
 
 
 @pytest.mark.parametrize(("steps", "every"), [(24, 64), (100_000, 500), (float("inf"), 64)])

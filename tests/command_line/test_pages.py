@@ -118,6 +118,16 @@ def test_a_run_is_told_from_its_files() -> None:
         ],
         "deployed_bytes": 4, "float_bytes": 40, "macs": {"W1A32": 10}, "notes": ["a note"],
         "histograms": {"a": [[63, counts[0]], [127, counts[1]]], "too short": [[63, counts[0]]]},
+        "learned": {
+            "a.weight_quantizer.scale": {"values": ["1"], "points": [[63, [0.5]], [127, [0.25]]]},
+            "a.input_quantizer.alpha": {"values": ["1"], "points": [[63, [8.0]], [127, [8.0]]]},
+            "s.thresholds": {"values": ["mean", "smallest", "largest"],
+                             "points": [[63, [0.0, -1.0, 1.0]], [127, [0.1, -0.9, 1.5]]]},
+        },
+        "exports": {"packed": {
+            "file": "best.packed.safetensors", "bytes": 4321, "samples": 1000, "threads": 1,
+            "processor": "Some", "milliseconds": [{"batch": 1, "trained": 0.5, "packed": 0.1}],
+        }},
         "rules": [{"rule": "clipped", "operand": "weight", "parameters": {"width": 1.0},
                    "equation": "1[|x| <= width]", "layers": ["a"],
                    "curves": {"derivative f'": [[-2, 0], [0, 1]]}}],
@@ -133,15 +143,32 @@ def test_a_run_is_told_from_its_files() -> None:
         "data.batch_size 7", "quantizer.weight.map sign", "rule '*'", "a note",
         "Dead channels: share of input channels on one level 0 throughout",
         "100% of them at first, 0% at the end", "clipped (width = 1) for weights",
+        "Scale of weights", "a from 0.5 to 0.25", "Alpha of inputs: 8 throughout", "Thresholds, s",
+        "packed best.packed.safetensors 4,321 1 0.500 0.100 5.0", "1,000 samples; 1 threads",
         "2 of the first 100 test samples", "9 (60%), is 4", "abc-dirty", "gpus none",
     ):  # fmt: skip
         assert words in said, words
     specs = charts_of(text)
     assert specs[0]["encoding"]["x"]["title"] == "epoch"
-    assert len(specs) == 4  # accuracy, flips, one layer's weights, one rule
+    assert len(specs) == 6  # accuracy, flips, scales, thresholds, one layer's weights, one rule
     assert specs[1]["data"]["values"][-1] == {"name": "a", "x": 192, "y": 0.0191}
-    first = specs[2]["data"]["values"].splitlines()[1:42]
+    thresholds = [row for row in specs[3]["data"]["values"] if row["name"] == "largest"]
+    assert [row["y"] for row in thresholds] == [1, 1.5]
+    first = specs[4]["data"]["values"].splitlines()[1:42]
     assert sum(float(line.split(",")[2]) for line in first) == 1
+
+
+def test_what_is_logged_within_epochs_is_drawn_by_steps() -> None:
+    history = [{"epoch": s // 4, "step": s, "train/loss": 1 / (s + 1)} for s in range(8)]
+    history += [{"epoch": e, "step": 4 * e + 3, "val/loss": 0.5 - e / 10} for e in range(2)]
+    history += [{"epoch": e, "step": 4 * e + 3, "val/accuracy": e / 10} for e in range(2)]
+    text = run_page(SETTINGS, RESULTS, history, {"checkpoint": "checkpoints/last.ckpt",
+                    "deployed_bytes": 4, "float_bytes": 40}).html("")  # fmt: skip
+    assert "export ckpt_path=checkpoints/last.ckpt measures size and speed" in Checked(text).text
+    loss, accuracy = charts_of(text)
+    assert loss["encoding"]["x"]["title"] == "optimizer step"
+    assert [row["x"] for row in loss["data"]["values"] if row["name"] == "validation"] == [4, 8]
+    assert accuracy["encoding"]["x"]["title"] == "epoch"
 
 
 def test_students_that_come_back_are_told_of() -> None:

@@ -230,7 +230,7 @@ def phases(
     layer: list[Spec] = [
         {
             "data": {"values": rows},
-            "mark": {"type": "square", "size": 190, "opacity": 1},
+            "mark": {"type": "square", "size": 190, "opacity": 1, "stroke": "#8a8f98"},
             "encoding": {"color": color, "tooltip": tooltip},
         }
     ]

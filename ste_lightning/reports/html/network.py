@@ -49,7 +49,7 @@ def facts_of_network(
             facts |= _wrong(model, data)
     for callback in callbacks:
         if isinstance(callback, QuantizationMonitor):
-            facts["histograms"] = callback.histograms
+            facts |= {"histograms": callback.histograms, "learned": callback.learned}
     return facts
 
 

@@ -10,7 +10,7 @@ const COLORS = {
   dark: ["#56b4e9", "#ff9f57", "#2fc79a", "#e7a3c8", "#f0d24a", "#8fb3ff", "#cccccc"],
 };
 
-function config(isDark) {
+function config(isDark, width) {
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(name).trim();
   const colors = COLORS[isDark ? "dark" : "light"];
@@ -27,7 +27,7 @@ function config(isDark) {
     legend: {
       labelColor: read("--text"), titleColor: read("--soft"), labelFontSize: 12,
       titleFontWeight: "normal", orient: "bottom",
-      columns: { expr: "width < 300 ? 1 : width < 560 ? 2 : 3" }, labelLimit: 300, symbolLimit: 60,
+      columns: width < 340 ? 1 : width < 600 ? 2 : 3, labelLimit: 300, symbolLimit: 60,
     },
     header: { labelColor: read("--text"), titleColor: read("--soft") },
     text: { color: read("--text") },
@@ -45,9 +45,10 @@ function config(isDark) {
 }
 
 async function draw() {
-  const options = { actions: false, renderer: "svg", config: config(dark.matches), tooltip: true };
   for (const [index, spec] of charts.entries()) {
     const place = document.getElementById(`c${index}`);
+    const style = config(dark.matches, place.clientWidth);
+    const options = { actions: false, renderer: "svg", config: style, tooltip: true };
     try {
       await vegaEmbed(place, {
         width: "container",

@@ -238,7 +238,7 @@ def _table(table: Table) -> str:
 
 
 def _long(cell: object) -> str:
-    return ' class="long"' if len(str(cell)) > 44 else ""
+    return ' class="long"' if len(str(cell)) > 26 else ""
 
 
 def _is_number(cell: object) -> bool:

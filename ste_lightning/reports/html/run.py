@@ -8,6 +8,7 @@ from typing import Any
 
 from ste_lightning.convert.summary_table import human, size
 from ste_lightning.reports.html import charts
+from ste_lightning.reports.html.learned import learned_charts
 from ste_lightning.reports.html.page import (
     Chart,
     Fact,
@@ -51,11 +52,13 @@ def run_page(
     lead = about or "One training run."
     sections = [
         Section("Result", _result(settings, results, facts)),
+        Section("Packed network", _packed(facts)),
         Section("Recipe", _recipe(settings, results, changed)),
         Section("Learning curves", learning_curves(history)),
         Section("Visits to the teacher", visit_charts(facts)),
         Section("Layers", _layers(facts)),
         Section("What the quantizers did", quantizer_charts(history)),
+        Section("Scales and thresholds", learned_charts(facts)),
         Section("Latent weights over time", histograms(facts)),
         Section("Backward rules", _rules(facts)),
         Section("Wrong predictions", _wrong(facts)),
@@ -104,6 +107,36 @@ def _result(
         rows = [[name, number(metrics[name])] for name in sorted(metrics)]
         parts.append(Table("All metrics", ["metric", "value"], rows, folded=True))
     return parts
+
+
+def _packed(facts: Mapping[str, Any]) -> list[Part]:
+    """Return size and speed of what was exported; nothing is told that was not measured."""
+    exports = facts.get("exports") or {}
+    quantized = facts.get("deployed_bytes", 0) < facts.get("float_bytes", 0)
+    if not exports:
+        if not quantized or "checkpoint" not in facts:
+            return []
+        command = f"python -m ste_lightning.export ckpt_path={facts['checkpoint']}"
+        said = f"Not exported yet. In this folder, {command} measures size and speed for this page."
+        return [Text(said)]
+    rows = []
+    for format, one in exports.items():
+        for time in one["milliseconds"] or [{}]:
+            fast = time.get("exported", time.get("packed"))
+            rows.append(
+                [
+                    format, one["file"], f"{one['bytes']:,}", str(time.get("batch", "")),
+                    f"{time['trained']:.3f}" if time else "", f"{fast:.3f}" if fast else "",
+                    f"{time['trained'] / fast:.1f}" if fast else "",
+                ]
+            )  # fmt: skip
+    head = ["format", "file", "bytes", "batch", "trained model, ms", "exported, ms", "faster by"]
+    said = {
+        f"Predictions compared on {one['samples']:,} samples; {one['threads']} threads of "
+        f"{one['processor'] or 'this machine'}."
+        for one in exports.values()
+    }
+    return [Table("Measured by the export", head, rows), *map(Text, sorted(said))]
 
 
 def _recipe(

@@ -9,7 +9,14 @@ from ste_lightning.callbacks.quantization_monitor import REACH
 from ste_lightning.reports.html import charts
 from ste_lightning.reports.html.page import Chart, Part, Table, Text, number
 
-__all__ = ["History", "histograms", "learning_curves", "points_table", "quantizer_charts"]
+__all__ = [
+    "History",
+    "histograms",
+    "learning_curves",
+    "points_table",
+    "quantizer_charts",
+    "thinned",
+]
 
 History = Sequence[Mapping[str, float]]
 
@@ -38,29 +45,38 @@ def learning_curves(history: History) -> list[Part]:
     Args:
         history: rows of metrics.csv.
     """
-    named: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    named: dict[str, dict[str, str]] = {}
     for column in _columns_of(history):
         if column in ("epoch", "step") or column.startswith("test_"):
             continue
         stage, slash, quantity = column.partition("/")
         if not slash:
             stage, quantity = "value", column
-        if stage in _ELSEWHERE:
+        if stage not in _ELSEWHERE:
+            named.setdefault(quantity, {})[_STAGES.get(stage, stage)] = column
+    parts: list[Part] = []
+    for quantity, columns in named.items():
+        axis, found = _by_epoch_or_step(history, columns)
+        if not found:
             continue
-        axis, points = "epoch", _points(history, column, "epoch")
-        if len({place for place, _ in points}) < 2:  # one epoch: by steps
-            axis, points = "optimizer step", _points(history, column, "step")
-        if len(points) > 1:
-            named.setdefault((quantity, axis), {})[_STAGES.get(stage, stage)] = _thinned(points)
-    return [
-        Chart(
-            quantity,
-            _told(found),
-            charts.lines(found, axis, quantity, "part"),
-            points_table(found, axis, quantity),
-        )
-        for (quantity, axis), found in named.items()
-    ]
+        spec = charts.lines(found, axis, quantity, "part")
+        parts.append(Chart(quantity, _told(found), spec, points_table(found, axis, quantity)))
+    return parts
+
+
+def _by_epoch_or_step(
+    history: History, columns: Mapping[str, str]
+) -> tuple[str, dict[str, list[tuple[float, float]]]]:
+    """Return the axis and the curves: by steps where one epoch has several values, or is all."""
+    epochs = {name: _points(history, column, "epoch") for name, column in columns.items()}
+    places = [[place for place, _ in points] for points in epochs.values()]
+    once = all(len(set(one)) == len(one) for one in places)
+    if once and any(len(one) > 1 for one in places):
+        axis, found = "epoch", epochs
+    else:
+        axis = "optimizer step"
+        found = {name: _points(history, column, "step") for name, column in columns.items()}
+    return axis, {name: thinned(points) for name, points in found.items() if len(points) > 1}
 
 
 def _columns_of(history: History) -> list[str]:
@@ -71,7 +87,8 @@ def _points(history: History, column: str, axis: str) -> list[tuple[float, float
     return [(row.get(axis, 0.0) + 1, row[column]) for row in history if column in row]
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return at most some hundred points, the last one among them."""
     stride = -(-len(points) // _POINTS)
     return [*points[::stride], *([points[-1]] if (len(points) - 1) % stride else [])]
 
@@ -118,7 +135,7 @@ def quantizer_charts(history: History) -> list[Part]:
         if not named:
             continue
         found = {
-            column.removeprefix(prefix): _thinned(_points(history, column, "step"))
+            column.removeprefix(prefix): thinned(_points(history, column, "step"))
             for column in named[:_LAYERS]
         }
         values = {value for points in found.values() for _, value in points}
@@ -129,6 +146,8 @@ def quantizer_charts(history: History) -> list[Part]:
         spec = charts.lines(
             found, "optimizer step", axis, "layer", zero=axis.startswith(("share", "entropy"))
         )
+        if len(named) == 1:
+            more = f" The layer is {next(iter(found))}."
         said = f"{axis[0].upper()}{axis[1:]}. {note}{more}"
         parts.append(Chart(title, said, spec, points_table(found, "step", axis)))
     return [*parts, *map(Text, flat)]
