@@ -8,7 +8,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from ste_lightning import report
+from ste_lightning import export, report
 from ste_lightning.reports.html import library
 from ste_lightning.reports.html.page import (
     Chart,
@@ -22,7 +22,7 @@ from ste_lightning.reports.html.page import (
 )
 from ste_lightning.reports.html.run import run_page
 from ste_lightning.reports.html.sweep import sweep_page
-from ste_lightning.running import pages
+from ste_lightning.running import files, pages
 from ste_lightning.running import sweep as sweeps
 from ste_lightning.study import main as study
 
@@ -144,7 +144,7 @@ def test_a_run_is_told_from_its_files() -> None:
         "Dead channels: share of input channels on one level 0 throughout",
         "100% of them at first, 0% at the end", "clipped (width = 1) for weights",
         "Scale of weights", "a from 0.5 to 0.25", "Alpha of inputs: 8 throughout", "Thresholds, s",
-        "packed best.packed.safetensors 4,321 1 0.500 0.100 5.0", "1,000 samples; 1 threads",
+        "packed best.packed.safetensors 4,321 1 0.500 0.100 5.0", "1,000 samples; threads: 1",
         "2 of the first 100 test samples", "9 (60%), is 4", "abc-dirty", "gpus none",
     ):  # fmt: skip
         assert words in said, words
@@ -230,9 +230,18 @@ def test_a_run_leaves_a_page_that_can_be_made_again(cli, small, light, tmp_path,
     assert "test samples are told wrongly" in said
     assert "data:image/png" in first
     assert "Binary multilayer perceptron on real handwritten digits." in said
+    assert "In this folder, python -m ste_lightning.export ckpt_path=checkpoints/" in said
     page.unlink()
     assert report.main(["run"]) == 0
     assert page.read_text() == first
+    given = ["samples=16", "seconds=0", "batch_sizes=[2]", "format=torch_export"]
+    assert export.main([f"ckpt_path={files.trained(tmp_path / 'run')}", *given]) == 0
+    said = Checked(page.read_text()).text
+    assert "Measured by the export" in said
+    kept = json.loads((tmp_path / "run" / "exports.json").read_text())["torch_export"]
+    assert f"torch_export {kept['file']} {kept['bytes']:,} 2 " in said
+    assert kept["bytes"] == (tmp_path / "run" / "checkpoints" / kept["file"]).stat().st_size
+    assert {"batch", "trained", "packed", "exported"} == kept["milliseconds"][0].keys()
     (tmp_path / "run" / "report.json").unlink()
     assert report.main(["run"]) == 0
     assert "Layers" not in Checked(page.read_text()).text

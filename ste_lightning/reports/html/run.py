@@ -132,7 +132,7 @@ def _packed(facts: Mapping[str, Any]) -> list[Part]:
             )  # fmt: skip
     head = ["format", "file", "bytes", "batch", "trained model, ms", "exported, ms", "faster by"]
     said = {
-        f"Predictions compared on {one['samples']:,} samples; {one['threads']} threads of "
+        f"Predictions compared on {one['samples']:,} samples; threads: {one['threads']}; "
         f"{one['processor'] or 'this machine'}."
         for one in exports.values()
     }
