@@ -92,6 +92,7 @@ def lines(
             {"mark": dot, "encoding": {"color": {**color, "legend": None}, "tooltip": tooltip}}
         )
     return {
+        "height": 260 + 16 * max(len(names) - 4, 0),  # a long legend takes its own room
         "data": {"values": rows},
         "encoding": {
             "x": _axis("x", log_x, title=x),

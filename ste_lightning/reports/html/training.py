@@ -40,7 +40,7 @@ _MEASURES = {
 
 
 def learning_curves(history: History) -> list[Part]:
-    """Return every quantity that is measured per epoch, training beside validation.
+    """Return what is logged while a run trains, training beside validation; flat ones in words.
 
     Args:
         history: rows of metrics.csv.
@@ -55,13 +55,16 @@ def learning_curves(history: History) -> list[Part]:
         if stage not in _ELSEWHERE:
             named.setdefault(quantity, {})[_STAGES.get(stage, stage)] = column
     parts: list[Part] = []
+    flat: list[str] = []
     for quantity, columns in named.items():
         axis, found = _by_epoch_or_step(history, columns)
-        if not found:
+        values = {value for points in found.values() for _, value in points}
+        if len(values) < 2:
+            flat += [f"{quantity} {number(value)}" for value in values]
             continue
         spec = charts.lines(found, axis, quantity, "part")
         parts.append(Chart(quantity, _told(found), spec, points_table(found, axis, quantity)))
-    return parts
+    return [*parts, Text(f"The same all along: {', '.join(flat)}.")] if flat else parts
 
 
 def _by_epoch_or_step(
