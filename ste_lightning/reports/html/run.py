@@ -131,12 +131,12 @@ def _packed(facts: Mapping[str, Any]) -> list[Part]:
                 ]
             )  # fmt: skip
     head = ["format", "file", "bytes", "batch", "trained model, ms", "exported, ms", "faster by"]
-    said = {
+    sources = {
         f"Predictions compared on {one['samples']:,} samples; threads: {one['threads']}; "
         f"{one['processor'] or 'this machine'}."
         for one in exports.values()
     }
-    return [Table("Measured by the export", head, rows), *map(Text, sorted(said))]
+    return [Table("Measured by the export", head, rows), *map(Text, sorted(sources))]
 
 
 def _recipe(
