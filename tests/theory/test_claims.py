@@ -12,6 +12,7 @@ from ste_lightning.theory.claims.claim import mean, share
 from ste_lightning.theory.claims.page import claims_page
 from ste_lightning.theory.claims.sources import SOURCES
 from ste_lightning.theory.studies.kept import read_kept
+from ste_lightning.theory.studies.runner import Result
 
 
 def _recovered(found):
@@ -92,3 +93,13 @@ def test_the_page_in_the_documentation_is_made_from_the_stored_results():
     root = RECIPES.parent
     page = claims_page(root / "results" / "theory")
     assert page == (root / "docs" / "theory" / "claims.md").read_text(encoding="utf-8")
+
+
+def test_labels_of_raw_inputs_are_another_experiment():
+    claim = next(c for c in CLAIMS if c.text == "Normalization restores it")
+    cell = {"rule": "relu", "inputs": "exponential", "normalize": "standardize"}
+    cells = [
+        Result(cell, {"last": [True] * 40}, 0.0),
+        Result({**cell, "labels": "raw"}, {"last": [False] * 40}, 0.0),
+    ]
+    assert claim.verdict(claim.measure(cells)) == "holds"
