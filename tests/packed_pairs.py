@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
+from ste_lightning import deploy
 from ste_lightning.deploy.file.save import captured
 from ste_lightning.deploy.fusion.bit_chain import Chain
 from ste_lightning.deploy.fusion.code_layers import CodedLayer, CodeFlatten, CodePool, Encoder
+from ste_lightning.kernels import dispatch
 from ste_lightning.layers import QuantConv1d, QuantConv2d, QuantLinear, RPReLU
 from ste_lightning.quantizers import LSQ
 
 FUSED = (Chain, CodedLayer, CodeFlatten, CodePool, Encoder)
 
-__all__ = ["both", "calls", "coded", "exact", "noisy", "quantizers"]
+__all__ = ["both", "calls", "coded", "exact", "in_formats", "noisy", "quantizers"]
 
 
 def noisy(network: nn.Module) -> nn.Module:
@@ -37,6 +43,20 @@ def both(network: nn.Module, x: Tensor, packed: nn.Module) -> tuple[Tensor, Tens
     """Return what the trained and the packed network compute."""
     with torch.no_grad():
         return network(x), packed(x)
+
+
+def in_formats(network: nn.Module, formats: Sequence[str], x: Tensor) -> Iterator[nn.Module]:
+    """Yield the packed network in each format: captured once, then read from its file."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        for index, name in enumerate(formats):
+            patch.setattr(dispatch, "default_format", lambda name=name: name)
+            if index == 0:
+                packed = deploy.pack(network)
+                both(network, x, packed)
+                deploy.save(packed, Path(folder) / "packed")
+                yield packed
+            else:
+                yield deploy.load(Path(folder) / "packed")
 
 
 def calls(packed: nn.Module) -> list[Any]:

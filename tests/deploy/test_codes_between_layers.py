@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_pairs import both, calls, coded, exact, quantizers
+from packed_pairs import both, calls, coded, exact, in_formats, quantizers
 from torch import nn
 
 from ste_lightning import deploy
@@ -60,7 +60,6 @@ def between(channels, pool, norm, activation, late):
     return [*elementwise, *pools] if late else [*pools, *elementwise]
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
 @given(
     layers=st.tuples(LAYERS, LAYERS),
     bits=st.tuples(STEPS, STEPS, STEPS),
@@ -78,8 +77,7 @@ def between(channels, pool, norm, activation, late):
 )
 @settings(max_examples=10, deadline=None)
 def test_random_chains(
-    fmt, layers, bits, weights, signed, pools, late, norm, activation, groups, width, bias, images,
-    seed,
+    layers, bits, weights, signed, pools, late, norm, activation, groups, width, bias, images, seed
 ):  # fmt: skip
     torch.manual_seed(seed)
     first, second = groups
@@ -98,11 +96,9 @@ def test_random_chains(
     features = network[:-1](x).shape[1]
     network[-1] = QuantLinear(features, 7, bias=False, **kinds[2])
     exact(network, seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "default_format", lambda: fmt)
-        packed = deploy.pack(network)
+    for packed in in_formats(network, FORMATS, x):
         expected, found = both(network, x, packed)
-    assert torch.equal(found, expected)
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("weight", [1, 2, 4])
