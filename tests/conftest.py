@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.distributed as dist
+from own_process import run_alone
 
 torch.set_num_threads(1)
 os.environ.setdefault("STE_REPORT", "false")  # tests of pages ask for them
@@ -33,16 +32,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     worker = "PYTEST_XDIST_WORKER" in os.environ
     if not worker or pyfuncitem.get_closest_marker("forks") is None:
         return None
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    result = subprocess.run(
-        [*command, "-o", "addopts=", pyfuncitem.nodeid],
-        cwd=pyfuncitem.config.rootpath,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    status, output = run_alone(pyfuncitem.nodeid, pyfuncitem.config.rootpath)
+    assert status == 0, output
     return True

@@ -64,9 +64,10 @@ def end(
 ) -> None:
     """Give the loggers the outcome, and end each one's run.
 
-    Figures go to every logger that has a place for them; the final table as text to TensorBoard
-    and as numbers to the others; config.yaml, results.json and the best checkpoint to those that
-    keep files (wandb, mlflow). A logger that fails costs a warning.
+    Figures go to every logger that has a place for them, but for the CSV file's, in whose folder
+    they lie; the final table as text to TensorBoard and as numbers to the others; config.yaml,
+    results.json and the best checkpoint to those that keep files (wandb, mlflow). A logger that
+    fails costs a warning.
 
     Args:
         loggers: of the trainer.
@@ -79,11 +80,10 @@ def end(
     """
     kept = [folder / files.CONFIG, folder / files.RESULTS, folder / "checkpoints" / "best.ckpt"]
     final = {f"final/{name}": value for name, value in metrics.items()}
-    for logger in loggers:
+    for logger in _others(loggers):
         for name, figure in figures.items():
             with _trying(logger, f"figure {name}"):
                 log_figure(logger, name, figure, step)
-    for logger in _others(loggers):
         with _trying(logger, "results"):
             if isinstance(logger, TensorBoardLogger):
                 _tensorboard(logger, settings, origin, metrics, step)

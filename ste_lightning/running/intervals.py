@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 __all__ = ["CONFIDENCE", "INTERVALS", "Estimate", "bootstrap", "student_t"]
 
@@ -49,6 +48,8 @@ def student_t(values: Sequence[float]) -> Estimate:
     mean, runs = statistics.fmean(values), len(values)
     if runs == 1:
         return Estimate(mean, None, None, 1)
+    from scipy.stats import t as student  # a second of import, which most commands never need
+
     reach = float(student.ppf((1 + CONFIDENCE) / 2, runs - 1))
     half = reach * statistics.stdev(values) / math.sqrt(runs)
     return Estimate(mean, mean - half, mean + half, runs)

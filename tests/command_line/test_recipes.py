@@ -149,8 +149,8 @@ def test_a_typo_in_a_recipe_is_refused(cli, tmp_path, change, message):
     assert err.count("error:") == 1
 
 
-def test_the_command_line_starts_without_torch():
-    code = "import sys, ste_lightning.train; sys.exit('torch' in sys.modules)"
+def test_the_command_line_starts_without_torch_and_scipy():
+    code = "import sys, ste_lightning.train; sys.exit(len({'torch', 'scipy'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

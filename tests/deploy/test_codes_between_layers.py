@@ -14,7 +14,7 @@ from ste_lightning import deploy
 from ste_lightning.deploy.fusion.code_layers import Coded
 from ste_lightning.deploy.fusion.requantize import gives_integers
 from ste_lightning.deploy.layers.input_quantizers import LevelsInput
-from ste_lightning.kernels import Codes, default_format, dispatch
+from ste_lightning.kernels import Codes, default_format
 from ste_lightning.kernels.epilogue.threshold_table import LINES, table_of
 from ste_lightning.kernels.jit.cpu_features import has_avx2
 from ste_lightning.layers import QuantConv2d, QuantLinear, RPReLU, RSign
