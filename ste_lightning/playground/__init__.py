@@ -8,18 +8,19 @@ from ste_lightning.io.template import filled, packaged
 
 __all__ = ["page"]
 
-_THEORY = "ste_lightning.theory"
+_SCRIPTS = (
+    "problem", "engine", "scenes", "advice", "drawing", "controls", "told", "by_hand", "page",
+)  # fmt: skip
+_TABLE = ("ste_lightning.theory", "required_samples.json")
 
 
 def page() -> str:
     """Return the playground as one HTML page that needs nothing beside it."""
+    rows = json.dumps(json.loads(packaged(*_TABLE))["rows"])
+    scripts = [f"const TABLE = {rows};"]
+    scripts += [packaged(__name__, f"{name}.js") for name in _SCRIPTS]
     pieces = {
         "STYLE": packaged(__name__, "page.css"),
-        "ENGINE": packaged(__name__, "engine.js"),
-        "SCENES": packaged(__name__, "scenes.js"),
-        "ADVICE": packaged(__name__, "advice.js"),
-        "TABLE": json.dumps(json.loads(packaged(_THEORY, "required_samples.json"))["rows"]),
-        "DRAWING": packaged(__name__, "drawing.js"),
-        "SCRIPT": packaged(__name__, "page.js"),
+        "SCRIPTS": "\n".join(f"<script>\n{script}</script>" for script in scripts),
     }
     return filled(packaged(__name__, "page.html"), pieces)

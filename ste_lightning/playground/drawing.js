@@ -267,7 +267,7 @@ function drawLone(x, pretended) {
   line(pen, [[at(-2.2), sign(-1)], [at(0), sign(-1)], [at(0), sign(1)], [at(2.2), sign(1)]], colors.averaged, 3);
   if (pretended) {
     line(pen, [[at(-2.2), sign(-1)], [at(-1), sign(-1)], [at(1), sign(1)], [at(2.2), sign(1)]], colors.last, 2.5, [6, 4]);
-    write(pen, "what backward pretends", at(0.55), sign(0.2), "left");
+    write(pen, "what backward pretends", width - 6, sign(0.2), "right");
   }
   const right = x < 0;
   for (const y of [loss(right ? 0 : 1), sign(right ? -1 : 1)]) {

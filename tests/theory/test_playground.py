@@ -25,7 +25,9 @@ node = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not inst
 
 
 def run_node(code: str, given: object = None) -> object:
-    program = f"const e = require({json.dumps(_FOLDER + '/engine.js')});\n" + (
+    files = [json.dumps(f"{_FOLDER}/{name}.js") for name in ("problem", "engine")]
+    parts = ", ".join(f"...require({file})" for file in files)
+    program = f"const e = {{{parts}}};\n" + (
         "const given = JSON.parse(require('fs').readFileSync(0));\n"
         f"process.stdout.write(JSON.stringify((() => {{{code}}})()));"
     )

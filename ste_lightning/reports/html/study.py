@@ -29,6 +29,7 @@ from ste_lightning.theory.studies.tables import Threshold, thresholds, varied
 __all__ = ["study_page"]
 
 _GROUPS, _CELLS, _PICTURE = 6, 6, 2**20  # most diagrams, cells traced, bytes of a figure
+_STEPS = 150  # of a trace: more are no longer told apart
 
 
 def study_page(
@@ -142,7 +143,7 @@ def _traces(results: Sequence[Result]) -> list[Part]:
     traced = [r for r in results if "hamming" in r.columns and len(r.columns["hamming"][0]) > 2]
     keys, parts = varied(results), []
     for result in _spread(traced):
-        lines = {f"trial {i + 1}": list(enumerate(map(float, trace)))
+        lines = {f"trial {i + 1}": list(enumerate(map(float, trace[-_STEPS:])))
                  for i, trace in enumerate(result.columns["hamming"][:2])}  # fmt: skip
         spec = charts.lines(lines, "step", "wrong signs", "trial", zero=True, shape="step-after")
         note = "Wrong signs in the last steps of two trials; 0: at the teacher."
