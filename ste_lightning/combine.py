@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ste_lightning.errors import ConfigurationError
-from ste_lightning.running.command import complain
+from ste_lightning.running.command import answered
 from ste_lightning.running.sweep import recombine
 
 __all__ = ["main"]
@@ -28,11 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Combine the finished runs of a sweep into its tables and figures.",
     )
     parser.add_argument("folder", type=Path, help="the sweep's folder, with multirun.yaml in it")
-    try:
-        return int(not recombine(parser.parse_args(arguments).folder))
-    except ConfigurationError as error:
-        complain(str(error))
-        return 1
+    folder = parser.parse_args(arguments).folder
+    return answered(lambda: int(not recombine(folder)))
 
 
 if __name__ == "__main__":

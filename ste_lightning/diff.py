@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.arguments import key_values
+from ste_lightning.running.command import answered
 
 __all__ = ["main"]
 
@@ -41,11 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if given else 1
     from ste_lightning.running.comparing import KEYS, run_diff
 
-    try:
-        return 0 if run_diff(**key_values(given, KEYS, ("ckpt_path", "model"))) else 1
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    def compared() -> int:
+        return int(not run_diff(**key_values(given, KEYS, ("ckpt_path", "model"))))
+
+    return answered(compared)
 
 
 if __name__ == "__main__":

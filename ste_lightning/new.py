@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.errors import require
 from ste_lightning.io.whole_file import write_text
-from ste_lightning.running.command import complain
+from ste_lightning.running.command import answered
 
 __all__ = ["main"]
 
@@ -32,14 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="a new folder, or one without these files")
     folder = parser.parse_args(arguments).folder
-    try:
-        _write(folder)
-    except ConfigurationError as error:
-        complain(str(error))
-        return 1
-    print(f"In {folder}: {', '.join(FILES)}.")
-    print(f"Next: cd {folder}; python -m ste_lightning.train --config-dir . +recipe=my_recipe")
-    return 0
+    return answered(lambda: _write(folder))
 
 
 def _write(folder: Path) -> None:
@@ -48,6 +41,8 @@ def _write(folder: Path) -> None:
     for name in FILES:
         content = (files("ste_lightning.starter") / name).read_text(encoding="utf-8")
         write_text(folder / name, content)
+    print(f"In {folder}: {', '.join(FILES)}.")
+    print(f"Next: cd {folder}; python -m ste_lightning.train --config-dir . +recipe=my_recipe")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.paths import RECIPES
-from ste_lightning.running.command import complain
+from ste_lightning.running.command import answered
 
 __all__ = ["main", "page_of"]
 
@@ -47,12 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Make report.html from the files of a run, a sweep or a study.",
     )
     parser.add_argument("folder", type=Path, help="the run's, the sweep's or the study's folder")
-    try:
-        print(page_of(parser.parse_args(arguments).folder))
-    except ConfigurationError as error:
-        complain(str(error))
-        return 1
-    return 0
+    folder = parser.parse_args(arguments).folder
+    return answered(lambda: print(page_of(folder)))
 
 
 if __name__ == "__main__":

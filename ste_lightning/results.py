@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ste_lightning.errors import ConfigurationError, unknown
-from ste_lightning.running.command import complain
+from ste_lightning.running.command import answered, complain
 
 if TYPE_CHECKING:
     from ste_lightning.running.results.plan import Plan
@@ -72,14 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 if something was refused, is missing or differs.
     """
     given = _parser().parse_args(arguments)
-    try:
-        return _run(given)
-    except ConfigurationError as error:
-        complain(str(error))
-    except KeyboardInterrupt:
-        complain("interrupted; the same command goes on")
-        return 130
-    return 1
+    return answered(lambda: _run(given), "interrupted; the same command goes on")
 
 
 def _run(given: argparse.Namespace) -> int:

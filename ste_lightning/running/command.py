@@ -14,7 +14,7 @@ from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.io.paths import CONF
 from ste_lightning.running.failures import described, readable
 
-__all__ = ["complain", "config_dir", "parsed", "refusing", "status_of"]
+__all__ = ["answered", "complain", "config_dir", "parsed", "refusing", "status_of"]
 
 TRACEBACK = "STE_TRACEBACK"
 """Environment variable; 1 shows the whole traceback of an error."""
@@ -133,10 +133,24 @@ def status_of(
     sys.argv[1:] = _explained(sys.argv[1:] if arguments is None else arguments)
     # Hydra then raises instead of printing its own message and a hint about this variable.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
+
+    def work() -> None:
         _check_words(sys.argv[1:], groups)
         prepare()
         task()
+
+    return answered(work, interrupted)
+
+
+def answered(task: Callable[[], int | None], interrupted: str = "interrupted") -> int:
+    """Return the exit status of ``task``: its own, or 1 with one message for what went wrong.
+
+    Args:
+        task: the work of a command line.
+        interrupted: what to say after Ctrl-C, whose status is 130.
+    """
+    try:
+        return task() or 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
@@ -148,4 +162,3 @@ def status_of(
     except Exception as error:
         _tell(error)
         return 1
-    return 0

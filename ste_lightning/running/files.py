@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
+    "COMMAND",
     "CONFIG",
     "EXPORTS",
     "FACTS",
@@ -15,9 +16,11 @@ __all__ = [
     "PAGE",
     "REFUSAL",
     "RESULTS",
+    "SWEEP",
     "discard",
     "holds_results",
     "is_fresh",
+    "of_sweep",
     "trained",
 ]
 
@@ -42,6 +45,12 @@ EXPORTS = "exports.json"
 PAGE = "report.html"
 """All of a run, a sweep or a study on one page."""
 
+COMMAND = ".hydra/hydra.yaml"
+"""What a run was started with; ``resume=FOLDER`` reads it."""
+
+SWEEP = ".hydra/multirun.yaml"
+"""What a sweep was started with; Hydra's own multirun.yaml is not written whole."""
+
 REFUSAL = "error.txt"
 """Why a run of a sweep was refused."""
 
@@ -49,6 +58,12 @@ REFUSAL = "error.txt"
 def holds_results(folder: Path) -> bool:
     """Return whether a run has left numbers or checkpoints in ``folder``."""
     return (folder / RESULTS).exists() or any(folder.glob("checkpoints/*.ckpt"))
+
+
+def of_sweep(folder: Path) -> Path | None:
+    """Return the file that says how a sweep was started; None if it is not a sweep's folder."""
+    both = (folder / SWEEP, folder / "multirun.yaml")
+    return next((path for path in both if path.is_file()), None)
 
 
 def trained(folder: Path) -> Path:

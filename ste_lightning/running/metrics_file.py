@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 
+from ste_lightning.errors import ConfigurationError
 from ste_lightning.io.whole_file import write_text
 
 __all__ = ["MetricsFile", "Row", "history", "rows_until"]
@@ -19,16 +21,32 @@ Row = Mapping[str, Any]
 
 
 def history(path: Path) -> list[dict[str, float]]:
-    """Read a metrics.csv: one dict per logged row, without its empty cells."""
-    return [
-        {key: float(cell) for key, cell in row.items() if cell not in ("", None)}
-        for row in _read(path)
-    ]
+    """Read a metrics.csv: one dict per logged row, without its empty cells.
+
+    Raises:
+        ConfigurationError: for a file with anything but numbers.
+    """
+    with _understood(path):
+        return [
+            {key: float(cell) for key, cell in row.items() if cell not in ("", None)}
+            for row in _read(path)
+        ]
 
 
 def rows_until(path: Path, steps: int) -> list[Row]:
     """Return the rows of a metrics.csv that the first ``steps`` optimizer steps have written."""
-    return [row for row in _read(path) if row.get("step") and int(row["step"]) < steps]
+    with _understood(path):
+        return [row for row in _read(path) if row.get("step") and int(row["step"]) < steps]
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error}. It must hold numbers alone: repair or remove it."
+        ) from error
 
 
 def _read(path: Path) -> list[dict[str, str]]:

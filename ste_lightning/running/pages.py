@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
-from omegaconf import OmegaConf
 
 import ste_lightning
 from ste_lightning.deploy.report import interleaved_latency
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.errors import require
 from ste_lightning.io.whole_file import write_json, write_text
 from ste_lightning.reports.html.library import NOT_INSTALLED, drawing_library, installed
 from ste_lightning.reports.html.network import facts_of_network
@@ -23,6 +21,7 @@ from ste_lightning.reports.html.sweep import sweep_page
 from ste_lightning.running import files, recipes
 from ste_lightning.running.failures import described, warning
 from ste_lightning.running.metrics_file import history
+from ste_lightning.running.reading import read_json, results_of, settings_of
 from ste_lightning.running.restoring import evaluation_samples
 from ste_lightning.running.sweep_rows import Sweep, setting_of
 from ste_lightning.running.sweep_table import Line, shown
@@ -112,15 +111,15 @@ def write_run_page(folder: Path) -> Path:
     Raises:
         ConfigurationError: where no run has finished, or vl-convert is not installed.
     """
-    results = _json(folder / files.RESULTS) or {}
-    require(bool(results), "FOLDER", str(folder), "no run has finished there")
-    loaded: Any = OmegaConf.to_container(OmegaConf.load(folder / files.CONFIG), resolve=True)
+    finished = (folder / files.RESULTS).is_file()
+    require(finished, "FOLDER", str(folder), "no run has finished there")
+    results, settings = results_of(folder), settings_of(folder)
     rows = history(folder / files.METRICS)
-    facts = _json(folder / files.FACTS) or {}
-    facts["exports"] = _json(folder / files.EXPORTS) or {}
+    facts, exports = _optional(folder / files.FACTS), _optional(folder / files.EXPORTS)
+    facts["exports"] = exports
     if files.trained(folder).is_file():
         facts["checkpoint"] = files.trained(folder).relative_to(folder).as_posix()
-    return _written(folder, run_page(loaded, results, rows, facts, _about(_recipe(results))))
+    return _written(folder, run_page(settings, results, rows, facts, _about(_recipe(results))))
 
 
 def write_sweep_page(
@@ -174,14 +173,8 @@ def _foot() -> str:
     return f"ste_lightning {ste_lightning.__version__}"
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}.") from error
-    return found
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 def _recipe(results: Mapping[str, Any]) -> str:

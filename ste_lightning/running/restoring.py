@@ -7,14 +7,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.errors import require
 from ste_lightning.io.checkpoint import read_checkpoint
 from ste_lightning.running.build import build, build_model
 from ste_lightning.running.checkpoints import explained, loadable
 from ste_lightning.running.imports import import_own
+from ste_lightning.running.reading import read_yaml
 
 __all__ = ["evaluation_samples", "restored"]
 
@@ -38,13 +38,9 @@ def restored(ckpt_path: str, config: str | None) -> tuple[L.LightningModule, Any
         config,
         "name the config.yaml of the run that wrote the checkpoint",
     )
-    try:
-        run = OmegaConf.to_container(OmegaConf.load(found[0]), resolve=True)
-    except Exception as error:  # of the file system, the text's coding, yaml and omegaconf
-        said = " ".join(str(error).split())
-        raise ConfigurationError(f"config={str(found[0])!r} cannot be read: {said}.") from error
-    if not isinstance(run, dict) or not run.get("model") or not run.get("data"):
-        raise ConfigurationError(f"config={str(found[0])!r} cannot be used: no model and data.")
+    run = read_yaml(found[0], "model", "data")
+    whole = bool(run["model"]) and bool(run["data"])
+    require(whole, "config", str(found[0]), "its model and data are empty")
     import_own(run.get("imports") or [])
     data = build("data", run["data"])
     model: L.LightningModule = build_model("model", run["model"], L.LightningModule)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ste_lightning.errors import ConfigurationError, require
+from ste_lightning.io.whole_file import write_text
 from ste_lightning.running import files
+from ste_lightning.running.reading import read_yaml, results_of
 
-__all__ = ["KEY", "check_unchanged", "expanded", "finished_before", "newest", "without_resume"]
+__all__ = [
+    "KEY",
+    "check_unchanged",
+    "expanded",
+    "finished_before",
+    "keep_command",
+    "newest",
+    "without_resume",
+]
 
 KEY = "resume"
 
@@ -48,25 +58,48 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     name = given.partition("=")[2].strip("'\"")
     folder = Path(name).resolve()
     require(name != "" and folder.is_dir(), KEY, name, "there is no such folder")
-    sweep, run = folder / "multirun.yaml", folder / ".hydra" / "hydra.yaml"
-    source = sweep if sweep.is_file() else run
+    sweep = files.of_sweep(folder)
+    source = sweep or folder / files.COMMAND
     if not source.is_file():
         raise ConfigurationError(
             f"{KEY}={name!r} cannot be used: name the folder of a run (with .hydra in it) or of a "
-            "sweep (with multirun.yaml)."
+            "sweep (with multirun.yaml). A run that was stopped before its first step is begun "
+            "anew by its own command."
         )
-    hydra = OmegaConf.load(source).hydra
-    where = "hydra.sweep.dir" if source == sweep else "hydra.run.dir"
-    mode = "MULTIRUN" if source == sweep else "RUN"
+    hydra = OmegaConf.create(read_yaml(source, "hydra", resolve=False)).hydra
+    if OmegaConf.select(hydra, "overrides.task") is None or "runtime" not in hydra:
+        raise ConfigurationError(
+            f"{source} cannot be used: it does not say what was run. Begin anew with the run's own "
+            "command in a new folder."
+        )
+    where = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    mode = "MULTIRUN" if sweep else "RUN"
     own = [f"{where}='{folder}'", f"hydra.mode={mode}", f"{KEY}='{folder}'"]
     new = [one for one in arguments if _key(one) not in map(_key, own)]
     stored = [*hydra.overrides.task]
-    if source == sweep:
+    if sweep:
         stored += hydra.overrides.hydra
         other = [one for one in new if one[:1] != "-" and not _key(one).startswith("hydra")]
         require(not other, KEY, name, f"a sweep goes on with its own settings: leave out {other}")
     taken = {_key(one) for one in (*own, *new)} | {"ckpt_path"}
     return [*_config_dir(hydra, new), *(o for o in stored if _key(o) not in taken), *new, *own]
+
+
+def keep_command(cfg: DictConfig, folder: Path) -> None:
+    """Write what a run was started with, as Hydra does, but whole, and once it can start.
+
+    Hydra writes into the files themselves, before it is known whether the run can work: killed or
+    refused then, a run that goes on would lose what it was started with.
+
+    Args:
+        cfg: the run's configuration.
+        folder: the run's folder.
+    """
+    hydra = HydraConfig.get()
+    place = (folder / files.COMMAND).parent
+    write_text(place / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(place / "overrides.yaml", OmegaConf.to_yaml(hydra.overrides.task))
+    write_text(folder / files.COMMAND, OmegaConf.to_yaml({"hydra": hydra}))
 
 
 def _config_dir(hydra: Any, arguments: Sequence[str]) -> list[str]:
@@ -91,7 +124,7 @@ def finished_before(monitor: str | None, overrides: Sequence[str], folder: Path)
     Raises:
         ConfigurationError: if the folder holds a run with other settings.
     """
-    results = json.loads((folder / files.RESULTS).read_text(encoding="utf-8"))
+    results = results_of(folder)
     done, now = without_resume(results["overrides"]), without_resume(overrides)
     require(done == now, KEY, str(folder), f"it holds the run {' '.join(done)}, not this one")
     value: float | None = results["metrics"].get(monitor)
@@ -113,8 +146,7 @@ def check_unchanged(settings: Mapping[str, Any], folder: Path, overrides: Sequen
     """
     if not (folder / files.CONFIG).is_file():
         return
-    loaded = OmegaConf.to_container(OmegaConf.load(folder / files.CONFIG), resolve=False)
-    before: Mapping[Any, Any] = loaded if isinstance(loaded, Mapping) else {}
+    before = read_yaml(folder / files.CONFIG, resolve=False)
     named = [_key(one) for one in overrides]
     for group in _IDENTITY:
         old, now = dict(_leaves(group, before.get(group))), dict(_leaves(group, settings[group]))

@@ -29,7 +29,7 @@ from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.record import draw, origins, record, tell
 from ste_lightning.running.rehearsal import rehearse
-from ste_lightning.running.resuming import check_unchanged, finished_before, newest
+from ste_lightning.running.resuming import check_unchanged, finished_before, keep_command, newest
 from ste_lightning.running.settings import resolved
 from ste_lightning.running.stopping import (
     INTERRUPTED,
@@ -117,6 +117,7 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     parts = assemble(settings, folder, [progress, watch], bars, history=earlier)
     trainer = parts.trainer
     if trainer.is_global_zero:
+        keep_command(cfg, folder)
         write_text(folder / files.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
         origin = origins()
         experiment.begin(trainer.loggers, settings, origin)

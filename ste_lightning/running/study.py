@@ -21,6 +21,7 @@ from ste_lightning.running.build import build_function
 from ste_lightning.running.failures import described, warning
 from ste_lightning.running.imports import import_own, own_folders_on_path
 from ste_lightning.running.pages import attempted, write_study_page
+from ste_lightning.running.reading import read_yaml
 from ste_lightning.running.settings import known_keys
 from ste_lightning.running.study_schema import Schema
 from ste_lightning.theory.studies.cells import EXPERIMENTS, Cell, expand, shrink
@@ -122,11 +123,10 @@ def write_page(folder: Path) -> Path:
         ConfigurationError: if it is not the folder of a study that has finished.
     """
     file = folder / "config.yaml"
-    settings: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else None
-    right = isinstance(settings, dict) and {"base", "grid", "parts", "name"} <= settings.keys()
-    require(right, "FOLDER", str(folder), "name the folder of a study")
+    require(file.is_file(), "FOLDER", str(folder), "name the folder of a study")
     # The study may have run before a setting existed.
-    settings = {**dataclasses.asdict(Schema()), **settings}
+    known = read_yaml(file, "base", "grid", "parts", "name", resolve=False)
+    settings = {**dataclasses.asdict(Schema()), **known}
     import_own(settings["imports"])
     cells = _cells(settings)
     missing = [c for c in cells if not (folder / "cells" / f"{c.key}.parquet").is_file()]

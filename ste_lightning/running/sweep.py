@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.progress import on_terminal
 from ste_lightning.io.whole_file import write_csv, write_text
-from ste_lightning.running import report, sweep_table
+from ste_lightning.running import files, report, sweep_table
 from ste_lightning.running.command import parsed
 from ste_lightning.running.hydra_plugins import register
+from ste_lightning.running.reading import read_yaml
 from ste_lightning.running.sweep_rows import SEED, Sweep, collect, setting_of
 
 __all__ = ["Combine", "combine", "recombine", "write_page"]
@@ -40,11 +41,13 @@ class Combine(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the folder, to combine what there is if the sweep is stopped.
 
-        The sweep's configuration goes there too: not every sweeper writes it.
+        The sweep's configuration goes there too: not every sweeper writes it, and Hydra's own may
+        be killed while it does.
         """
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(config))
+        for name in ("multirun.yaml", files.SWEEP):
+            if config.resume is None or not (folder / name).is_file():
+                write_text(folder / name, OmegaConf.to_yaml(config))
         Combine.open, Combine.began = (folder, config), time.monotonic()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -155,7 +158,7 @@ def _best(folder: Path) -> list[str]:
     file = folder / "optimization_results.yaml"
     if not file.is_file():
         return []
-    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    found = read_yaml(file)
     settings = " ".join(f"{key}={value}" for key, value in found.get("best_params", {}).items())
     return [f"best: {settings} ({found.get('best_value')})"]
 
@@ -198,10 +201,10 @@ def recombine(folder: Path) -> bool:
 
 
 def _configuration(folder: Path) -> DictConfig:
-    file = folder / "multirun.yaml"
-    require(file.is_file(), "FOLDER", str(folder), "name the folder of a sweep (--multirun)")
+    file = files.of_sweep(folder)
+    if file is None:
+        raise ConfigurationError(
+            f"FOLDER={str(folder)!r} cannot be used: name the folder of a sweep (--multirun)."
+        )
     register()
-    config = OmegaConf.load(file)
-    if not isinstance(config, DictConfig) or "sweep" not in config:
-        raise ConfigurationError(f"{file} cannot be used: it is not the file of a sweep.")
-    return config
+    return OmegaConf.create(read_yaml(file, "name", "report", "sweep", resolve=False))

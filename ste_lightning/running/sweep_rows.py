@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
+from ste_lightning.errors import ConfigurationError
 from ste_lightning.running import files
+from ste_lightning.running.reading import results_of, settings_of
 from ste_lightning.running.resuming import without_resume
 
 __all__ = ["SEED", "Row", "Sweep", "collect", "setting_of"]
@@ -53,11 +52,19 @@ def collect(folder: Path) -> Sweep:
     runs = sorted(
         (path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
     )
-    done = [path for path in runs if (path / files.RESULTS).is_file()]
-    results = [json.loads((path / files.RESULTS).read_text(encoding="utf-8")) for path in done]
+    results: dict[Path, dict[str, Any]] = {}
+    failed: dict[Path, str] = {}
+    for path in runs:
+        try:
+            if (path / files.RESULTS).is_file():
+                results[path] = results_of(path)
+            else:
+                failed[path] = _error(path)
+        except ConfigurationError as error:  # it costs this run only
+            failed[path] = str(error)
     settings = [
         dict(one.lstrip("+").split("=", 1) for one in without_resume(r["overrides"]) if "=" in one)
-        for r in results
+        for r in results.values()
     ]
     keys = list(dict.fromkeys(key for setting in settings for key in setting))
     varied = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
@@ -65,18 +72,14 @@ def collect(folder: Path) -> Sweep:
         {key: _value(setting[key]) for key in varied if key in setting}
         | result["metrics"]
         | {"seconds": result.get("training_seconds") or result["seconds"]}
-        for setting, result in zip(settings, results, strict=True)
+        for setting, result in zip(settings, results.values(), strict=True)
     ]
-    failed = {path: _error(path) for path in runs if path not in done}
-    return Sweep(rows, varied, failed, _reported(done))
+    return Sweep(rows, varied, failed, _reported(results))
 
 
-def _reported(runs: list[Path]) -> list[str]:
-    reports: list[str] = []
-    for file in (run / files.CONFIG for run in runs):
-        config = OmegaConf.load(file) if file.is_file() else None
-        reports += config.get("report") or () if isinstance(config, DictConfig) else ()
-    return list(dict.fromkeys(reports))
+def _reported(runs: Iterable[Path]) -> list[str]:
+    known = (settings_of(run) for run in runs if (run / files.CONFIG).is_file())
+    return list(dict.fromkeys(metric for one in known for metric in one.get("report") or ()))
 
 
 def _error(folder: Path) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from ste_lightning import deploy
@@ -18,6 +16,7 @@ from ste_lightning.convert.watch import named_quantized_layers
 from ste_lightning.deploy.report import interleaved_latency
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running import files
+from ste_lightning.running.reading import results_of, settings_of
 from ste_lightning.running.restoring import evaluation_samples, restored
 
 __all__ = ["Row", "read_rows", "row_of"]
@@ -56,12 +55,11 @@ def row_of(folder: Path, setting: str, metric: str, command: str) -> Row:
     Raises:
         ConfigurationError: if the run does not measure the metric.
     """
-    results = json.loads((folder / files.RESULTS).read_text(encoding="utf-8"))
+    results = results_of(folder)
     if metric not in results["metrics"]:
         known = ", ".join(sorted(results["metrics"]))
         raise ConfigurationError(f"metric={metric!r} cannot be used: the run measures {known}.")
-    config = OmegaConf.to_container(OmegaConf.load(folder / files.CONFIG), resolve=True)
-    assert isinstance(config, dict)
+    config = settings_of(folder)
     network = (config["model"].get("network") or config["model"])["_target_"]
     quantizer = config.get("quantizer") or {}
     return {
