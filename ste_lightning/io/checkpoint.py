@@ -42,7 +42,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     except Exception as error:  # torch has no class for damaged files
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ConfigurationError(
-            f"{path} cannot be used as a checkpoint: it is damaged ({reason})."
+            f"{path} cannot be used as a checkpoint: it is damaged ({reason}). "
+            "Name another, as best.ckpt or last.ckpt beside it."
         ) from error
     if not isinstance(content, dict):
         raise ConfigurationError(

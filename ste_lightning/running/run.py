@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ste_lightning.errors import ConfigurationError
+from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.figures.finished import Finished
 from ste_lightning.io.progress import on_terminal, waiting
 from ste_lightning.io.whole_file import write_text
@@ -29,7 +29,13 @@ from ste_lightning.running.parts import assemble
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.record import draw, origins, record, tell
 from ste_lightning.running.rehearsal import rehearse
-from ste_lightning.running.resuming import check_unchanged, finished_before, keep_command, newest
+from ste_lightning.running.resuming import (
+    KEY,
+    check_unchanged,
+    finished_before,
+    keep_command,
+    newest,
+)
 from ste_lightning.running.settings import resolved
 from ste_lightning.running.stopping import (
     INTERRUPTED,
@@ -41,6 +47,12 @@ from ste_lightning.running.stopping import (
 from ste_lightning.running.stopwatch import Stopwatch
 
 __all__ = ["run"]
+
+
+_NOTHING_KEPT = (
+    "its run has finished and checkpoints/last.ckpt is not there: ckpt_path=FILE says from which "
+    "checkpoint to go on, hydra.run.dir=FOLDER in place of resume begins anew"
+)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -105,6 +117,8 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
             return finished_before(settings["monitor"], overrides, folder)
         check_unchanged(settings, folder, () if sweep else overrides)
         settings["ckpt_path"] = newest(folder) or settings["ckpt_path"]
+        kept = settings["ckpt_path"] is not None or not (folder / files.RESULTS).is_file()
+        require(kept, KEY, str(folder), _NOTHING_KEPT)
     ckpt_path = loadable(settings["ckpt_path"], needed=testing)
     if settings["resume"] is None:
         refuse_to_overwrite(folder, ckpt_path, testing)
@@ -112,6 +126,8 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
         with waiting("trying the settings with one batch"):
             rehearse(cfg, folder)
     earlier = [] if testing else rows_before(ckpt_path)
+    if settings["resume"] is not None and ckpt_path is not None and not earlier:
+        warning(f"{folder / files.METRICS} has no rows of the part before: curves begin here.")
     watch = Stopwatch()
     bars = () if on_terminal() else (ProgressBar,)  # a file or a pipe gets none
     parts = assemble(settings, folder, [progress, watch], bars, history=earlier)

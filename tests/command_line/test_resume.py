@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.running.metrics_file import MetricsFile, history, rows_until
 from ste_lightning.running.resuming import expanded, newest
+from ste_lightning.running.sweep import Combine
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -50,12 +53,25 @@ def test_a_run_goes_on_in_its_folder_and_is_the_uninterrupted_one(
     assert "optimizer.lr" in err
     assert "was 0.001 and is now 0.003" in err
     before = weights(moved)
+    started = moved / ".hydra" / "hydra.yaml"
+    os.link(started, tmp_path / "link")
+    words = started.read_text()
+    assert cli(f"resume={moved}", "trainer.max_epochs=abc")[0] == 1
+    assert started.read_text() == words  # what was refused is not how the run was started
     status, _, err = cli(f"resume={moved}", "optimizer.lr=0.003")  # it has finished: nothing to do
     assert status == 0, err
+    assert (tmp_path / "link").read_text() == words  # replaced, never written into: killed, or on
+    assert "optimizer.lr=0.003" in started.read_text()  # a full disk, one of the two is there
     assert all(torch.equal(before[name], value) for name, value in weights(moved).items())
     again = json.loads((moved / "results.json").read_text())
     assert again["metrics"] == results[1]["metrics"]
     assert again["training_seconds"] > 0  # of the parts before
+
+    (moved / "checkpoints" / "last.ckpt").unlink()  # nothing is trained over what has finished
+    status, _, err = cli(f"resume={moved}", "optimizer.lr=0.003")
+    assert status == 1
+    assert "last.ckpt is not there" in err
+    assert json.loads((moved / "results.json").read_text()) == again
 
 
 def test_folders_that_hold_no_run_are_refused(cli: Any, tmp_path: Path) -> None:
@@ -68,6 +84,15 @@ def test_folders_that_hold_no_run_are_refused(cli: Any, tmp_path: Path) -> None:
         expanded(["resume="])
     assert expanded(["seed=1"]) == ["seed=1"]
     assert newest(tmp_path) is None
+
+
+def test_a_sweep_goes_on_although_hydra_was_killed_writing_its_file(tmp_path: Path) -> None:
+    hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"config_sources": []}}
+    hydra |= {"overrides": {"task": ["+recipe=a", "seed=0,1"], "hydra": ["hydra.launcher=x"]}}
+    Combine().on_multirun_start(OmegaConf.create({"resume": None, "hydra": hydra}))
+    Combine.open = None
+    (tmp_path / "multirun.yaml").write_text("")
+    assert {"+recipe=a", "seed=0,1", "hydra.mode=MULTIRUN"} <= {*expanded([f"resume={tmp_path}"])}
 
 
 def test_a_run_of_own_recipes_is_continued_with_their_folder(tmp_path: Path) -> None:
