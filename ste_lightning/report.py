@@ -19,10 +19,10 @@ def page_of(folder: Path) -> Path:
     Raises:
         ConfigurationError: where nothing has finished there, or vl-convert is not installed.
     """
-    from ste_lightning.running import pages, recipes, sweep
+    from ste_lightning.running import files, pages, recipes, sweep
 
     recipes.search()
-    if (folder / "multirun.yaml").is_file():
+    if files.of_sweep(folder) is not None:
         return sweep.write_page(folder)
     if (folder / "cells").is_dir():
         from ste_lightning.running import study

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 
 from ste_lightning.convert import reestimate_batch_norm
 
@@ -28,7 +28,8 @@ def reestimate_from_training_data(
         module: with automatic optimization.
         batches: at most that many; one pass over the training data at most.
     """
-    takes_index = "batch_idx" in inspect.signature(module.training_step).parameters
+    # as Lightning's own loop asks: by number, whatever the arguments are called
+    takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
 
     def step(item: tuple[int, Any]) -> None:
         index, batch = item

@@ -1,4 +1,4 @@
-"""The callback that stops a training which has met NaN or infinity."""
+"""The callback that stops a run which has met NaN or infinity."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ __all__ = ["FiniteCheck"]
 
 
 class FiniteCheck(L.Callback):
-    """Stops a training that has met NaN or infinity, before it saves over a good checkpoint.
+    """Stops a run that has met NaN or infinity, before it saves over a good checkpoint.
 
     Every batch and every loss is looked at, and every ``every`` steps all parameters, ranges of
     quantizers and statistics of norms: a sign hides what is not a number from all that follows.
+    So it is with the batches of validation and test, whose numbers would look sound.
     On the CPU a loss that is not finite stops the run before its gradients reach the weights.
     :class:`~ste_lightning.callbacks.QuantizationAwareTraining` does the same by itself.
 
@@ -29,11 +30,11 @@ class FiniteCheck(L.Callback):
 
     Raises:
         ConfigurationError: for ``every`` below 1.
-        NotFiniteError: in training, with layer, batch and cause.
+        NotFiniteError: with layer, batch and cause.
     """
 
     def __init__(self, every: int = 10) -> None:
-        require(isinstance(every, int) and every > 0, "every", every, "use a positive integer")
+        require(type(every) is int and every > 0, "every", every, "use a positive integer")
         self.every = every
         self._watch: FiniteWatch | None = None
         self._index = 0  # of the present batch
@@ -76,7 +77,49 @@ class FiniteCheck(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look before anything is measured, and a checkpoint written."""
-        if self._watch is not None and not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        if self._watch is None:  # validation on its own
+            self._watch = FiniteWatch(trainer, pl_module, self.every)
+        else:
+            self._watch.look()
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take note of the batch."""
+        if self._watch is not None:
+            self._watch.batch(batch, batch_idx)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look before a checkpoint is written."""
+        if self._watch is not None:
+            self._watch.look()
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the model."""
+        self._watch = FiniteWatch(trainer, pl_module, self.every)
+
+    def on_test_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take note of the batch."""
+        if self._watch is not None:
+            self._watch.batch(batch, batch_idx)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at what was noted."""
+        if self._watch is not None:
             self._watch.look()
 
     def on_exception(

@@ -1,4 +1,4 @@
-"""Stop a training that has met NaN or infinity, before it saves over a good checkpoint."""
+"""Stop a run that has met NaN or infinity, before it saves over a good checkpoint."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -24,7 +25,7 @@ class FiniteWatch:
     little. What is seen waits on its device until the next look: no step waits for it.
 
     Args:
-        trainer: that trains ``module``.
+        trainer: that trains or evaluates ``module``.
         module: the model.
         every: steps between two looks.
     """
@@ -47,7 +48,7 @@ class FiniteWatch:
 
     @torch.no_grad()
     def batch(self, batch: Any, index: int) -> None:
-        """Take note of a batch of training data."""
+        """Take note of a batch of data."""
         for x in tensors(batch):
             if x.is_floating_point() and x.numel():
                 self.seen.append((f"{self._place(index)} holds", _largest(x)))
@@ -67,7 +68,10 @@ class FiniteWatch:
             self.look()
 
     def _place(self, index: int) -> str:
-        return f"batch {index} of epoch {self.trainer.current_epoch}"
+        stage = self.trainer.state.stage
+        evaluated = stage is not None and stage.evaluating
+        kind = f"{'test' if self.trainer.testing else 'validation'} " if evaluated else ""
+        return f"{kind}batch {index} of epoch {self.trainer.current_epoch}"
 
     def _saves_now(self) -> bool:
         """Return whether a checkpoint may be written in the middle of the epoch after this."""
@@ -110,6 +114,8 @@ class FiniteWatch:
             else "it was so when training began"
         )
         found = "" if where is None else f"{where}. First seen: "
+        if self.trainer.state.fn != TrainerFn.FITTING:
+            raise NotFiniteError(f"evaluation stopped: {found}{cause}. A sign would hide it.")
         raise NotFiniteError(
             f"training stopped at step {step}, epoch {epoch}: {found}{cause}. No checkpoint was "
             "written with it. Resume from the last one when the cause is mended."

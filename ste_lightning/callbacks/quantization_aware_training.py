@@ -70,7 +70,8 @@ class QuantizationAwareTraining(L.Callback):
             estimated anew when training ends; 0 keeps them.
         check_finite: after how many training steps the batches, losses, weights, scales and
             statistics since are checked for NaN and infinity, which stop the run before a
-            checkpoint is written; a sign would hide them. 0 never checks.
+            checkpoint is written, and so the batches of validation and test; a sign would hide
+            them. 0 never checks.
 
     Attributes:
         report: what the last setup converted and why.
@@ -103,7 +104,7 @@ class QuantizationAwareTraining(L.Callback):
             "check_finite": check_finite,
         }
         for name, value in counts.items():
-            require(isinstance(value, int) and value >= 0, name, value, "use an integer from 0")
+            require(type(value) is int and value >= 0, name, value, "use an integer from 0")
         self.calibrate_batches = calibrate_batches
         self.start_epoch = start_epoch
         self.watch_batches = watch_batches
@@ -219,6 +220,12 @@ class QuantizationAwareTraining(L.Callback):
             "a schedule needs the length of training: set max_epochs or max_steps",
         )
         _switch(pl_module, self._is_on(trainer))
+        epochs = trainer.max_epochs
+        if epochs is not None and 0 <= epochs <= self.start_epoch and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_warn(
+                f"start_epoch={self.start_epoch} is not reached with max_epochs={epochs}: nothing "
+                "is trained quantized."
+            )
         if self._finite is not None:
             self._finite.on_train_start(trainer, pl_module)
         self._say(lost_zeros(pl_module))
@@ -316,6 +323,45 @@ class QuantizationAwareTraining(L.Callback):
         """Look before anything is measured, and a checkpoint written."""
         if self._finite is not None:
             self._finite.on_validation_start(trainer, pl_module)
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take note of the batch."""
+        if self._finite is not None:
+            self._finite.on_validation_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at what was measured."""
+        if self._finite is not None:
+            self._finite.on_validation_end(trainer, pl_module)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look before anything is measured."""
+        if self._finite is not None:
+            self._finite.on_test_start(trainer, pl_module)
+
+    def on_test_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take note of the batch."""
+        if self._finite is not None:
+            self._finite.on_test_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at what was measured."""
+        if self._finite is not None:
+            self._finite.on_test_end(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate batch norm's statistics anew, if asked."""

@@ -110,7 +110,7 @@ class SignAveraging(L.Callback):
     ) -> None:
         require(0 <= begin < 1, "begin", begin, "use a fraction in [0, 1)")
         require(decay is None or 0 < decay < 1, "decay", decay, "use a number in (0, 1) or None")
-        require(isinstance(batches, int) and batches >= 0, "batches", batches, "use 0 or more")
+        require(type(batches) is int and batches >= 0, "batches", batches, "use 0 or more")
         if of not in ("signs", "latents"):
             raise unknown("of", of, ("signs", "latents"))
         self.begin, self.decay, self.of, self.batches = begin, decay, of, batches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -47,7 +48,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.match, str) or issubclass(self.match, nn.Module),
+            isinstance(self.match, str)
+            or (isinstance(self.match, type) and issubclass(self.match, nn.Module)),
             "match",
             self.match,
             "use a layer's name, a glob, 're:...', 'type:...' or a module class",
@@ -62,9 +64,8 @@ class Rule:
                     f"match={self.match!r} cannot be used: it is not a regular expression "
                     f"({error})."
                 ) from error
-        require(
-            isinstance(self.pad_value, (int, float)), "pad_value", self.pad_value, "use a number"
-        )
+        number = isinstance(self.pad_value, (int, float)) and math.isfinite(self.pad_value)
+        require(number, "pad_value", self.pad_value, "use a number")
         build(self.weight, "weights")  # a wrong specification fails here, before any training
         build(self.input, "activations")
         build(self.score, "activations")

@@ -326,6 +326,8 @@ def _attach_schedules(quantizer: nn.Module, spec: str | Mapping[str, Any]) -> No
         )
     if isinstance(spec, str):
         spec = {spec: {}}
+    right = isinstance(spec, Mapping) and all(isinstance(v, (str, Mapping)) for v in spec.values())
+    require(right, "schedule", spec, "give a name, or {PARAMETER: {function: NAME, ...}}")
     for key, value in spec.items():
         arguments = {"function": value} if isinstance(value, str) else dict(value)
         function = arguments.pop("function", None)

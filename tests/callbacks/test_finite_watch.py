@@ -96,6 +96,21 @@ def test_no_checkpoint_is_written_between_two_looks(tmp_path: Path, weights_only
     assert sorted(p.stem for p in tmp_path.iterdir()) == [f"step={n}" for n in range(1, 8)]
 
 
+def test_data_that_are_measured_on_are_looked_at_too() -> None:
+    x, y = digits(2).dataset.tensors
+    spoiled = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x.clone(), y), 32)
+    spoiled.dataset.tensors[0][40, 5] = math.nan  # a sign makes a number of it
+    module, callback = Plain(), QuantizationAwareTraining(BINARY)
+    run = trainer([callback], num_sanity_val_steps=0)
+    with pytest.raises(NotFiniteError, match="validation batch 1 of epoch 0 holds NaN"):
+        run.fit(module, digits(2), spoiled)
+    for evaluate, said in ((run.validate, "validation batch 1"), (run.test, "test batch 1")):
+        with pytest.raises(NotFiniteError, match=f"evaluation stopped: {said}"):
+            evaluate(module, spoiled, verbose=False)
+        evaluate(module, digits(2), verbose=False)
+    assert not module._state_dict_pre_hooks
+
+
 def test_the_watch_can_be_off_and_starts_with_the_model() -> None:
     module = Plain()
     with torch.no_grad():

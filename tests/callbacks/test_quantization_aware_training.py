@@ -444,7 +444,8 @@ def test_the_float_phase_equals_float_training() -> None:
     late, plain = Plain(), Plain()
     plain.load_state_dict(late.state_dict())
     policy = [{"match": "*", "weight": "sign", "input": "step"}]
-    trainer([QuantizationAwareTraining(policy, start_epoch=5)]).fit(late, digits(3))
+    with pytest.warns(UserWarning, match="start_epoch=5 is not reached"):
+        trainer([QuantizationAwareTraining(policy, start_epoch=5)]).fit(late, digits(3))
     trainer([]).fit(plain, digits(3))
     for key, value in plain.state_dict().items():
         assert torch.equal(value, late.state_dict()[key])
@@ -631,6 +632,9 @@ def test_policies_from_hydra_and_of_one_rule() -> None:
         ({"policy": []}, "give a list of rules"),
         ({"policy": BINARY, "start_epoch": -1}, "start_epoch=-1"),
         ({"policy": BINARY, "calibrate_batches": 1.5}, "calibrate_batches=1.5"),
+        ({"policy": BINARY, "calibrate_batches": True}, "calibrate_batches=True"),
+        ({"policy": BINARY, "schedule": 5}, "schedule=5 cannot be used"),
+        ({"policy": BINARY, "schedule": {"strength": 5}}, "give a name, or {PARAMETER"),
         ({"policy": [{"match": "*", "weight": "sgin"}]}, "Did you mean 'sign'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from typing import Any
 
@@ -250,6 +251,8 @@ def test_attention_and_embedding_are_layers() -> None:
         ([{"match": "conv1", "weight": "sign"}], "unknown layer 'conv1'"),
         ([{"match": "0*", "weight": "sign"}], "quantizes no layer.*exact name"),
         ([{"match": "2", "weight": "sign", "pad_value": "x"}], "pad_value=.x. cannot be used"),
+        ([{"match": "2", "weight": "sign", "pad_value": math.nan}], "pad_value=nan cannot be used"),
+        ([{"match": 3, "weight": "sign"}], "match=3 cannot be used"),
         ([5], "each rule is a mapping"),
     ],
 )
