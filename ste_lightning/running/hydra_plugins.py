@@ -57,10 +57,16 @@ class RecipeSource(ConfigSource):
                 f"{file} cannot be read: {error}; write '# @package GROUP', or no @ there."
             ) from error
         header["package"] = header["package"] or "_global_"
+        try:
+            config = OmegaConf.load(file)
+        except OSError as error:  # of a number alone
+            if error.filename is not None:
+                raise
+            raise ConfigurationError(f"{file} cannot be used: it holds no settings.") from error
         return ConfigResult(
             provider=self.provider,
             path=self.full_path(),
-            config=OmegaConf.load(file),
+            config=config,
             header=header,
         )
 
