@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
@@ -145,6 +146,13 @@ class QuantizationAwareTraining(L.Callback):
                 rank_zero_info(f"{type(self).__name__}:\n{report}")
             if stage == "fit":
                 self._check_neighbours(trainer, pl_module)
+                if new and isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+                    rank_zero_warn(
+                        "training runs in processes of their own (as ddp_fork, ddp_spawn and "
+                        "ddp_notebook do): the module in the process that calls fit gets the "
+                        "latent weights back, but stays float. Quantize it before, by quantize_ "
+                        "with the same policy, or read the checkpoint by load_quantized."
+                    )
 
         swap_at_setup(trainer, pl_module, convert)
 

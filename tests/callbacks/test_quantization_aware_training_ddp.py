@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from plain_modules import Plain, digits, trainer
 from torch import nn
 
 from ste_lightning.callbacks import QuantizationAwareTraining
+from ste_lightning.convert import quantize_
 
 pytestmark = [
     pytest.mark.forks,
@@ -22,6 +24,7 @@ pytestmark = [
         "ignore:.*use of fork",
         "ignore:This process .* is multi-threaded",
         "ignore:.*smaller than the logging interval",
+        "ignore:training runs in processes of their own",
     ),
 ]
 
@@ -43,6 +46,21 @@ def fit(folder: Path, policy: Any, module: Plain, **options: Any) -> list[dict[s
     run = trainer(callbacks, strategy="ddp_fork", devices=2, max_epochs=2)
     run.fit(module, digits(8))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_a_module_that_would_stay_float_is_announced() -> None:
+    def train(module: Plain) -> None:
+        callback = QuantizationAwareTraining([{"match": "*", "weight": LSQ}])
+        trainer([callback], strategy="ddp_fork", devices=1).fit(module, digits(2))
+
+    with warnings.catch_warnings(), pytest.raises(Exception, match="but stays float"):
+        warnings.filterwarnings("error", "training runs in processes of their own")
+        train(Plain())
+    module = Plain()
+    quantize_(module, [{"match": "*", "weight": LSQ}])
+    before = module.net[3].weight_quantizer.scale.clone()
+    train(module)
+    assert not torch.equal(module.net[3].weight_quantizer.scale, before)
 
 
 @pytest.mark.parametrize("calibrate", [pytest.param(0, marks=pytest.mark.slow), 2])
