@@ -29,6 +29,7 @@ from ste_lightning.callbacks import (
     QuantizerSchedules,
     RecurrenceMonitor,
     SignAveraging,
+    TrainingProgress,
     TransitionRateScheduling,
 )
 
@@ -76,6 +77,7 @@ OTHERS: dict[str, Callable[[], L.Callback]] = {
     "schedules": QuantizerSchedules,
     "recurrence": lambda: RecurrenceMonitor(every=3),
     "vote": lambda: SignAveraging(batches=0),
+    "progress": TrainingProgress,
     "rate": lambda: TransitionRateScheduling(0.05, momentum=0.9),
 }
 
@@ -100,8 +102,11 @@ def tiny(callback: L.Callback, seed: int, folder: Path) -> tuple[Any, ...]:
     model = Tiny()
     with torch.no_grad():
         model.latent(2).mul_(seed)
-    saves = isinstance(callback, LastCheckpoint)
-    run = fit(model, callback, epochs=2, default_root_dir=folder, enable_checkpointing=saves)
+    options = {
+        "enable_checkpointing": isinstance(callback, LastCheckpoint),
+        "enable_progress_bar": isinstance(callback, TrainingProgress),
+    }
+    run = fit(model, callback, epochs=2, default_root_dir=folder, **options)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.ckpt"))
     return model.state_dict(), callback.state_dict(), run.logged_metrics, files
 

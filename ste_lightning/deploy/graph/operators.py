@@ -50,7 +50,7 @@ var var.dim var.correction std std.dim std.correction var_mean.correction std_me
 norm.Scalar norm.ScalarOpt_dim linalg_vector_norm logsumexp cumsum cumprod cummax cummin any
 any.dim all all.dim median median.dim aminmax softmax.int log_softmax.int _softmax _log_softmax
 count_nonzero count_nonzero.dim_IntList argsort sort topk kthvalue cosine_similarity
-pairwise_distance cdist diff trace renorm nansum nanmean _fft_r2c _fft_c2c _fft_c2r fft_fft
+pairwise_distance cdist diff trace renorm nansum nanmean fft_fft
 fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn
 fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift stft stft.center istft
 """
