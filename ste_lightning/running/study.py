@@ -13,7 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from ste_lightning.errors import require, unknown
+from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.whole_file import write_csv, write_text
 from ste_lightning.running import report
 from ste_lightning.running.arguments import check_values
@@ -75,6 +75,11 @@ def study(cfg: DictConfig) -> None:
         None if settings[key] is None else build_function(key, settings[key])
         for key in ("table", "short_table", "figure")
     )
+    try:
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise ConfigurationError(f"folder={str(folder)!r} cannot be used: {said}.") from error
     results = run(cells, folder, settings["workers"], settings["launcher"])
     if settings["keep"] is not None:
         out = Path(settings["keep"]) / f"{settings['name']}.parquet"

@@ -182,6 +182,10 @@ HOSTILE = {
         "not plausible .up to 'a",
     ),
     "type by its number": (added(["a", "view.dtype", [{"ref": "conv2d"}, -2]]), "dtype=-2"),
+    "transform whose axes torch does not check": (
+        added(["a", "_fft_r2c", [{"ref": "conv2d"}, [-2], 2, True]]),
+        "_fft_r2c",
+    ),
     "constant of a list": (edit("constants", "@0.weight", value=[1]), r"says \[1\]"),
     "constant of another type": (edit("constants", "@0.weight", value="int8"), "says int8"),
     "worthless levels": (edit("layers", "5", "settings", "input", "scale", value=0), "scale=0"),
