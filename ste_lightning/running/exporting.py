@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ste_lightning.running.export_table import agreement, export_all, one_by_one
 from ste_lightning.running.model_info import model_info
 from ste_lightning.running.provenance import provenance
 from ste_lightning.running.quiet import quiet
+from ste_lightning.running.reading import read_json
 from ste_lightning.running.restoring import evaluation_samples, restored
 from ste_lightning.running.settings import known_keys
 from ste_lightning.running.tables import table
@@ -228,7 +228,7 @@ def _keep(
         "milliseconds": times,
     }
     kept = folder / files.EXPORTS
-    earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    earlier = read_json(kept) if kept.is_file() else {}
     write_json(kept, {**earlier, settings["format"]: record})
     if (folder / files.PAGE).is_file():
         from ste_lightning.running.pages import attempted, write_run_page
