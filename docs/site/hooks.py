@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 
 import api_pages  # noqa: E402
 import griffe_docstrings  # noqa: E402, F401 - pages import it later, when this path is gone
+import notebook_pages  # noqa: E402
 import quantizer_pages  # noqa: E402
 import recipe_pages  # noqa: E402
 import rule_pages  # noqa: E402
@@ -37,6 +38,7 @@ def _sections() -> dict[str, dict[str, str]]:
     return {
         "Backward rules": {f"rules/{name}.md": name for name in rule_pages.names()},
         "Quantizers": {f"quantizers/{name}.md": name for name in quantizer_pages.names()},
+        "Notebooks": {f"notebooks/{n}.md": title for n, title in notebook_pages.names().items()},
         "API reference": {f"api/{name}.md": name for name in api_pages.MODULES},
     }
 
@@ -64,6 +66,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         **rule_pages.pages(),
         **quantizer_pages.pages(),
         **recipe_pages.pages(),
+        **notebook_pages.pages(),
         **api_pages.pages(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
         "play.html": playground.page(),

@@ -10,7 +10,12 @@ from docs.blocks import PAGES as PUBLISHED
 from docs.blocks import ROOT, prose
 
 DOCS = ROOT / "docs"
-GENERATED = ("rules", "quantizers", "api")  # made by docs/site when the documentation is built
+GENERATED = (
+    "rules",
+    "quantizers",
+    "api",
+    "notebooks",
+)  # made by docs/site when the documentation is built
 PAGES = [*PUBLISHED, ROOT / "CONTRIBUTING.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -32,6 +37,8 @@ def names(page: Path) -> bool:
         return str(where) in made
     if where.stem == "index" or where.parts[0] == "api":
         return True
+    if where.parts[0] == "notebooks":
+        return (DOCS / where).with_suffix(".ipynb").is_file()
     from ste_lightning.functional import surrogate_names
     from ste_lightning.quantizers import quantizer_names
 
