@@ -10,12 +10,7 @@ from docs.blocks import PAGES as PUBLISHED
 from docs.blocks import ROOT, prose
 
 DOCS = ROOT / "docs"
-GENERATED = (
-    "rules",
-    "quantizers",
-    "api",
-    "notebooks",
-)  # made by docs/site when the documentation is built
+GENERATED = ("rules", "quantizers", "api", "notebooks")  # by docs/site, in the build
 PAGES = [*PUBLISHED, ROOT / "CONTRIBUTING.md"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
