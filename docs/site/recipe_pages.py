@@ -75,9 +75,20 @@ def _entry(file: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+# what a reader can run in a minute comes first, what needs a GPU for days last
+_ORDER = ("teacher_student", "recurrence", "sample_size", "non_gaussian", "digits", "rules_compare",
+          "mnist5000", "fashion_mnist", "text", "cifar10", "imagenet")  # fmt: skip
+
+
+def _place(file: Path) -> tuple[int, str]:
+    """Return where a training stands on the page; one that is new comes last."""
+    groups = [i for i, beginning in enumerate(_ORDER) if file.stem.startswith(beginning)]
+    return min(groups, default=len(_ORDER)), file.stem
+
+
 def pages() -> dict[str, str]:
     """Return the page of recipes."""
-    train = "\n".join(_entry(file) for file in sorted(RECIPES.glob("*.yaml")))
+    train = "\n".join(_entry(file) for file in sorted(RECIPES.glob("*.yaml"), key=_place))
     study = "\n".join(_entry(file) for file in sorted((RECIPES / "study").glob("*.yaml")))
     return {
         "recipes.md": f"""# Recipes
