@@ -143,8 +143,8 @@ def recovery_figure(
     figure = Figure(figsize=(6.2, 3.9), layout="constrained")
     axes = figure.subplots()
     if averaged:
-        _shares(axes, sorted(averaged), ORANGE, "s", "averaged: majority of all steps")
-    share = _shares(axes, points, BLUE, "o", "last iterate")
+        _shares(axes, sorted(averaged), BLUE, "D", "averaged: majority of all steps")
+    share = _shares(axes, points, ORANGE, "o", "last iterate")
     for (x, successes, count), y in zip(points, share, strict=True):
         axes.annotate(
             f"{successes}/{count}",
