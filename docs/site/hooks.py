@@ -95,7 +95,7 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
         markdown = markdown.replace("\n\n", "\n\n**[Open it here](play.html).** ", 1)
     if page.file.src_uri == "deploy.md":
         title = "## In a browser\n\n"
-        markdown = markdown.replace(title, f"{title}**[Draw a digit here](draw.html).** ", 1)
+        markdown = markdown.replace(title, f"{title}**[Draw a digit here](draw.html).**\n\n", 1)
     return _LINK.sub(replaced, markdown)
 
 

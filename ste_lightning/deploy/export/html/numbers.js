@@ -33,7 +33,8 @@ function floats(name, tensor) {
   const { size, read } = TYPES[tensor.dtype];
   ensure(read, `its tensor ${name} is of type ${tensor.dtype}, which this page does not read`);
   const view = new DataView(tensor.bytes.buffer, tensor.bytes.byteOffset, tensor.bytes.length);
-  const found = Float32Array.from({ length: count(tensor.shape) }, (_, i) => read(view, i * size));
+  const found = new Float32Array(count(tensor.shape));
+  for (let i = 0; i < found.length; i++) found[i] = read(view, i * size);
   ensure(found.every(Number.isFinite), `its tensor ${name} holds a number that is not finite`);
   return found;
 }

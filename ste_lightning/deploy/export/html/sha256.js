@@ -23,17 +23,21 @@ class Sha256 {
   }
 
   update(bytes) {
-    for (let i = 0; i < bytes.length; i++) {
-      this.block[this.length++ % 64] = bytes[i];
-      if (this.length % 64 === 0) this.compress();
+    for (let at = 0; at < bytes.length;) {
+      const used = this.length % 64, taken = Math.min(64 - used, bytes.length - at);
+      if (taken === 64) this.compress(bytes, at); // a whole block, where it lies
+      else for (let i = 0; i < taken; i++) this.block[used + i] = bytes[at + i];
+      if (taken < 64 && used + taken === 64) this.compress(this.block, 0);
+      this.length += taken;
+      at += taken;
     }
     return this;
   }
 
-  compress() {
-    const { words: w, state, block } = this;
-    for (let t = 0; t < 16; t++) {
-      w[t] = (block[4 * t] << 24) | (block[4 * t + 1] << 16) | (block[4 * t + 2] << 8) | block[4 * t + 3];
+  compress(block, at) {
+    const { words: w, state } = this;
+    for (let t = 0, i = at; t < 16; t++, i += 4) {
+      w[t] = (block[i] << 24) | (block[i + 1] << 16) | (block[i + 2] << 8) | block[i + 3];
     }
     for (let t = 16; t < SHA_ROUNDS; t++) {
       const near = rotated(w[t - 2], 17) ^ rotated(w[t - 2], 19) ^ (w[t - 2] >>> 10);
@@ -45,7 +49,14 @@ class Sha256 {
       const chosen = (e & f) ^ (~e & g), major = (a & b) ^ (a & c) ^ (b & c);
       const one = (h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + chosen + SHA_FACTORS[t] + w[t]) | 0;
       const two = ((rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + major) | 0;
-      [h, g, f, e, d, c, b, a] = [g, f, e, (d + one) | 0, c, b, a, (one + two) | 0];
+      h = g;
+      g = f;
+      f = e;
+      e = (d + one) | 0;
+      d = c;
+      c = b;
+      b = a;
+      a = (one + two) | 0;
     }
     [a, b, c, d, e, f, g, h].forEach((value, i) => { state[i] += value; });
   }
