@@ -68,8 +68,10 @@ def test_the_page_predicts_and_draws_as_python(seen, address, tmp_path) -> None:
     (said,) = network.predict([drawn])
     assert np.asarray(drawn).any()
     assert np.allclose(made, said.outputs, atol=1e-4)
-    best = opened.wait_for_function("document.getElementById('best').textContent").json_value()
-    assert best == f"{said.prediction}, {100 * said.confidence:.0f} %"
+    best = f"{said.prediction}, {100 * said.confidence:.0f} %"
+    opened.wait_for_function(
+        "(best) => document.getElementById('best').textContent === best", arg=best
+    )
     assert opened.inner_text("#scores .best th") == said.prediction
 
     (tmp_path / "broken.safetensors").write_bytes(SMALL.read_bytes()[:-9])
