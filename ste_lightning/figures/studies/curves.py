@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
 
-from ste_lightning.figures.colours import palette
-from ste_lightning.figures.studies.style import grid, intervals, shared_settings
+from ste_lightning.figures.colours import PALETTE
+from ste_lightning.figures.studies.style import grid, shared_settings
 from ste_lightning.theory.estimates import Estimate
 from ste_lightning.theory.statistics import average
 from ste_lightning.theory.studies.cells import label
@@ -61,24 +63,27 @@ def curves_figure(
     shown = list(dict.fromkeys(name(r, panels) for r in results))
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
-    figure = Figure(
-        figsize=(max(6.4, 3.3 * columns + 0.6), 2.7 * lines + 1.5), layout="constrained"
-    )
+    width = 5.0 if len(shown) == 1 else 2.9 * columns
+    figure = Figure(figsize=(width + 3.2, max(3.6, 2.7 * lines + 1.0)), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for spare in axes.flat[len(shown) :]:
         spare.set_axis_off()
-    drawn = dict(zip(dict.fromkeys(name(r, curves) for r in results), palette(), strict=False))
+    drawn = dict(zip(dict.fromkeys(name(r, curves) for r in results), _styles(), strict=False))
     values = sorted({float(r.settings[x]) for r in results})
     for panel, part in zip(axes.flat, shown, strict=False):
-        for curve, color in drawn.items():
+        for curve, style in drawn.items():
             cells = [r for r in results if name(r, panels) == part and name(r, curves) == curve]
             if cells:
                 cells.sort(key=lambda r: float(r.settings[x]))
                 found = [average(r.columns[y]) for r in cells]
-                _draw(panel, [r.settings[x] for r in cells], found, color, curve, best)
+                _draw(panel, [r.settings[x] for r in cells], found, best, label=curve, **style)
         panel.set_title(part, fontsize=10)
         for axis in log:
             getattr(panel, f"set_{axis}scale")("log")
+        if "y" in log:
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            panel.yaxis.set_minor_formatter(NullFormatter())
         if len(values) <= _TICKS:
             panel.set_xticks(values, [f"{value:g}" for value in values])
             panel.xaxis.set_minor_locator(NullLocator())
@@ -89,15 +94,26 @@ def curves_figure(
     handles, labels = axes.flat[0].get_legend_handles_labels()
     notes = f"{shared_settings(results)}; bars: 95 % intervals"
     figure.suptitle(f"{title}\n{notes}" if title else notes, fontsize=11)
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 
+def _styles() -> Iterator[dict[str, Any]]:
+    """Return looks without end: the palette with circles, then dashed with squares, and so on."""
+    looks = itertools.cycle([("-", "o"), ("--", "s"), (":", "^")])
+    while True:
+        line, marker = next(looks)
+        for color in PALETTE:
+            yield {"color": color, "linestyle": line, "marker": marker, "markersize": 4}
+
+
 def _draw(
-    axes: Axes, x: Sequence[float], found: Sequence[Estimate], color: str, name: str, best: str
+    axes: Axes, x: Sequence[float], found: Sequence[Estimate], best: str, **style: Any
 ) -> None:
-    intervals(axes, x, found, color=color, marker="o", markersize=4, label=name)
+    value, low, high = (np.array([getattr(e, k) for e in found]) for k in ("value", "low", "high"))
+    axes.errorbar(x, value, np.maximum([value - low, high - value], 0), capsize=2, **style)
     if best:
         chosen = min if best == "low" else max
         k = chosen(range(len(found)), key=lambda i: found[i].value)
-        axes.plot(x[k], found[k].value, "o", color=color, markersize=11, fillstyle="none")
+        ring = {"color": style["color"], "markersize": 11, "fillstyle": "none"}
+        axes.plot(x[k], found[k].value, "o", **ring)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
 
 from ste_lightning.theory.claims.claim import Claim, Measured, at, measured
-from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
+from ste_lightning.theory.estimates import Estimate, difference
 from ste_lightning.theory.statistics import average
 from ste_lightning.theory.studies.means import best_places
 from ste_lightning.theory.studies.runner import Result
@@ -54,26 +57,39 @@ def _estimator(results: Sequence[Result]) -> Measured | None:
 
 
 def _growth(results: Sequence[Result], levels: int) -> Measured | None:
-    """Return the exponent of the best share on the total number of steps."""
+    """Return the exponent of the best share on the total number of steps, all totals alike."""
     here = at(results, levels=levels, cooldown="fused")
     places = [(g["steps"], best) for g, best in best_places(here, "share", "loss") if "steps" in g]
     if len(places) < 2:
         return None
-    sizes, best = zip(*places, strict=True)
-    spread = ", ".join(f"{e.value:g}" for e in best)
-    return measured(f"exponent of the best share on steps ({spread})", power_law(sizes, best))
+    places.sort(key=lambda place: place[0])
+    x = torch.tensor([steps for steps, _ in places], dtype=torch.float64).log()
+    slope = (x - x.mean()) / (x - x.mean()).square().sum()
+    # Not weighed by their variances: that of a place on a grid may be 0.
+    exponent = _combined([best for _, best in places], lambda best: slope @ best.log())
+    spread = ", ".join(f"{e.value:g} of {steps}" for steps, e in places)
+    return measured(f"exponent of the best share on steps ({spread})", exponent)
 
 
 def _fused(results: Sequence[Result]) -> Measured | None:
-    most = max(r.settings["steps"] for r in results)
-    found = []
-    for cooldown in ("separate", "fused"):
-        cells = at(results, levels=3, steps=most, cooldown=cooldown)
-        if not cells:
-            return None
-        found.append(min((average(r.columns["loss"]) for r in cells), key=lambda e: e.value))
-    words = f"test loss, separate / fused cool-down, each at its best share, {most} steps"
-    return measured(words, quotient(*found))
+    """Return the geometric mean, over totals of steps, of separate over fused losses."""
+    best = []
+    for steps in sorted({r.settings["steps"] for r in results}):
+        for cooldown in ("separate", "fused"):
+            cells = at(results, levels=3, steps=steps, cooldown=cooldown)
+            if not cells:
+                return None
+            best.append(min((average(r.columns["loss"]) for r in cells), key=lambda e: e.value))
+    ratio = _combined(best, lambda losses: (losses[::2] / losses[1::2]).log().mean(0).exp())
+    return measured("test loss, separate / fused, each at its best share, mean over totals", ratio)
+
+
+def _combined(estimates: Sequence[Estimate], function: Callable[[Tensor], Tensor]) -> Estimate:
+    """Return a function of several estimates, with the interval of its replicates."""
+    value = function(torch.tensor([e.value for e in estimates], dtype=torch.float64))
+    replicates = function(torch.stack([e.replicates for e in estimates]))
+    low, high = (float(replicates.quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(value), low, high, replicates)
 
 
 CLAIMS = (
