@@ -328,6 +328,28 @@ def test_pictures_become_what_predict_makes_of_them():
 
 
 @needs_node
+def test_what_would_become_another_picture_is_refused():
+    code = """
+      return given.map((preprocessing) => {
+        try {
+          return preprocessingOf({ input: { shape: [1, 1, 8, 8] }, info: { preprocessing } }).classes;
+        } catch (error) {
+          return error instanceof Refusal ? error.message : String(error);
+        }
+      });"""
+    sizes = [{}, {"resize": "fit"}, {"resize": [8, 8], "crop": [8, 8]}, {"resize": [8]}]
+    sizes += [{"resize": [16, 16], "crop": [8, 8]}, {"crop": [8, 8]}, {"interpolation": "cubic"}]
+    given = [{"range": [0, 1], **size} for size in sizes] + [{"std": [0]}, {"mean": [1.5]}]
+    *right, shorter, cropped, alone, unknown, deviation, limits = in_node(code, given)
+    assert right == [None] * 3
+    for one in (shorter, cropped, alone):
+        assert "crops pictures" in one
+    assert "interpolation is cubic" in unknown
+    assert "deviation is not positive" in deviation
+    assert "which range" in limits
+
+
+@needs_node
 def test_names_are_those_of_the_javascript():
     found = in_node("return [OPERATORS, SIZES, LAYERS].flatMap(Object.keys);")
     assert sorted(found) == sorted(runs())

@@ -13,8 +13,16 @@ function preprocessingOf({ input, info }) {
   ensure(std.every((one) => one > 0), "its deviation is not positive");
   const interpolation = given.interpolation ?? "bilinear";
   ensure(interpolation === "nearest" || Object.hasOwn(FILTERS, interpolation), `its interpolation is ${interpolation}, which this page does not know`);
+  checkedSize(given, height, width);
   const classes = Array.isArray(info.classes) ? info.classes.map(String) : null;
   return { channels, height, width, mean, std, range: knownRange(range, mean, std), interpolation, classes };
+}
+
+// A drawing is square, and resized to the network's size at once.
+function checkedSize({ resize, crop }, height, width) {
+  const whole = (size) => String(size) === String([height, width]);
+  const fits = (resize ?? null) === null || whole(resize) || (resize === "fit" && height === width);
+  ensure(fits && ((crop ?? null) === null || (whole(crop) && whole(resize))), "it resizes and crops pictures, which this page does not do");
 }
 
 // Older files do not say the range of pixels; mean and deviation tell it.
