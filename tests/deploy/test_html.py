@@ -330,9 +330,10 @@ def test_pictures_become_what_predict_makes_of_them():
 @needs_node
 def test_what_would_become_another_picture_is_refused():
     code = """
+      const input = { shape: [1, 1, 8, 8] };
       return given.map((preprocessing) => {
         try {
-          return preprocessingOf({ input: { shape: [1, 1, 8, 8] }, info: { preprocessing } }).classes;
+          return preprocessingOf({ input, info: { preprocessing } }).classes;
         } catch (error) {
           return error instanceof Refusal ? error.message : String(error);
         }
