@@ -11,15 +11,12 @@ __all__ = ["curves", "forest", "heatmap", "lines", "parallel", "phases"]
 Spec = dict[str, Any]
 _ORANGE = "#d55e00"
 _MARKS = 600  # more points than that are drawn as lines only
-# Vega would draw one legend for colours and one for dashes.
+# The same for colours and dashes, so that they share one legend.
 _LEGEND: Spec = {
     "title": None,
     "symbolType": "stroke",
     "symbolStrokeWidth": 2.5,
     "symbolSize": 300,
-    "encode": {
-        "symbols": {"update": {"strokeDash": {"signal": "scale('strokeDash', datum.value)"}}}
-    },
 }
 _CSV = {"type": "csv", "parse": {"x": "number", "y": "number", "v": "number"}}
 Series = Mapping[str, Sequence[tuple[float, float]]]
@@ -78,28 +75,27 @@ def lines(
     name: Spec = {"field": "name", "type": "nominal", "title": by, "sort": names}
     legend = _LEGEND if len(names) > 1 else None
     color = {**name, "scale": {"domain": names}, "legend": legend}
-    dash = {**name, "scale": {"domain": names, "range": _dashes(len(names))}, "legend": None}
+    dash = {**name, "scale": {"domain": names, "range": _dashes(len(names))}, "legend": legend}
     tooltip = [
         {"field": "name", "title": by},
         {"field": "x", "title": x, "format": ".6~g"},
         {"field": "y", "title": y, "format": ".4~g"},
     ]
     mark: Spec = {"type": "line", "interpolate": shape, "clip": True}
+    counted = not log_x and all(float(row["x"]).is_integer() for row in rows)
+    whole: Spec = {"axis": {"tickMinStep": 1}} if counted else {}  # no half epochs
     layer: list[Spec] = [{"mark": mark, "encoding": {"color": color, "strokeDash": dash}}]
     if len(rows) <= _MARKS:
         dot = {"type": "point", "size": 24, "clip": True}
-        layer.append(
-            {"mark": dot, "encoding": {"color": {**color, "legend": None}, "tooltip": tooltip}}
-        )
+        layer.append({"mark": dot, "encoding": {"color": color, "tooltip": tooltip}})
     return {
         "height": 260 + 16 * max(len(names) - 4, 0),  # a long legend takes its own room
         "data": {"values": rows},
         "encoding": {
-            "x": _axis("x", log_x, title=x),
+            "x": _axis("x", log_x, title=x, **whole),
             "y": {"field": "y", "type": "quantitative", "title": None, "scale": scale},
         },
         "layer": layer,
-        "resolve": {"legend": {"color": "independent"}},
     }
 
 
