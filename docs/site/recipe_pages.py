@@ -40,7 +40,7 @@ def header(text: str) -> tuple[str, dict[str, str]]:
         found = _KEY.match(words)
         if found:
             key, words = found.groups()
-        if key:
+        if key and (found or key != "Command"):  # further lines say what else one may set
             entries[key] = f"{entries.get(key, '')} {words}".strip()
         elif words:
             title = f"{title} {words}".strip()
