@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from ste_lightning import export, report
-from ste_lightning.reports.html import library
+from ste_lightning.reports.html import charts, library
 from ste_lightning.reports.html.page import (
     Chart,
     Fact,
@@ -169,6 +169,14 @@ def test_what_is_logged_within_epochs_is_drawn_by_steps() -> None:
     assert loss["encoding"]["x"]["title"] == "optimizer step"
     assert [row["x"] for row in loss["data"]["values"] if row["name"] == "validation"] == [4, 8]
     assert accuracy["encoding"]["x"]["title"] == "epoch"
+
+
+def test_many_lines_are_told_apart() -> None:
+    spec = charts.lines({str(i): [(0, i), (1, i)] for i in range(12)}, "x", "y")
+    dashes = spec["layer"][0]["encoding"]["strokeDash"]["scale"]["range"]
+    colours = 7  # of the page
+    looks = [(i % colours, str(dash)) for i, dash in enumerate(dashes)]
+    assert len(set(looks)) == 12
 
 
 def test_students_that_come_back_are_told_of() -> None:

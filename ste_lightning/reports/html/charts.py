@@ -100,7 +100,9 @@ def lines(
 
 
 def _dashes(count: int) -> list[list[int]]:
-    return [_DASHES[index % len(_DASHES)] for index in range(count)]
+    """Return dashes; the eighth line, which has the first one's colour, has another one."""
+    kinds = len(_DASHES)
+    return [_DASHES[(index + index // kinds) % kinds] for index in range(count)]
 
 
 def heatmap(
