@@ -6,6 +6,7 @@ results, ``python -m ste_lightning.results claims`` makes the page of them.
 """
 
 from ste_lightning.theory.claims import (
+    bands,
     disguise,
     linear,
     networks,
@@ -22,6 +23,7 @@ CLAIMS: tuple[Claim, ...] = (
     *two_layer.CLAIMS,
     *linear.CLAIMS,
     *disguise.CLAIMS,
+    *bands.CLAIMS,
     *proximal.CLAIMS,
     *oscillation.CLAIMS,
     *networks.CLAIMS,

@@ -12,6 +12,7 @@ from typing import Any
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import Surrogate, surrogate
+from ste_lightning.theory.bands import train_in_bands
 from ste_lightning.theory.counterexamples import counterexample
 from ste_lightning.theory.deep import train_deep
 from ste_lightning.theory.disguise import compare_rule
@@ -38,6 +39,7 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "large": train_large,
     "linear": train_linear,
     "low_bit": train_low_bit,
+    "bands": train_in_bands,
     "disguise": compare_rule,
     "coarse_gradient": sample_coarse_gradient,
     "order": train_in_order,
