@@ -42,7 +42,7 @@ def header(text: str) -> tuple[str, dict[str, str]]:
             key, words = found.groups()
         if key and (found or key != "Command"):  # further lines say what else one may set
             entries[key] = f"{entries.get(key, '')} {words}".strip()
-        elif words:
+        elif words and not key:
             title = f"{title} {words}".strip()
     return title, entries
 
