@@ -18,6 +18,7 @@ __all__ = ["SUFFIXES", "check_pillow", "opened", "plain"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm",
                       ".ppm"})  # fmt: skip
+_MOST_PIXELS = 1 << 26  # as 8192 x 8192; decoding takes up to four bytes of each
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 
 Result = TypeVar("Result")
@@ -41,12 +42,19 @@ def opened(source: Path | IO[bytes], use: Callable[[Image], Result]) -> Result:
         use: called with the picture while the file is open.
 
     Raises:
-        ConfigurationError: for a file that is no sound image, without its name.
+        ConfigurationError: for a file that is no sound image, or of more than 2^26 pixels,
+            without its name.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(source) as image:
+            width, height = image.size
+            if width * height > _MOST_PIXELS:
+                raise ConfigurationError(
+                    f"it has {width} x {height} pixels, more than {_MOST_PIXELS >> 20} Mi: make it "
+                    "smaller"
+                )
             return use(image)
     except ConfigurationError:
         raise

@@ -186,6 +186,10 @@ HOSTILE = {
         added(["a", "_fft_r2c", [{"ref": "conv2d"}, [-2], 2, True]]),
         "_fft_r2c",
     ),
+    "a great many combinations": (
+        added(["a", "combinations", [{"ref": "@0.bias"}, 1 << 40, True]]),
+        "combinations",
+    ),
     "constant of a list": (edit("constants", "@0.weight", value=[1]), r"says \[1\]"),
     "constant of another type": (edit("constants", "@0.weight", value="int8"), "says int8"),
     "worthless levels": (edit("layers", "5", "settings", "input", "scale", value=0), "scale=0"),

@@ -11,6 +11,7 @@ import torch
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.deploy.predict.samples import open_samples
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.io import pictures
 from ste_lightning.io.checkpoint import read_checkpoint
 
 
@@ -88,3 +89,10 @@ def test_damaged_arrays_are_read_or_refused(suffix, tmp_path):
         except ConfigurationError:
             refused += 1
     assert refused > 10
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path):
+    path = tmp_path / "huge.pgm"
+    path.write_bytes(b"P5 9000 9000 255\n")
+    with pytest.raises(ConfigurationError, match="9000 x 9000 pixels"):
+        pictures.opened(path, lambda image: pytest.fail("decoded"))

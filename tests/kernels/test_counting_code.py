@@ -42,6 +42,8 @@ def test_eight_rows_and_two_registers_of_channels_are_counted_without_spills(tmp
         text=True,
         check=False,
     )
+    if "not a recognized processor" in child.stderr:  # llvmlite 0.44
+        pytest.skip("this LLVM does not know the processor")
     assert child.returncode == 0, child.stderr[-3000:]
     blocks = re.split(r"^\.LBB\w+:", child.stdout, flags=re.MULTILINE)
     (loop,) = (block for block in blocks if "vpopcntd" in block)

@@ -186,6 +186,10 @@ def _few_parts(name: str, args: tuple[Any, ...]) -> None:
         size = x.shape[axis] if x.dim() else 0
         number = rest[0] if rest and type(rest[0]) is int and name != "unbind" else 1
         parts = size // max(number, 1) if name in ("split", "unbind") else number
+    if name == "combinations":  # torch makes a grid of as many axes first
+        count, axes = args[0].numel(), args[1] if len(args) > 1 else 2
+        fits = type(axes) is int and 0 <= axes < 32 and count**axes <= _MOST_ELEMENTS
+        require(fits, "combinations", axes, "use fewer")
     if name in ("meshgrid", "cartesian_prod", "combinations", "block_diag", "einsum"):
         parts = max([1, *[len(a) for a in args if isinstance(a, (list, tuple))]]) * 16
     require(parts <= _MOST_PARTS, "parts", parts, f"use at most {_MOST_PARTS}")
