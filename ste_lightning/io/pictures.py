@@ -60,7 +60,7 @@ def opened(source: Path | IO[bytes], use: Callable[[Image], Result]) -> Result:
         raise
     except UnidentifiedImageError as error:
         raise ConfigurationError("it cannot be read as an image: its format is unknown") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files make Pillow's readers raise errors of any kind
         raise ConfigurationError(f"it cannot be read as an image: {error}") from error
 
 

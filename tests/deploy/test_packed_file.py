@@ -187,7 +187,7 @@ HOSTILE = {
         "_fft_r2c",
     ),
     "a great many combinations": (
-        added(["a", "combinations", [{"ref": "@0.bias"}, 1 << 40, True]]),
+        added(["a", "combinations", [{"ref": "conv2d"}, 1 << 40, True]]),
         "combinations",
     ),
     "constant of a list": (edit("constants", "@0.weight", value=[1]), r"says \[1\]"),
