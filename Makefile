@@ -8,7 +8,7 @@ DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # what the oldest releases run: not what compares with newer peers, nor command lines and figures
-OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models metrics optim data functional)
+OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models metrics optim data functional kernels)
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 

@@ -10,8 +10,9 @@ are replaced (layers, steps, arguments, types, sizes), with the checksum made ri
 the kinds that its schema asks for. What loads must also answer to its own sample. Counted as
 faults: any error but ConfigurationError, more than 10 s of work, more than 512 MiB, code that ran,
 messages that advise to unpickle, and what ends the process: inputs are tried in another one, which
-is begun anew. Each input follows from its number alone: a run that was stopped goes on where it was,
-after it has tried its faults once more (``--again`` begins anew). Counts are in benchmarks/results/fuzz_readers.json.
+is begun anew. Each input follows from its number alone: a run that was stopped goes on where it
+was, after it has tried its faults once more (``--again`` begins anew). Counts are in
+benchmarks/results/fuzz_readers.json.
 """
 
 from __future__ import annotations
