@@ -73,11 +73,13 @@ def proximal_figure(results: Sequence[Result]) -> Figure:
     ticks = [1, 2, 3, 4, 6, 8, 10]
     low, high = axes.get_ylim()
     axes.set_yticks(ticks, [str(t) for t in ticks])
-    axes.set_ylim(low, high)
+    axes.set_ylim(low, 1.8 * high)  # room for the legend
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="inputs n", ylabel="samples per input, N50 / n")
-    axes.set_title("samples for half of the trials (lower is better)", fontsize=10)
+    axes.set_title(
+        "samples for half of the trials (lower is better); exponents: n >= 64", fontsize=10
+    )
     legend(axes, loc="upper left")
     grid(axes)
     figure.suptitle(f"{shared_settings(results)}; bars: 95 % intervals", fontsize=11)
