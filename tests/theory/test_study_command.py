@@ -65,3 +65,17 @@ table: {_target_: ste_lightning.theory.studies.rates.rate_rows}
     assert study.main([*arguments, "base.stpes=10"]) == 1
     assert "Did you mean 'steps'" in capsys.readouterr().err
     torch.set_num_threads(threads)
+
+
+def test_a_small_version_has_the_parts_that_it_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    small = ["+recipe=bands", "small=true", "workers=1", "write_report=false", "figure=null",
+             "base.steps=4", "base.n=4", "grid.method=[askew]", "grid.noise=[0.0]",
+             "+parts={few: {samples: [8]}, many: {samples: [9]}}"]  # fmt: skip
+    assert study.main([*small, "small_parts=[few]"]) == 0
+    (cell,) = (tmp_path / "outputs" / "study" / "bands" / "cells").iterdir()
+    assert store.read(cell)[1]["settings"]["samples"] == 8
+    assert study.main([*small, "small_parts=[fww]"]) == 1
+    assert "Did you mean 'few'" in capsys.readouterr().err
+    torch.set_num_threads(threads)
