@@ -186,6 +186,10 @@ HOSTILE = {
         added(["a", "_fft_r2c", [{"ref": "conv2d"}, [-2], 2, True]]),
         "_fft_r2c",
     ),
+    "nothing, in a great many rows": (
+        added(["a", "adaptive_max_pool2d", [{"ref": "conv2d"}, [1 << 40, 0]]]),
+        "plausible",
+    ),
     "a great many combinations": (
         added(["a", "combinations", [{"ref": "conv2d"}, 1 << 40, True]]),
         "combinations",

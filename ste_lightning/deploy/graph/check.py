@@ -198,7 +198,9 @@ def _few_parts(name: str, args: tuple[Any, ...]) -> None:
 def _plausible(step: Step, value: Any) -> int:
     """Return how many numbers a step makes, which must be a plausible number."""
     found = value if isinstance(value, (list, tuple)) else [value]
-    sizes = [item.numel() for item in found if isinstance(item, Tensor)]
+    # a size of zero beside a huge one makes no number, but torch may loop over the other
+    shapes = [item.shape for item in found if isinstance(item, Tensor)]
+    sizes = [math.prod(max(n, 1) for n in shape) for shape in shapes]
     if max(sizes, default=0) > _MOST_ELEMENTS:
         raise ConfigurationError(
             f"step {step.result!r} makes {max(sizes):.3g} numbers, which is not plausible."
