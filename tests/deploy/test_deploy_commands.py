@@ -102,7 +102,7 @@ def test_a_broken_config_of_a_run_is_named(checkpoint, packed, tmp_path, capsys,
     given = [f"ckpt_path={checkpoint}", f"model={packed}", f"config={tmp_path / 'broken.yaml'}"]
     assert diff.main(given) == 1
     said = capsys.readouterr().err
-    assert "broken.yaml' cannot be read" in said
+    assert "broken.yaml cannot be read" in said
     assert said.count("error:") == 1
 
 
