@@ -76,7 +76,7 @@ def test_a_cell_holds_what_simulate_returns():
     assert columns["hamming"] == result.hamming.tolist()
     assert provenance["settings"] == settings
     assert provenance["versions"]["torch"] == version("torch")
-    assert provenance["machine"]["platform"] == platform.platform()
+    assert provenance["machine"]["platform"] == f"{platform.system()} {platform.machine()}"
     # Settings and defaults together say everything that decides the numbers.
     everything = {**provenance["defaults"], **settings}
     assert everything["seed"] == 0

@@ -14,6 +14,7 @@ import torch
 
 import ste_lightning
 from ste_lightning.data import TeacherStudent
+from ste_lightning.kernels.jit.cpu_features import cpu_name
 from ste_lightning.theory.coupling import linear_drift, predict_coupled_recurrence
 from ste_lightning.theory.prediction import predict_recurrence
 from ste_lightning.theory.simulate import simulate
@@ -63,7 +64,10 @@ def origin() -> dict[str, Any]:
     """Return when, where and with what a result is made."""
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {"platform": platform.platform(), "processor": platform.machine()},
+        "machine": {
+            "platform": f"{platform.system()} {platform.machine()}",
+            "processor": cpu_name(),
+        },
         "versions": {
             "ste_lightning": ste_lightning.__version__,
             "python": platform.python_version(),
