@@ -107,6 +107,7 @@ def test_collecting_tells_settings_from_metrics_and_finds_what_is_missing(tmp_pa
     for job, (rule, seed) in enumerate([("relu", 0), ("relu", 1), ("swish", 0)]):
         (tmp_path / str(job)).mkdir()
         results = {
+            "seed": seed,
             "overrides": ["+recipe=x", f"rule={rule}", f"seed={seed}", "lr=0.1", "~summary.x"],
             "metrics": {"accuracy": 0.5 + 0.1 * job},
             "seconds": 9.0,

@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ste_lightning import deploy
 from ste_lightning.callbacks import QuantizationAwareTraining, load_quantized
 
-pytestmark = pytest.mark.forks
+pytestmark = [
+    pytest.mark.forks,
+    pytest.mark.filterwarnings("ignore:training runs in processes of their own"),
+]
 
 
 class Even(Plain):
