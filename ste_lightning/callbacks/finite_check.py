@@ -79,7 +79,7 @@ class FiniteCheck(L.Callback):
         """Look before anything is measured, and a checkpoint written."""
         if trainer.sanity_checking:
             return
-        if self._watch is None:  # validation on its own
+        if self._watch is None:  # validation or test on its own
             self._watch = FiniteWatch(trainer, pl_module, self.every)
         else:
             self._watch.look()
@@ -97,30 +97,13 @@ class FiniteCheck(L.Callback):
             self._watch.batch(batch, batch_idx)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look before a checkpoint is written."""
+        """Look at what was noted, before a checkpoint is written."""
         if self._watch is not None:
             self._watch.look()
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the model."""
-        self._watch = FiniteWatch(trainer, pl_module, self.every)
-
-    def on_test_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take note of the batch."""
-        if self._watch is not None:
-            self._watch.batch(batch, batch_idx)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at what was noted."""
-        if self._watch is not None:
-            self._watch.look()
+    on_test_start = on_validation_start
+    on_test_batch_start = on_validation_batch_start
+    on_test_end = on_validation_end
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

@@ -349,27 +349,9 @@ class QuantizationAwareTraining(L.Callback):
         if self._finite is not None:
             self._finite.on_validation_end(trainer, pl_module)
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look before anything is measured."""
-        if self._finite is not None:
-            self._finite.on_test_start(trainer, pl_module)
-
-    def on_test_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take note of the batch."""
-        if self._finite is not None:
-            self._finite.on_test_batch_start(trainer, pl_module, batch, batch_idx)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at what was measured."""
-        if self._finite is not None:
-            self._finite.on_test_end(trainer, pl_module)
+    on_test_start = on_validation_start
+    on_test_batch_start = on_validation_batch_start
+    on_test_end = on_validation_end
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate batch norm's statistics anew, if asked."""

@@ -17,11 +17,11 @@ from ste_lightning import functional as SF
 from ste_lightning.data import TeacherStudent
 from ste_lightning.errors import require, unknown
 from ste_lightning.models.streams import Stream, generator, normal
+from ste_lightning.theory.batched_descent import descend
 
 __all__ = ["train_low_bit"]
 
 _TOP = 2.0  # pre-activations above it have the highest level
-_LOOK = 8  # steps between two looks for trials that have come to rest
 _THIRD = 0.43  # a third of standard normal numbers is smaller in size
 
 
@@ -91,7 +91,7 @@ def train_low_bit(
     v = torch.full((m,), m**-0.5)
     levels = 2**bits - 1
 
-    def weight(latent: Tensor) -> Tensor:
+    def weight(latent: Tensor, step: int) -> Tensor:
         return SF.hard_sign(latent) * (latent.abs() > zero) if zero else SF.hard_sign(latent)
 
     def output(rows: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,30 +101,13 @@ def train_low_bit(
         return a, active @ v
 
     rows = data.inputs.view(trials, samples * m, n)
-    y = output(rows, teacher)[1]
-    total = torch.zeros(trials, n)
-    # Of the trials that still move: their numbers, latent weights, weights and sums of these.
-    going, latent, w, tally = torch.arange(trials), x.clone(), weight(x), total.clone()
-    for step in range(steps):
-        a, predicted = output(rows, w)
-        weighed = surrogate.derivative(a) * v * (predicted - y)[..., None]
-        g = torch.bmm(weighed.view(len(w), 1, samples * m), rows)[:, 0] / samples
-        latent -= lr * g
-        w = weight(latent)
-        tally += w
-        if step % _LOOK and step < steps - 1:
-            continue
-        resting = ~g.any(1)
-        if step == steps - 1 or 4 * int(resting.sum()) >= len(going):
-            # A gradient of exactly zero never moves anything again.
-            x[going], total[going] = latent, tally + (steps - 1 - step) * w
-            going, rows, y = going[~resting], rows[~resting], y[~resting]
-            latent, w, tally = latent[~resting], w[~resting], tally[~resting]
-            if len(going) == 0:
-                break
+    x, total = descend(
+        x, rows, output(rows, teacher)[1], v,
+        weights=weight, output=output, derivative=surrogate.derivative, lr=lr, steps=steps,
+    )  # fmt: skip
     mean = total / steps
     rounded = SF.hard_sign(mean) * (mean.abs() > 0.5) if zero else SF.hard_sign(mean)
-    wrong = (weight(x) != teacher).sum(1)
+    wrong = (weight(x, steps) != teacher).sum(1)
     return {
         "trial": list(range(trials)),
         "last": (wrong == 0).tolist(),

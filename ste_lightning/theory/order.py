@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import hard_sign
 from ste_lightning.models.streams import Stream, generator
-from ste_lightning.theory.small_networks import Networks, accuracy, minibatches, task
+from ste_lightning.theory.small_networks import Networks, accuracy, backward, minibatches, task
 
 __all__ = ["ORDERS", "hardened", "train_in_order"]
 
@@ -138,9 +137,8 @@ def train_in_order(
         progress = step / steps
         optimizer.param_groups[0]["lr"] = lr * min(1.0, (1 - progress) / (1 - _UNTIL))
         outputs = net(rows, weight, activation)
-        loss = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum")
         optimizer.zero_grad()
-        (loss / batch_size).backward()  # type: ignore[no-untyped-call]
+        backward(outputs, labels)
         optimizer.step()
     progress = 1.0
     with torch.no_grad():

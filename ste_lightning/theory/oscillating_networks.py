@@ -6,13 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import replace_value, surrogate
 from ste_lightning.theory.grids import GAUSSIAN_STEPS, nearest
 from ste_lightning.theory.oscillation import METHODS, Freezer, pull
-from ste_lightning.theory.small_networks import Networks, accuracy, digits_task, minibatches
+from ste_lightning.theory.small_networks import (
+    Networks,
+    accuracy,
+    backward,
+    digits_task,
+    losses,
+    minibatches,
+    relu,
+)
 
 __all__ = ["level_weights", "train_oscillating_network"]
 
@@ -96,10 +103,9 @@ def train_oscillating_network(
     changes, late = torch.zeros(trials), 0
     for step, (rows, labels) in enumerate(minibatches(given, batch_size, steps, seed)):
         optimizer.param_groups[0]["lr"] = lr * min(1.0, 2 * (steps - step) / steps)
-        outputs = net(rows, weight, _relu)
-        loss = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum")
+        outputs = net(rows, weight, relu)
         optimizer.zero_grad()
-        (loss / batch_size).backward()  # type: ignore[no-untyped-call]
+        backward(outputs, labels)
         with torch.no_grad():
             for layer, latent in enumerate(net.weights):
                 assert latent.grad is not None
@@ -118,15 +124,10 @@ def train_oscillating_network(
                 moved = [(a != b).flatten(1) for a, b in zip(codes, before, strict=True)]
                 changes += torch.cat(moved, 1).float().mean(1)
     with torch.no_grad():
-        outputs = net(given.test_rows, value, _relu)
-        flat = cross_entropy(outputs.flatten(0, 1), given.test_labels.flatten(), reduction="none")
+        outputs = net(given.test_rows, value, relu)
     return {
         "trial": list(range(trials)),
         "accuracy": accuracy(outputs, given.test_labels).tolist(),
-        "loss": flat.view(trials, -1).mean(1).tolist(),
+        "loss": losses(outputs, given.test_labels).tolist(),
         "changes": (changes / late).tolist(),
     }
-
-
-def _relu(layer: int, a: Tensor) -> Tensor:
-    return a.relu()

@@ -13,10 +13,9 @@ from ste_lightning.data import TeacherStudent
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional.schedules import mirror_sigmoid
 from ste_lightning.models.streams import Stream, normal
+from ste_lightning.theory.batched_descent import descend
 
 __all__ = ["RAMPS", "train_proximal"]
-
-_LOOK = 8  # steps between two looks for trials that have come to rest
 
 RAMPS: Mapping[str, Callable[[float], float]] = {
     "hard": lambda progress: 0.0,
@@ -91,26 +90,11 @@ def train_proximal(
 
     # Labels and student come from the same product, so that zero is exactly zero.
     y = output(rows, bound * teacher)[1]
-    x = init_scale * normal(seed, Stream.WEIGHT, trials, n)
-    total = torch.zeros(trials, n)
-    going, latent, w, tally = torch.arange(trials), x.clone(), weights(x, 0), total.clone()
-    for step in range(steps):
-        a, predicted = output(rows, w)
-        weighed = surrogate.derivative(a) * v * (predicted - y)[..., None]
-        g = torch.bmm(weighed.view(len(w), 1, samples * m), rows)[:, 0] / samples
-        latent -= lr * g
-        w = weights(latent, step + 1)
-        tally += w
-        if step % _LOOK and step < steps - 1:
-            continue
-        # A hard map with a gradient of exactly zero never moves anything again.
-        resting = ~g.any(1) & (RAMPS[ramp](step / steps) == 0)
-        if step == steps - 1 or 4 * int(resting.sum()) >= len(going):
-            x[going], total[going] = latent, tally + (steps - 1 - step) * w
-            going, rows, y = going[~resting], rows[~resting], y[~resting]
-            latent, w, tally = latent[~resting], w[~resting], tally[~resting]
-            if len(going) == 0:
-                break
+    x, total = descend(
+        init_scale * normal(seed, Stream.WEIGHT, trials, n), rows, y, v,
+        weights=weights, output=output, derivative=surrogate.derivative, lr=lr, steps=steps,
+        rests=lambda step: RAMPS[ramp](step / steps) == 0,  # while it softens, weights still move
+    )  # fmt: skip
     wrong = (SF.hard_sign(x) != teacher).sum(1)
     return {
         "trial": list(range(trials)),

@@ -6,13 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import replace_value, surrogate
 from ste_lightning.theory.grids import GAUSSIAN_STEPS
 from ste_lightning.theory.oscillating_networks import level_weights
-from ste_lightning.theory.small_networks import Networks, accuracy, minibatches, task
+from ste_lightning.theory.small_networks import (
+    Networks,
+    accuracy,
+    backward,
+    losses,
+    minibatches,
+    relu,
+    task,
+)
 
 __all__ = ["COOLDOWNS", "learning_rate", "train_share"]
 
@@ -97,28 +104,19 @@ def train_share(
     for step, (rows, labels) in enumerate(minibatches(given, batch_size, steps, seed)):
         factor = learning_rate(cooldown, (steps - begin) / steps, step / steps)
         optimizer.param_groups[0]["lr"] = lr * factor
-        outputs = net(rows, rounded if step >= begin else _float, _relu)
-        loss = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum")
+        outputs = net(rows, rounded if step >= begin else _float, relu)
         optimizer.zero_grad()
-        (loss / batch_size).backward()  # type: ignore[no-untyped-call]
+        backward(outputs, labels)
         optimizer.step()
     with torch.no_grad():
-        found = [net(rows, rounded, _relu) for rows in (given.test_rows, given.rows)]
-    losses = [
-        cross_entropy(o.flatten(0, 1), y.flatten(), reduction="none").view(trials, -1).mean(1)
-        for o, y in zip(found, (given.test_labels, given.labels), strict=True)
-    ]
+        found = [net(rows, rounded, relu) for rows in (given.test_rows, given.rows)]
     return {
         "trial": list(range(trials)),
-        "loss": losses[0].tolist(),
-        "fit": losses[1].tolist(),
+        "loss": losses(found[0], given.test_labels).tolist(),
+        "fit": losses(found[1], given.labels).tolist(),
         "accuracy": accuracy(found[0], given.test_labels).tolist(),
     }
 
 
 def _float(layer: int, latent: Tensor) -> Tensor:
     return latent
-
-
-def _relu(layer: int, a: Tensor) -> Tensor:
-    return a.relu()

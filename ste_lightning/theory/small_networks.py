@@ -14,11 +14,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ste_lightning.errors import require, unknown
 from ste_lightning.models.streams import Stream, generator
 
-__all__ = ["Networks", "Task", "accuracy", "digits_task", "minibatches", "planted_task", "task"]
+__all__ = [
+    "Networks",
+    "Task",
+    "accuracy",
+    "backward",
+    "digits_task",
+    "losses",
+    "minibatches",
+    "planted_task",
+    "relu",
+    "task",
+]
 
 _EPSILON = 1e-5
 _TEST_ROWS = 1000
@@ -146,6 +158,23 @@ def minibatches(given: Task, size: int, steps: int, seed: int) -> Iterator[tuple
         picked = torch.from_numpy(order[place : place + size])
         place += size
         yield given.rows[:, picked], given.labels[:, picked]
+
+
+def backward(outputs: Tensor, labels: Tensor) -> None:
+    """Compute the gradients of every trial's own mean cross-entropy."""
+    loss = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum")
+    (loss / labels.shape[1]).backward()  # type: ignore[no-untyped-call]
+
+
+def relu(layer: int, a: Tensor) -> Tensor:
+    """Return the activations of every hidden layer."""
+    return a.relu()
+
+
+def losses(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of every trial."""
+    flat = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none")
+    return flat.view(len(labels), -1).mean(1)
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:

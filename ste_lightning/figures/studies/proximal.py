@@ -61,12 +61,10 @@ def proximal_figure(results: Sequence[Result]) -> Figure:
         if len(last) > 1:
             p = power_law([n for n, _ in last], [e for _, e in last])
             name += f": $n^{{{p.value:.2f}}}$ [{p.low:.2f}, {p.high:.2f}]".replace("inf", "∞")
-        scaled = [e for _, e in known]
-        places = [n for n, _ in known]
         for n, e in known:  # per input, so that n^1 is flat
             intervals(axes, [n], [e], per=n, color=color, marker="o", markersize=4)
-        values = [e.value / n for n, e in zip(places, scaled, strict=True)]
-        axes.plot(places, values, line, color=color, label=name)
+        values = [e.value / n for n, e in known]
+        axes.plot([n for n, _ in known], values, line, color=color, label=name)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sizes, [str(n) for n in sizes])
