@@ -1,8 +1,8 @@
 """A graph proven to fit its layers and constants, before anything is computed with it.
 
 Every step is run on tensors without memory, at the sizes with which the network was captured:
-torch's own schemas and shape rules then judge types and sizes. Rows that a mask chooses are taken
-to be all rows.
+torch's own schemas and shape rules then judge types and sizes, and what steps make, on their way,
+too, is counted. Rows that a mask chooses are taken to be all rows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config
 
+from ste_lightning.deploy.graph.memory import Made, is_written_out, recurrent
 from ste_lightning.deploy.graph.operators import FACTORIES, SIZES, resolved
 from ste_lightning.deploy.graph.steps import CONSTANT, Graph, Record, Ref, Step, filled, references
 from ste_lightning.deploy.graph.whole_operators import RECURRENT, result_shapes
@@ -90,24 +91,29 @@ def checked(
             raise ConfigurationError(f"the result {step.result!r} is made twice.")
         try:
             with _ALL_ROWS:
-                values[step.result] = _result(step, layers, values)
+                values[step.result], inside = _result(step, layers, values)
         except ConfigurationError:
             raise
         except FAILURES as error:
             raise uncomputable(f"step {step.result!r} ({step.target})", error) from error
-        left -= _plausible(step, values[step.result])
-        if left < 0:
+        made = _plausible(step, values[step.result])
+        if max(made, inside) > left:
             raise ConfigurationError(
                 f"its steps make more than {_TIMES} times the numbers that they are given, which "
-                f"is not plausible (up to {step.result!r})."
+                f"is not plausible (up to {step.result!r}, {step.target})."
             )
+        left -= made
     named = references(graph.output)
     known = bool(named) and all(name in values for name in named)
     require(known, "output", named, "name known results")
     return values
 
 
-def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, Any]) -> Any:
+def _result(
+    step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, Any]
+) -> tuple[Any, int]:
+    """Return a step's result, and how many numbers it makes on its way."""
+
     def of(ref: Ref) -> Any:
         return values[ref.name]
 
@@ -126,12 +132,13 @@ def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, An
             "a layer takes a tensor",
         )
         if not isinstance(layer, Opaque):
-            return layer.to("meta")(args[0])
+            with Made() as made:
+                return layer.to("meta")(args[0]), made.numbers
         growth = args[1] if len(args) > 1 else ()
         require(
             all(type(n) is int and 0 <= n < 1 << 10 for n in growth), "growth", growth, "use sizes"
         )
-        return layer.result_like(args[0], growth)
+        return layer.result_like(args[0], growth), 0
     if step.op != "function":
         raise ConfigurationError(f"step {step.result!r} is a {step.op!r}, which is not known.")
     function = resolved(step.target)
@@ -145,14 +152,16 @@ def _result(step: Step, layers: Mapping[str, nn.Module], values: Mapping[str, An
         kwargs["device"] = "meta"
     if step.target not in SIZES:
         _few_parts(step.target.partition(".")[0], args)
-    return function(*args, **kwargs)
+    with Made() as made:
+        result = function(*args, **kwargs)
+    return result, made.numbers if is_written_out(step.target, args) else 0
 
 
 def _recurrent(
     step: Step, x: Tensor, hx: Any, params: Any, biases: bool, layers: int, dropout: float,
     train: bool, bidirectional: bool, batch_first: bool,
-) -> Any:  # fmt: skip
-    """Return the results of a recurrent layer, whose weights must fit."""
+) -> tuple[Any, int]:  # fmt: skip
+    """Return the results of a recurrent layer, whose weights must fit, and the numbers of gates."""
     states = list(hx) if isinstance(hx, (list, tuple)) else [hx]
     name = step.target.partition(".")[0]
     gates = {"lstm": 4, "gru": 3}.get(name, 1)
@@ -173,7 +182,7 @@ def _recurrent(
         fits = fits and found == wanted
     require(fits, "recurrent layer", step.result, "its weights do not fit")
     shapes = result_shapes(x.shape, [state.shape for state in states], bidirectional)
-    return tuple(x.new_empty(shape) for shape in shapes)
+    return tuple(x.new_empty(shape) for shape in shapes), recurrent(x, gates, cell)
 
 
 def _few_parts(name: str, args: tuple[Any, ...]) -> None:
