@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import ste_lightning as ste
 from ste_lightning.callbacks import LatentClipping
 from ste_lightning.data import Digits
 from ste_lightning.errors import ConfigurationError
@@ -52,6 +53,33 @@ def test_a_schedule_is_as_long_as_was_asked_for():
         schedule_steps({"schedule": "cosine", "epochs": 1}, trainer)
     with pytest.raises(ConfigurationError, match=r"optimizer\.epochs=0"):
         schedule_steps({"schedule": "constant", "epochs": 0}, trainer)
+
+
+def test_channels_last_changes_the_memory_alone():
+    network = {
+        "_target_": "ste_lightning.models.networks.ConvNet",
+        "image": [3, 8, 8],
+        "channels": [8, 16],
+    }
+    images = torch.randn(4, 3, 8, 8)
+    torch.manual_seed(0)
+    last = Classifier(network, 10, channels_last=True)
+    seen = []
+    last.network[0].register_forward_hook(lambda module, given, made: seen.extend([*given, made]))
+    torch.manual_seed(0)
+    first = Classifier(network, 10)
+    losses = []
+    for model in (last, first):
+        loss = model(images).square().mean()
+        loss.backward()
+        losses.append(loss.detach())
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+    torch.testing.assert_close(*losses)
+    for (name, ours), theirs in zip(last.named_parameters(), first.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+    assert last.hparams["channels_last"]
+    packed = ste.pack(last.network.eval(), images)
+    assert torch.equal(packed(images).argmax(1), last(images).argmax(1))
 
 
 def test_images_need_not_be_square():
