@@ -1,8 +1,8 @@
-"""The figure of a recipe for its page: ``python docs/figures/recipes.py NAME ...``.
+"""The figure of a recipe for its page: ``python docs/figures/recipes.py NAME study/NAME ...``.
 
-A study that is stored in ``results/theory`` is drawn from there, as its tables are. Other studies
-are run in their small version, trainings as they are, below ``outputs/pictures``; what has been
-run there is not run again.
+A study that is stored in ``results/theory`` is drawn from there, as its tables are; one whose figure
+needs more than is stored runs. Other studies run in their small version, trainings as they are or, where that
+takes hours, in part, below ``outputs/pictures``; what has been run there is not run again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from ste_lightning import study, train
 from ste_lightning.running.build import build_function
 from ste_lightning.theory.studies.kept import read_kept
 
-ROOT = Path(__file__).parents[2]
-RECIPES, STORED = ROOT / "recipes", ROOT / "results" / "theory"
+sys.path.append(str(Path(__file__).parents[1] / "site"))
+
+from recipe_pages import RECIPES, SHORT, STORED, TRACES, image
+
 WORK = Path("outputs/pictures")
-_TRACES = {"recurrence", "optimizers"}  # figures of what stored results leave out
 
 
 def _run(command: object, name: str, folder: Path, *more: str) -> None:
@@ -31,31 +32,30 @@ def _run(command: object, name: str, folder: Path, *more: str) -> None:
     assert command.main(given) == 0, f"{name} failed"  # type: ignore[attr-defined]
 
 
-def figure_of(name: str) -> Figure | Path:
+def figure_of(key: str) -> Figure | Path:
     """Return a recipe's figure, drawn or as a file; runs what has not been run."""
-    file = RECIPES / "study" / f"{name}.yaml"
-    if not file.is_file():
-        folder = WORK / name
-        sweep = folder / "sweep"
+    name, folder = key.removeprefix("study/"), WORK / key
+    if key == name:
         if not list(folder.rglob("*.png")):
-            _run(train, name, folder, f"hydra.sweep.dir={sweep}", "rehearse=false")
+            sweep = f"hydra.sweep.dir={folder / 'sweep'}"
+            _run(train, name, folder, sweep, "rehearse=false", *SHORT.get(name, ()))
         return min(folder.rglob("*.png"), key=lambda path: (len(path.parts), path.name))
     stored = STORED / f"{name}.parquet"
-    if stored.is_file() and name not in _TRACES:
-        figure = build_function("figure", OmegaConf.load(file).figure)(read_kept(stored).results)
+    if stored.is_file() and name not in TRACES:
+        file = OmegaConf.load(RECIPES / f"{key}.yaml")
+        figure = build_function("figure", file.figure)(read_kept(stored).results)
         assert isinstance(figure, Figure)
         return figure
-    folder = WORK / "study" / name
-    _run(study, name, folder, "small=true")
+    _run(study, name, folder, *([] if name in TRACES else ["small=true"]))
     return folder / "figure.png"
 
 
-def main(names: list[str]) -> None:
-    """Write ``docs/images/recipes/NAME.png``."""
-    for name in names:
-        made = figure_of(name)
-        image = drawing.drawn(made) if isinstance(made, Figure) else Image.open(made)
-        drawing.write(image, f"recipes/{name}")
+def main(keys: list[str]) -> None:
+    """Write the pictures of recipes below ``docs/images``."""
+    for key in keys:
+        made = figure_of(key)
+        picture = drawing.drawn(made) if isinstance(made, Figure) else Image.open(made)
+        drawing.write(picture, image(key))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
 
     if page.file.src_uri == "playground.md":
         markdown = markdown.replace("\n\n", "\n\n**[Open it here](play.html).** ", 1)
-    if page.file.src_uri == "deploy.md":
+    if page.file.src_uri == "formats.md":
         title = "## In a browser\n\n"
         markdown = markdown.replace(title, f"{title}**[Draw a digit here](draw.html).**\n\n", 1)
     return _LINK.sub(replaced, markdown)

@@ -9,23 +9,17 @@ __all__ = ["pages"]
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 IMAGES = Path(__file__).parents[1] / "images"
-# pictures that other pages show, too: study or training -> file and the command that makes it
-_ELSEWHERE = {
-    **{
-        f"study/{name}": (name, f"python -m ste_lightning.study +recipe={name}")
-        for name in (
-            "gap",
-            "hidden_units",
-            "normalization",
-            "optimizers",
-            "phase_diagram",
-            "window",
-        )
-    },
-    "study/recurrence": ("recurrence_study", "python -m ste_lightning.study +recipe=recurrence"),
-    "recurrence": ("recurrence", "python -m ste_lightning.train +recipe=recurrence"),
-    "digits_cnn": ("results_digits", "python -m ste_lightning.results page"),
-    "mnist5000_cnn": ("results_mnist5000", "python -m ste_lightning.results page"),
+STORED = Path(__file__).parents[2] / "results" / "theory"
+TRACES = {"recurrence", "optimizers"}  # studies that draw what stored results leave out
+# trainings whose picture is of a part of them, as the whole takes hours: what is set
+SHORT: dict[str, tuple[str, ...]] = {}
+# pictures that have another name than their recipe has
+_NAMED = {
+    "study/recurrence": "recurrence_study",
+    "study/oscillation": "oscillation_unit",
+    "recurrence": "recurrence",
+    "digits_cnn": "results_digits",
+    "mnist5000_cnn": "results_mnist5000",
 }
 _KEY = re.compile(r"^(Shows|Source|Published|Command|Expected|Time|Hardware): *(.*)$")
 
@@ -47,18 +41,38 @@ def header(text: str) -> tuple[str, dict[str, str]]:
     return title, entries
 
 
+def image(key: str) -> str:
+    """Return the picture of a recipe, ``NAME`` or ``study/NAME``, below ``docs/images``."""
+    study = key.startswith("study/")
+    return _NAMED.get(key, key.removeprefix("study/") if study else f"recipes/{key}")
+
+
+def _made(key: str) -> str:
+    """Return of what a recipe's picture is, and the command that makes it."""
+    name = key.removeprefix("study/")
+    if image(key).startswith("results_"):
+        return "The stored results: `python -m ste_lightning.results page`"
+    command = f"`python docs/figures/recipes.py {key}`"
+    if key == name:
+        short = " ".join(SHORT.get(name, ()))
+        return f"A short run (`{short}`): {command}" if short else command
+    if name in TRACES:
+        return command
+    stored = (STORED / f"{name}.parquet").is_file()
+    return f"{'The stored results' if stored else 'Its small version'}: {command}"
+
+
 def _picture(file: Path) -> list[str]:
-    """Return the lines that show a recipe's figure; nothing where none has been drawn."""
-    name = file.stem
-    key = f"study/{name}" if file.parent.name == "study" else name
-    own = IMAGES / "recipes" / f"{name}.png"
-    if key in _ELSEWHERE:
-        image, command = _ELSEWHERE[key]
-    elif own.is_file():
-        image, command = f"recipes/{name}", f"python docs/figures/recipes.py {name}"
-    else:
-        return []
-    return ["", f"![What the recipe {name} draws](images/{image}.png)", "", f"*`{command}`*"]
+    """Return the lines that show a recipe's figure, or that it was not run."""
+    key = file.relative_to(RECIPES).with_suffix("").as_posix()
+    if not (IMAGES / f"{image(key)}.png").is_file():
+        return ["", "*No picture: this recipe has not been run here.*"]
+    return [
+        "",
+        f"![What the recipe {file.stem} draws](images/{image(key)}.png)",
+        "",
+        f"*{_made(key)}*",
+    ]
 
 
 def _entry(file: Path) -> str:
