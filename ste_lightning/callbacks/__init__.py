@@ -5,6 +5,7 @@ from ste_lightning.callbacks.distillation import Distillation
 from ste_lightning.callbacks.exact_resume import ExactResume
 from ste_lightning.callbacks.finite_check import FiniteCheck
 from ste_lightning.callbacks.last_checkpoint import LastCheckpoint
+from ste_lightning.callbacks.late_weights import LateWeights
 from ste_lightning.callbacks.latent_clipping import LatentClipping
 from ste_lightning.callbacks.loading import load_quantized
 from ste_lightning.callbacks.oscillation import OscillationDampening, OscillationFreezing
@@ -23,6 +24,7 @@ __all__ = [
     "ExactResume",
     "FiniteCheck",
     "LastCheckpoint",
+    "LateWeights",
     "LatentClipping",
     "OscillationDampening",
     "OscillationFreezing",

@@ -120,13 +120,13 @@ class Distillation(L.Callback):
     def _loaded(self, pl_module: L.LightningModule) -> nn.Module:
         if isinstance(self.teacher, nn.Module):
             return self.teacher
-        from ste_lightning.callbacks.loading import load_quantized
+        from ste_lightning.callbacks.loading import conversion_state, load_quantized
 
         made = type(pl_module)
         content = read_checkpoint(self.teacher)
-        quantized = any("Quantization" in key for key in content.get("callbacks", {}))
+        converted = conversion_state(content) is not None
         try:
-            if quantized:
+            if converted:
                 module: L.LightningModule = load_quantized(made, self.teacher)
             else:
                 module = made.load_from_checkpoint(

@@ -50,7 +50,7 @@ def load_quantized(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found keys that are")
         module = module_class.load_from_checkpoint(checkpoint_path, strict=False, **kwargs)
-    state = _state(checkpoint)
+    state = conversion_state(checkpoint)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*of the weights of layer .* are zero")
         convert_module(module, Policy.parse(policy), reach_frozen=True)
@@ -65,7 +65,7 @@ def load_quantized(
     return module
 
 
-def _state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+def conversion_state(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     """Return what the callback kept in the checkpoint."""
     for key, state in checkpoint.get("callbacks", {}).items():
         if key.startswith("QuantizationAwareTraining"):
@@ -86,7 +86,7 @@ def _recorded(checkpoint: dict[str, Any], path: str | Path) -> Any:
             "it held modules that are not registered quantizers; pass policy=...",
         )
         return rules
-    state = _state(checkpoint)
+    state = conversion_state(checkpoint)
     if state is None:
         raise ConfigurationError(
             f"{path} records no policy: it was saved without quantized layers, or by an earlier "

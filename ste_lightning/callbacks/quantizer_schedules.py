@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from ste_lightning.errors import require
+from ste_lightning.callbacks.stepping import share_done, steps_of_training
 from ste_lightning.quantizers import Quantizer
 
 __all__ = ["QuantizerSchedules"]
@@ -34,13 +34,7 @@ class QuantizerSchedules(L.Callback):
         self._scheduled = found
         if not found:
             return
-        self._steps = float(trainer.estimated_stepping_batches)
-        require(
-            math.isfinite(self._steps) and self._steps > 0,
-            "trainer",
-            f"{self._steps} steps",
-            "the quantizers have schedules: set max_epochs or max_steps",
-        )
+        self._steps = steps_of_training(trainer, "the quantizers have schedules")
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -48,11 +42,8 @@ class QuantizerSchedules(L.Callback):
         """Move the schedules to where training is."""
         if not self._scheduled:
             return
-        done = float(trainer.global_step)
-        if not pl_module.automatic_optimization:  # every optimizer's step counts there
-            done /= max(len(trainer.optimizers), 1)
         for quantizer in self._scheduled:
-            quantizer.set_progress(min(done / self._steps, 1.0))
+            quantizer.set_progress(share_done(trainer, pl_module, self._steps))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the quantizers; their parameters stay where they are."""

@@ -11,7 +11,14 @@ from ste_lightning.errors import require
 from ste_lightning.functional.schedules import cosine
 from ste_lightning.metrics import Latent, latents
 
-__all__ = ["Anneal", "StepCounter", "latents_in", "quantized_latents"]
+__all__ = [
+    "Anneal",
+    "StepCounter",
+    "latents_in",
+    "quantized_latents",
+    "share_done",
+    "steps_of_training",
+]
 
 
 class StepCounter:
@@ -75,3 +82,27 @@ def latents_in(optimizer: Optimizer, found: list[Latent]) -> list[Latent]:
     """Return those latent weights that this optimizer updates and that have a gradient."""
     own = {id(p) for group in optimizer.param_groups for p in group["params"]}
     return [one for one in found if id(one.weight) in own and one.weight.grad is not None]
+
+
+def steps_of_training(trainer: L.Trainer, why: str) -> float:
+    """Return how many optimizer steps the training has.
+
+    Args:
+        trainer: of the training.
+        why: what needs to know, for the error.
+
+    Raises:
+        ConfigurationError: if the training has no end.
+    """
+    steps = float(trainer.estimated_stepping_batches)
+    fits = math.isfinite(steps) and steps > 0
+    require(fits, "trainer", f"{steps} steps", f"{why}: set max_epochs or max_steps")
+    return steps
+
+
+def share_done(trainer: L.Trainer, module: L.LightningModule, steps: float) -> float:
+    """Return the share, 0 to 1, of ``steps`` optimizer steps that the training has made."""
+    done = float(trainer.global_step)
+    if not module.automatic_optimization:  # every optimizer's step counts there
+        done /= max(len(trainer.optimizers), 1)
+    return min(done / steps, 1.0)

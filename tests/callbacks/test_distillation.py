@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ste_lightning.callbacks import Distillation
+from ste_lightning.callbacks import Distillation, QuantizationMonitor
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.models import Classifier
 
@@ -128,7 +128,7 @@ def test_nothing_is_left_on_student_and_teacher(tmp_path):
 
 def test_a_float_twin_teaches_a_binary_network_from_its_checkpoint(tmp_path):
     twin = Classifier(SPEC, 3)
-    run = trainer(tmp_path)
+    run = trainer(tmp_path, QuantizationMonitor(required=False))
     run.fit(twin, batches())
     run.save_checkpoint(tmp_path / "twin.ckpt")
     student = Classifier(SPEC | {"weight_quantizer": "sign", "input_quantizer": "sign"}, 3)
