@@ -46,7 +46,7 @@ def import_modules(names: Sequence[str]) -> None:
             itself raises is passed on.
     """
     for name in names:
-        dotted = all(part.isidentifier() for part in name.split("."))
+        dotted = isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
         require(dotted, "imports", name, "name modules, as package.module")
         try:
             importlib.import_module(name)

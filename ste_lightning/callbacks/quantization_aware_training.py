@@ -72,7 +72,7 @@ class QuantizationAwareTraining(L.Callback):
         check_finite: after how many training steps the batches, losses, weights, scales and
             statistics since are checked for NaN and infinity, which stop the run before a
             checkpoint is written, and so the batches of validation and test; a sign would hide
-            them. 0 never checks.
+            them. 0 never checks; nor does it where a FiniteCheck beside it looks as often.
 
     Attributes:
         report: what the last setup converted and why.
@@ -128,6 +128,11 @@ class QuantizationAwareTraining(L.Callback):
         """Convert the module's layers, or arrange that its ``configure_model`` does so."""
         if stage == "fit":
             self._forget()
+        if any(
+            isinstance(callback, FiniteCheck) and callback.every <= self.check_finite
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+        ):
+            self._finite = None  # that one looks as often: once is enough
 
         def convert() -> None:
             thawing = any(

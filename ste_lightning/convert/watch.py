@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,7 +121,12 @@ class _Observer:
 
 
 def _judge(name: str, quantizer: nn.Module, low: float, high: float) -> list[Finding]:
-    """Judge a quantizer by what it makes of the extremes of its inputs."""
+    """Judge a quantizer by what it makes of the extremes of its inputs.
+
+    Inputs that are not numbers say nothing of it; a ``FiniteCheck`` says where they come from.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return []
     ends = _quantized(quantizer, low, high)
     if ends is None:
         return []

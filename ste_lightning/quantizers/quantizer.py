@@ -214,10 +214,14 @@ def register_quantizer(name: str) -> Callable[[Q], Q]:
     """Make a quantizer module available to :func:`build` under ``name``.
 
     Raises:
-        ConfigurationError: if ``name`` is taken by another class.
+        ConfigurationError: for what is no module class, or no name; if ``name`` is taken by
+            another class.
     """
+    require(isinstance(name, str) and bool(name), "name", name, "use a name")
 
     def add(cls: Q) -> Q:
+        fits = isinstance(cls, type) and issubclass(cls, nn.Module)
+        require(fits, "quantizer", cls, "register a class that derives from Quantizer")
         taken = _QUANTIZERS.get(name)
         require(
             taken is None or taken.__qualname__ == cls.__qualname__,

@@ -15,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.running.arguments import check_arguments, takes_description
 from ste_lightning.running.failures import RunError, described, in_users_code, users_error
+from ste_lightning.running.imports import refuse_hidden
 
 __all__ = ["build", "build_all", "build_function", "build_model"]
 
@@ -165,6 +166,7 @@ def _find(where: str, node: Any) -> Any:
             continue
         except Exception as error:
             raise RunError(f"{where}._target_={target!r}: {described(error)}") from error
+        refuse_hidden(f"{where}._target_", target)
         for part in parts[length:]:
             if not hasattr(found, part):
                 options = getattr(found, "__all__", dir(found))

@@ -28,6 +28,9 @@ def execute(parts: Parts, ckpt_path: str | None, testing: bool, folder: Path) ->
 
     Returns:
         Metric -> last value.
+
+    Raises:
+        ConfigurationError: for data of which no batch was trained.
     """
     trainer, model, data = parts.trainer, parts.model, parts.data
     metrics: dict[str, float] = {}
@@ -37,6 +40,7 @@ def execute(parts: Parts, ckpt_path: str | None, testing: bool, folder: Path) ->
     else:
         with explained(ckpt_path, model), lightning_stops():
             trainer.fit(model, data, ckpt_path=ckpt_path, weights_only=True)
+        _refuse_nothing(trainer, data)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         best = folder / "checkpoints" / "best.ckpt"
         ckpt_path = str(best) if best.is_file() else None
@@ -45,6 +49,16 @@ def execute(parts: Parts, ckpt_path: str | None, testing: bool, folder: Path) ->
             trainer.test(model, data, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     return metrics
+
+
+def _refuse_nothing(trainer: L.Trainer, data: L.LightningDataModule) -> None:
+    """Refuse a training without a batch, unless it was asked for; Lightning only warns of it."""
+    asked = 0 not in (trainer.max_epochs, trainer.max_steps, trainer.limit_train_batches)
+    if asked and trainer.fit_loop.epoch_loop.batch_progress.total.ready == 0:
+        raise ConfigurationError(
+            f"{type(data).__name__} gives no batch to train on: it is empty, or drop_last leaves "
+            "nothing of fewer samples than batch_size."
+        )
 
 
 def _overrides(thing: object, base: type, method: str) -> bool:

@@ -113,6 +113,8 @@ def readable(error: BaseException) -> str | None:
         return _composition(error)
     if type(error).__module__.startswith("yaml"):
         return f"a configuration file is not valid YAML: {error}"
+    if isinstance(error, RecursionError):
+        return "the configuration has no end: a recipe is in its own defaults, or holds itself."
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror or error}."
     return None

@@ -6,8 +6,10 @@ the package ``_global_``, so that a recipe needs neither a group folder nor a pa
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -24,6 +26,28 @@ from ste_lightning.running import recipes
 from ste_lightning.running.schema import Schema
 
 __all__ = ["RecipeSearchPath", "RecipeSource", "register"]
+
+
+_MOST = 1 << 16  # values of a recipe
+
+
+def _refuse_endless(file: Path) -> None:
+    """Refuse aliases of aliases, by which a few lines of YAML stand for billions of values."""
+    known: dict[int, float] = {}
+
+    def count(node: yaml.Node) -> float:
+        if id(node) not in known:
+            known[id(node)] = math.inf  # while it is counted: it holds itself
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+            known[id(node)] = 1 + sum(count(one) for pair in pairs for one in pair)
+        return known[id(node)]
+
+    root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if root is not None and count(root) > _MOST:
+        raise ConfigurationError(
+            f"{file} cannot be used: its aliases stand for more than {_MOST} values."
+        )
 
 
 class RecipeSource(ConfigSource):
@@ -57,6 +81,7 @@ class RecipeSource(ConfigSource):
                 f"{file} cannot be read: {error}; write '# @package GROUP', or no @ there."
             ) from error
         header["package"] = header["package"] or "_global_"
+        _refuse_endless(file)
         try:
             config = OmegaConf.load(file)
         except OSError as error:  # of a number alone

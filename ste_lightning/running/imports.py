@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.extensions import import_modules
 from ste_lightning.running.failures import RunError, described
+from ste_lightning.running.stopping import TERMINATED
 
-__all__ = ["import_own", "own_folders_on_path"]
+__all__ = ["import_own", "own_folders_on_path", "refuse_hidden"]
 
 
 def own_folders_on_path() -> None:
@@ -28,12 +31,34 @@ def import_own(names: Sequence[str]) -> None:
     """Import the modules of the key ``imports``, which register rules and quantizers.
 
     Raises:
-        ConfigurationError: for a module that is not found.
-        RunError: for one that fails.
+        ConfigurationError: for a module that is not found, or hidden.
+        RunError: for one that fails, or would end the process.
     """
     try:
         import_modules(names)
     except ConfigurationError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code == TERMINATED:
+            raise
         raise RunError(f"imports={list(names)}: {described(error)}") from error
+    for name in names:
+        refuse_hidden("imports", name)
+
+
+def refuse_hidden(where: str, name: str) -> None:
+    """Refuse a module in place of which another one of its name was imported before.
+
+    Raises:
+        ConfigurationError: with both files.
+    """
+    top = name.partition(".")[0]
+    used = getattr(sys.modules.get(top), "__file__", None)
+    found = importlib.machinery.PathFinder.find_spec(top)
+    if used is None or found is None or found.origin is None:
+        return
+    if os.path.realpath(used) != os.path.realpath(found.origin):
+        raise ConfigurationError(
+            f"{where}={name!r}: {found.origin} is hidden by a module of the same name, {used}: "
+            f"rename it."
+        )

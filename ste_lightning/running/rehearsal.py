@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import WarningCache  # type: ignore[attr-defined]
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     LearningRateFinder,
@@ -34,6 +36,7 @@ from omegaconf import DictConfig
 from ste_lightning.callbacks import QuantizationMonitor
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.figures.finished import Finished
+from ste_lightning.io.checkpoint import read_checkpoint
 from ste_lightning.running import files
 from ste_lightning.running.checkpoint_io import WholeCheckpoints
 from ste_lightning.running.execute import execute, summarize
@@ -64,6 +67,7 @@ def rehearse(cfg: DictConfig, folder: Path) -> None:
         settings = resolved(cfg, scratch)
         parts = _assemble(settings, scratch)
         metrics = _play(settings, parts, scratch)
+        _read_again(scratch)
         logged = history(scratch / files.METRICS)
         run = Finished(parts.model, parts.data, logged, metrics)
         _check_names(settings, parts, run)
@@ -115,14 +119,22 @@ class _ScratchCheckpoints(WholeCheckpoints):
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Leave words about the rehearsal to the run itself, which will say them again."""
+    """Leave words about the rehearsal to the run itself, which will say them again.
+
+    Lightning says some once in a process: it must not count those that nobody heard.
+    """
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    once = {name: getattr(WarningCache, name) for name in ("warn", "deprecation", "info")}
     try:
+        for name in once:
+            setattr(WarningCache, name, lambda self, *args, **kwargs: None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        for name, method in once.items():
+            setattr(WarningCache, name, method)
         logging.disable(level)
 
 
@@ -186,6 +198,20 @@ def _play(settings: Settings, parts: Parts, scratch: Path) -> dict[str, float]:
             f"{type(parts.model).__name__} with {type(parts.data).__name__}: the first batch "
             f"fails: {described(error)}"
         ) from error
+
+
+def _read_again(scratch: Path) -> None:
+    """Refuse to train what could not be resumed: a checkpoint of more than tensors and data."""
+    for path in scratch.rglob("*.ckpt"):
+        try:
+            read_checkpoint(path)
+        except ConfigurationError as error:
+            found = re.search(r"GLOBAL ([\w.]+)", str(error.__cause__))
+            raise ConfigurationError(
+                f"a checkpoint of this run could not be read again: it holds "
+                f"{found[1] if found else 'other objects'}, but only tensors and plain data are "
+                "read. Look at on_save_checkpoint, state_dict and save_hyperparameters."
+            ) from error
 
 
 def _monitors(parts: Parts) -> Iterator[tuple[str, str]]:

@@ -85,16 +85,18 @@ def run(cfg: DictConfig) -> float | None:
         said = str(error) if isinstance(error, RunError) else described(error)
         raise _failed(error, said, folder, progress) from error
     except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code not in (INTERRUPTED, TERMINATED):
+            raise _failed(stop, described(stop), folder, progress) from stop  # code of a recipe
         if fresh and not progress.begun:
             files.discard(folder)
         status = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else stop.code
-        words = {str(INTERRUPTED): "Interrupted", str(TERMINATED): "Terminated"}
-        said = f"{words.get(str(status), 'Stopped')} after {progress.steps} steps."
+        word = "Interrupted" if status == INTERRUPTED else "Terminated"
+        said = f"{word} after {progress.steps} steps."
         print(f"{said} {how_to_go_on(folder)}" if progress.begun else said, file=sys.stderr)
         raise SystemExit(status) from None
 
 
-def _failed(error: Exception, said: str, folder: Path, progress: Progress) -> RunError:
+def _failed(error: BaseException, said: str, folder: Path, progress: Progress) -> RunError:
     """Return the error that says what stopped the run, and how it goes on."""
     log = keep_traceback(error, folder / files.LOG)
     if not progress.begun:

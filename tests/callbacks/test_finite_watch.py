@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
 from plain_modules import Plain, digits, trainer
 from torch import nn
 
-from ste_lightning.callbacks import LatentClipping, QuantizationAwareTraining
+from ste_lightning.callbacks import FiniteCheck, LatentClipping, QuantizationAwareTraining
+from ste_lightning.callbacks.finite_watch import FiniteWatch
 from ste_lightning.errors import NotFiniteError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -118,6 +119,22 @@ def test_the_watch_can_be_off_and_starts_with_the_model() -> None:
     with pytest.raises(NotFiniteError, match=r"'bias' of layer 'net.9' is NaN.*it was so when"):
         trainer([QuantizationAwareTraining(BINARY)]).fit(module, digits(2))
     trainer([QuantizationAwareTraining(BINARY, check_finite=0)]).fit(Plain(), digits(2))
+
+
+@pytest.mark.parametrize(("every", "watches"), [(5, 1), (10, 1), (11, 2)])
+def test_two_that_look_as_often_look_once(
+    monkeypatch: pytest.MonkeyPatch, every: int, watches: int
+) -> None:
+    noted: list[int] = []
+    note = FiniteWatch.batch
+    monkeypatch.setattr(
+        FiniteWatch, "batch", lambda self, *batch: (noted.append(1), note(self, *batch))[1]
+    )
+    callbacks = [Harm("data", math.nan, 1), QuantizationAwareTraining(BINARY), FiniteCheck(every)]
+    run = trainer(callbacks, max_epochs=1)
+    with pytest.raises(NotFiniteError, match="batch 1 of epoch 0 holds NaN"):
+        run.fit(Plain(), digits(2))
+    assert len(noted) == 2 * watches
 
 
 def test_a_frozen_layer_stays_as_it_is() -> None:

@@ -1,5 +1,8 @@
 """Rules, quantizers, modules and data of one's own in recipes."""
 
+import dataclasses
+import itertools
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -8,6 +11,7 @@ import pytest
 
 from ste_lightning import extensions
 from ste_lightning.errors import ConfigurationError
+from ste_lightning.functional import Surrogate, register
 from ste_lightning.quantizers import Sign, build, quantizer_class, register_quantizer
 from ste_lightning.running import build as building
 
@@ -125,3 +129,68 @@ def test_a_recipe_starts_no_processes_and_evaluates_nothing(target):
             building.build("x", words)
     partial = building.build("x", {"_target_": "torch.nn.Linear", "_partial_": True, "bias": False})
     assert partial(2, 3).bias is None
+
+
+NESTED = RECIPE.replace("[own_bell_parts]", "[[own_bell_parts]]")
+BILLIONS = "a: &a [0, 1, 2]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghijkl")
+)
+WRONG = {  # what is appended to the module, the recipe, and what is said
+    "it would end the process": ("import sys; sys.exit(0)", RECIPE, r"SystemExit: 0 \(at "),
+    "no name": ("", NESTED, "imports=.*name modules, as package.module"),
+    "a name of before": ("", RECIPE.replace("own_bell_parts", "colorsys"), "hidden by .* rename"),
+    "a checkpoint for nobody": (
+        "Module.on_save_checkpoint = lambda self, kept: kept.update(mine=Net(2))",
+        RECIPE,
+        "could not be read again: it holds own_bell_parts.Net",
+    ),
+    "itself": ("", f"defaults: [mine]\n{RECIPE}", "a recipe is in its own defaults"),
+    "billions of values": ("", f"{RECIPE}{BILLIONS}", "aliases stand for more than 65536 values"),
+    "nothing to train on": (
+        "Data.train_dataloader = lambda self: DataLoader(TensorDataset(torch.zeros(2, 8)), 16, "
+        "drop_last=True)",
+        RECIPE,
+        "Data gives no batch to train on",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_own_code_that_cannot_be_used_is_one_message(cli, folder, case):
+    more, recipe, said = WRONG[case]
+    (folder / "own_bell_parts.py").write_text(f"{MODULE}\n{more}\n")
+    (folder / "colorsys.py").write_text(MODULE)
+    (folder / "mine.yaml").write_text(recipe)
+    import_module("colorsys")
+    status, _, err = cli("--config-dir", str(folder), "+recipe=mine", "logger=none")
+    assert status == 1
+    assert re.search(f"^error: .*{said}", err, re.MULTILINE), err
+    assert "Traceback" not in err
+
+
+def test_what_lightning_says_once_is_not_lost_to_the_rehearsal(cli, folder):
+    none = "Module.training_step = lambda self, batch, index: None"
+    (folder / "own_bell_parts.py").write_text(f"{MODULE}\n{none}\n")
+    words = ["--config-dir", str(folder), "+recipe=mine", "logger=none"]
+    with pytest.warns(UserWarning, match="training_step. returned .None"):
+        assert cli(*words)[0] == 0
+
+
+def test_what_is_no_rule_or_quantizer_is_not_registered():
+    for name in ("", 3):
+        with pytest.raises(ConfigurationError, match="use a name"):
+            register_quantizer(name)
+        with pytest.raises(ConfigurationError, match="use a name"):
+            register(name)
+    for thing in (len, int, dataclasses.make_dataclass("Plain", ["a"])):
+        with pytest.raises(ConfigurationError, match="a frozen dataclass that derives from Surr"):
+            register("own_thing")(thing)
+        with pytest.raises(ConfigurationError, match="a class that derives from Quantizer"):
+            register_quantizer("own_thing")(thing)
+    with pytest.raises(ConfigurationError, match="the shape and kind of its input"):
+
+        @register("own_mask")
+        @dataclasses.dataclass(frozen=True)
+        class Mask(Surrogate):
+            def derivative(self, x):
+                return x.abs() < 1

@@ -43,10 +43,12 @@ def refuse_if_uphill(rule: Surrogate) -> None:
     points = torch.linspace(-3, 3, 7, dtype=torch.float64)
     values = rule.derivative(points)
     require(
-        isinstance(values, torch.Tensor) and values.shape == points.shape,
+        isinstance(values, torch.Tensor)
+        and values.shape == points.shape
+        and values.is_floating_point(),
         "derivative",
         rule.derivative,
-        "it must return a tensor of the shape of its input",
+        "it must return a tensor of the shape and kind of its input",
     )
     require(
         bool(values.isfinite().all()),

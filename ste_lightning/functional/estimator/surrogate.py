@@ -162,13 +162,18 @@ def register(name: str, *aliases: str) -> Callable[[R], R]:
         A class decorator for a frozen dataclass that derives from :class:`Surrogate`.
 
     Raises:
-        ConfigurationError: if ``name`` is taken by another class, or if the rule with its default
-            parameters cannot descend
+        ConfigurationError: for what is no such class, or no name; if ``name`` is taken by another
+            class, or if the rule with its default parameters cannot descend
             (see :mod:`ste_lightning.functional.estimator.rule_check`).
     """
     from ste_lightning.functional.estimator.rule_check import refuse_if_uphill  # it imports this
 
+    require(isinstance(name, str) and bool(name), "name", name, "use a name")
+
     def add(rule: R) -> R:
+        fits = isinstance(rule, type) and issubclass(rule, Surrogate)
+        remedy = "register a frozen dataclass that derives from Surrogate"
+        require(fits and dataclasses.is_dataclass(rule), "rule", rule, remedy)
         taken = _RULES.get(name)
         require(
             taken is None or taken.__qualname__ == rule.__qualname__,
