@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import importlib.machinery
 import os
 import sys
@@ -47,7 +48,7 @@ def import_own(names: Sequence[str]) -> None:
 
 
 def refuse_hidden(where: str, name: str) -> None:
-    """Refuse a module in place of which another one of its name was imported before.
+    """Refuse a module in place of which another one of its name and other text is imported.
 
     Raises:
         ConfigurationError: with both files.
@@ -57,7 +58,9 @@ def refuse_hidden(where: str, name: str) -> None:
     found = importlib.machinery.PathFinder.find_spec(top)
     if used is None or found is None or found.origin is None:
         return
-    if os.path.realpath(used) != os.path.realpath(found.origin):
+    if not (os.path.isfile(used) and os.path.isfile(found.origin)):
+        return
+    if not filecmp.cmp(used, found.origin, shallow=False):
         raise ConfigurationError(
             f"{where}={name!r}: {found.origin} is hidden by a module of the same name, {used}: "
             f"rename it."
