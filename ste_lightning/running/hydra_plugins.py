@@ -7,6 +7,7 @@ the package ``_global_``, so that a recipe needs neither a group folder nor a pa
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
@@ -163,6 +164,18 @@ def _direction(*, _root_: DictConfig) -> str:
     return "maximize" if _root_.monitor_mode == "max" else "minimize"
 
 
+def _module_file(name: str) -> str:
+    """Return the file of a module that can be imported, without importing it."""
+    try:
+        found = find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    there = found is not None and found.has_location
+    require(there, "module_file", name, "name a module that is installed and has a file")
+    assert found is not None
+    return str(found.origin)
+
+
 def _options() -> str:
     """Return one line per config group with its options."""
     loader = GlobalHydra.instance().config_loader()
@@ -188,6 +201,7 @@ def register(config_dir: str | None = None, shipped: Path = RECIPES) -> None:
     ConfigStore.instance().store(name="ste_schema", node=Schema, provider="ste_lightning")
     OmegaConf.register_new_resolver("recipe_name", _chosen, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("module_file", _module_file, replace=True)
     OmegaConf.register_new_resolver("search_direction", _direction, replace=True)
     OmegaConf.register_new_resolver("recipe_listing", recipes.listing, replace=True)
     OmegaConf.register_new_resolver("recipe_names", recipes.names_in_lines, replace=True)

@@ -102,6 +102,13 @@ def test_a_character_recipe_reads_any_text(cli, tmp_path):
     start = checkpoint(tmp_path, "text_w158a8")
     status, _, err = cli("+recipe=text_float", *QUICK, *tiny, f"init_from={start}")
     assert status == 0, err
+    binary = ("+recipe=text_w1a1", *QUICK, *tiny)
+    status, out, err = cli(*binary, "data.path=${module_file:json.decoder}")
+    assert status == 0, err
+    assert "test/bits_per_character" in out
+    status, _, err = cli(*binary, "data.path=${module_file:not_there}")
+    assert status == 1
+    assert "module_file='not_there'" in err
 
 
 def test_training_starts_from_float_weights_by_name_or_by_order(cli, tmp_path, small):
