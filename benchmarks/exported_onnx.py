@@ -2,7 +2,7 @@
 
     python benchmarks/exported_onnx.py --folder DIR            # writes what is missing, then times
 
-Candidates take turns in one process with one thread; a cell is a median of wall time. Networks have
+Candidates take turns in one process with one thread; a cell is a median of CPU time. Networks have
 random weights and batch norms after a few batches: times do not depend on what was learned.
 """
 
@@ -77,6 +77,7 @@ def linear(weight: Any, inputs: Any) -> nn.Sequential:
 
 LINEAR: dict[str, Callable[[], nn.Module]] = {
     "W1.58A8": lambda: linear("bitnet", "token"),
+    "W4A8": lambda: linear({"map": "lsq", "bits": 4}, "token"),
     "W4A4": lambda: linear({"map": "lsq", "bits": 4}, {"map": "lsq", "bits": 4}),
 }
 
@@ -168,9 +169,9 @@ def medians(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str,
     while time.perf_counter() < end or len(found[next(iter(found))]) < 9:
         for name, call in calls.items():
             call()  # so that none pays for what the one before left in the caches
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            found[name].append(time.perf_counter() - start)
+            found[name].append(time.process_time() - start)
     return {name: statistics.median(times) * 1e3 for name, times in found.items()}
 
 

@@ -108,7 +108,8 @@ def run_export(cfg: DictConfig) -> None:
             run = runtime(temporary, format, 1 if one else None)
         size = temporary.stat().st_size
         _print_layers(console, str(out), size, layer_rows(network, samples))
-        if not _print_check(console, model, network, run, samples, settings["floats"] == "float32"):
+        lossless = settings["floats"] == "float32"
+        if not _print_check(console, model, network, run, samples, lossless, bool(target)):
             raise SystemExit(1)
     times = _print_latency(console, model, network, run, samples, settings)
     _keep(checkpoint.parent.parent, out, size, samples, times, settings)
@@ -142,6 +143,7 @@ def _print_check(
     run: Any,
     samples: Tensor,
     lossless: bool,
+    rounds: bool,
 ) -> bool:
     """Compare predictions; return whether they agree as far as they should."""
     with torch.no_grad():
@@ -149,14 +151,20 @@ def _print_check(
     packed = network(samples)
     agree = _compared(console, "packed", packed, "the trained model's", expected) or not lossless
     if run is not None:
-        agree &= _compared(console, "the exported file", run(samples), "the packed ones", packed)
+        given = ("the exported file", run(samples), "the packed ones", packed, rounds)
+        agree &= _compared(console, *given)
     return agree
 
 
 def _compared(
-    console: Console, name: str, output: Tensor, reference: str, expected: Tensor
+    console: Console,
+    name: str,
+    output: Tensor,
+    reference: str,
+    expected: Tensor,
+    rounds: bool = False,
 ) -> bool:
-    different, turned, worst, right = agreement(output, expected)
+    different, turned, worst, right = agreement(output, expected, rounds)
     ties = f"; {turned} samples by more than rounding, as where a tie turns" if turned else ""
     console.print(
         f"{name}: {different} of {len(output)} predictions differ from {reference}, largest "

@@ -66,15 +66,27 @@ class OnnxForm:
 
         from ste_lightning.deploy.export.onnx_layers import write_layer
         from ste_lightning.deploy.export.onnx_nodes import Nodes
+        from ste_lightning.deploy.export.onnx_runs import Runs
 
         nodes = Nodes(model.graph.initializer, onnxruntime)
+        calls = {
+            n.output[0]: {a.name: a for a in n.attribute}
+            for n in model.graph.node
+            if n.domain == _DOMAIN
+        }
+        parts = {y: self._layers[call["index"].i][0] for y, call in calls.items()}
+        runs = Runs(model.graph, parts, onnxruntime)
         for node in model.graph.node:
+            x, y = (part[0] if part else "" for part in (node.input, node.output))
             if node.domain == _DOMAIN:
-                given = {a.name: a for a in node.attribute}
+                given = calls[y]
                 layer, bound = self._layers[given["index"].i]
+                rank = given["rank"].i
                 growth = list(given["growth"].ints) if "growth" in given else []
-                x, y = node.input[0], node.output[0]
-                write_layer(nodes, layer, bound, x, given["rank"].i, growth, y)
+                if not runs.write(nodes, layer, bound, x, rank, y):
+                    write_layer(nodes, layer, bound, x, rank, growth, y, x in runs.bytes)
+            elif y in runs.clips:
+                nodes.add("Identity", [x], y)
             else:
                 for part in ("name", "doc_string", "metadata_props"):  # paths of this machine
                     node.ClearField(part)

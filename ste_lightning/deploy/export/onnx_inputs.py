@@ -45,10 +45,13 @@ class Quantizing:
         nodes: where they go.
         quantizer: a packed layer's.
         bound: on its inputs, where these are whole numbers.
+        given: whether the input is bytes already, 0 and 255 of two levels.
     """
 
-    def __init__(self, nodes: Nodes, quantizer: Input, bound: float | None) -> None:
-        self.nodes, self.quantizer = nodes, quantizer
+    def __init__(
+        self, nodes: Nodes, quantizer: Input, bound: float | None, given: bool = False
+    ) -> None:
+        self.nodes, self.quantizer, self.given = nodes, quantizer, given
         self.even = self.line = None
         if isinstance(quantizer, LevelsInput):
             found = even(quantizer)
@@ -61,8 +64,8 @@ class Quantizing:
         """Whether all channels have the same thresholds."""
         quantizer = self.quantizer
         if isinstance(quantizer, BinaryInput):
-            return quantizer.factor is None
-        return self.even is not None or isinstance(quantizer, TokenInput)
+            return quantizer.factor is None or self.given
+        return self.even is not None or isinstance(quantizer, TokenInput) or self.given
 
     @property
     def zero(self) -> int:
@@ -74,6 +77,11 @@ class Quantizing:
     def bytes(self, x: Place) -> tuple[str, str]:
         """Return the levels plus :attr:`zero` as unsigned bytes, and each token's scale or ""."""
         quantizer = self.quantizer
+        if self.given:
+            two = isinstance(quantizer, BinaryInput)
+            return (
+                self.nodes.add("Min", [x.name, self._byte(2 * self.zero or 1)]) if two else x.name
+            ), ""
         if isinstance(quantizer, TokenInput):
             return self._tokens(x, quantizer)
         if isinstance(quantizer, BinaryInput):
@@ -123,10 +131,9 @@ class Quantizing:
                 name = self.nodes.add("Mul", [name, x.vector(self.nodes, quantizer.factor)])
         compare = "Greater" if quantizer.name == "step" else "GreaterOrEqual"
         reached = self.nodes.add(compare, [name, bound])
-        codes = self.nodes.add("Cast", [reached], to=TensorProto.UINT8)
         if quantizer.name == "step":
-            return codes
-        return self.nodes.add("BitShift", [codes, self._byte(1)], direction="LEFT")  # 0 and 2
+            return self.nodes.add("Cast", [reached], to=TensorProto.UINT8)
+        return self.nodes.add("Where", [reached, self._byte(2), self._byte(0)])
 
     def _levels(self, x: Place, quantizer: LevelsInput) -> str:
         nodes, count = self.nodes, quantizer.thresholds.shape[1]

@@ -19,9 +19,10 @@ from torch import Tensor
 from ste_lightning.deploy.export.onnx_inputs import Place, Quantizing
 from ste_lightning.deploy.export.onnx_nodes import Nodes
 from ste_lightning.deploy.export.onnx_packed_matmul import multiplied, takes_bits
+from ste_lightning.deploy.export.onnx_runs import reads_bytes
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
-from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
+from ste_lightning.deploy.layers.linear_and_conv import PackedConv
 from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed
 from ste_lightning.deploy.layers.spatial import PackedSpatial
 from ste_lightning.deploy.layers.transposed import PackedConvTranspose, outputs_first
@@ -33,7 +34,14 @@ _END = np.iinfo(np.int64).max
 
 
 def write_layer(
-    nodes: Nodes, layer: Any, bound: float | None, x: str, rank: int, growth: list[int], y: str
+    nodes: Nodes,
+    layer: Any,
+    bound: float | None,
+    x: str,
+    rank: int,
+    growth: list[int],
+    y: str,
+    given: bool = False,
 ) -> None:
     """Add the nodes of a packed layer, or of a quantizer alone.
 
@@ -44,6 +52,7 @@ def write_layer(
         x, rank: its input's name and number of axes.
         growth: of a transposed convolution.
         y: its result's name.
+        given: whether its input is bytes already.
     """
     if isinstance(layer, Input):
         levels, token = Quantizing(nodes, layer, bound).floats(Place(x, rank, rank - 1))
@@ -52,30 +61,24 @@ def write_layer(
     if isinstance(layer, PackedEmbedding):
         _embedding(nodes, layer, x, y)
         return
-    quantizing = Quantizing(nodes, layer.input, bound)
+    quantizing = Quantizing(nodes, layer.input, bound, given)
     dims = len(layer.shape) - 2
     place = Place(x, rank, rank - 1 - dims)
     if isinstance(layer, PackedConv) and layer.padding_mode != "zeros":
         mode = _MODES[layer.padding_mode]
         nodes.opset = max(nodes.opset, 19)
         place = place._replace(name=_padded(nodes, layer, place, "", mode))
-    product = _bytes if sums_bytes(layer) else _floats
     if nodes.onnxruntime and takes_bits(layer):
-        product = _bits
+        multiplied(nodes, layer, x, rank, y)
+        return
+    product = _bytes if _sums_bytes(layer) else _floats
     product(nodes, layer, quantizing, place, growth, y)
 
 
-def sums_bytes(layer: PackedLayer) -> bool:
-    """Return whether a layer's sums are those of unsigned bytes with signed ones."""
-    codes = layer.input.codes
-    plain = isinstance(layer, (PackedLinear, PackedConv)) and layer.groups == 1
-    if not plain or not layer.sums_integers or codes is None:
-        return False
-    if isinstance(layer.input, TokenInput) and len(layer.shape) > 2:
-        return False
-    pad = float(layer.pad_level() or 0.0)
-    fits = -256 < codes.offset <= 0 and codes.step * (2**codes.bits - 1) < 256
-    return fits and pad.is_integer() and 0 <= pad - codes.offset < 256 and _is_small(layer)
+def _sums_bytes(layer: PackedLayer) -> bool:
+    """Return whether a layer is a MatMulInteger."""
+    mixed = isinstance(layer.input, TokenInput) and len(layer.shape) > 2
+    return reads_bytes(layer) and layer.groups == 1 and not mixed
 
 
 def _is_small(layer: PackedLayer) -> bool:
@@ -228,15 +231,6 @@ def _convolved(nodes: Nodes, layer: Any, x: Place, growth: list[int]) -> str:
 
 def _as_it_is(weight: Tensor) -> Tensor:
     return weight
-
-
-def _bits(
-    nodes: Nodes, layer: Any, quantizing: Quantizing, x: Place, growth: list[int], y: str
-) -> None:
-    """Add onnxruntime's product of floats, or tokens, with packed weights."""
-    levels, token = quantizing.floats(x)
-    sums = multiplied(nodes, layer, levels, x.rank)
-    _shifted(nodes, layer, x._replace(name=sums), token, x.axis, y)
 
 
 def _embedding(nodes: Nodes, layer: PackedEmbedding, x: str, y: str) -> None:

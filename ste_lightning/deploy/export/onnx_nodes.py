@@ -36,7 +36,7 @@ class Nodes:
         self.nodes: list[onnx.NodeProto] = []
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.opset, self.ir, self.domains = 18, 10, set[str]()
-        self._levels: dict[int, str] = {}
+        self._levels: dict[tuple[int, bytes], str] = {}
         self._count = 0
 
     def add(
@@ -73,7 +73,9 @@ class Nodes:
         """Return a result as floats."""
         return self.add("Cast", [x], to=TensorProto.FLOAT)
 
-    def levels(self, weight: torch.Tensor, key: object) -> str:
+    def levels(
+        self, weight: torch.Tensor, key: object, multiple: NDArray[np.int32] | None = None
+    ) -> str:
         """Return int8 weights, which the file stores in as few bits as they need.
 
         Levels that two or four bits do not hold as they are, such as -3, -1, 1, 3, are stored as
@@ -82,24 +84,33 @@ class Nodes:
         Args:
             weight: integers from -128 to 127.
             key: what they are; the same is stored once.
+            multiple: of the weights, for each along the first axis; 1 if left out.
         """
-        if id(key) in self._levels:
-            return self._levels[id(key)]
+        known = (id(key), b"" if multiple is None else multiple.tobytes())
+        if known in self._levels:
+            return self._levels[known]
         values = weight.to(torch.int8).numpy()
         bits, codes, step, lowest = _narrow(values)
+        alone = multiple is None or bool((multiple == 1).all())
         if bits == 8:
-            return self._levels.setdefault(id(key), self.tensor(weight.to(torch.int8)))
-        signed, unsigned, opset, ir = _TYPES[bits]
-        self.opset, self.ir = max(self.opset, opset), max(self.ir, ir)
-        name, kind = self._name("weight"), unsigned if step else signed
-        data = packed_codes(codes, bits).tobytes()
-        stored = helper.make_tensor(name, kind, values.shape, data, raw=True)
-        self.tensors[name] = stored
+            name = self.tensor(weight.to(torch.int8))
+        else:
+            signed, unsigned, opset, ir = _TYPES[bits]
+            self.opset, self.ir = max(self.opset, opset), max(self.ir, ir)
+            name, kind = self._name("weight"), unsigned if step else signed
+            data = packed_codes(codes, bits).tobytes()
+            self.tensors[name] = helper.make_tensor(name, kind, values.shape, data, raw=True)
+        if step or not alone:
+            name = self.add("Cast", [name], to=TensorProto.INT32)
         if step:
-            wide = self.add("Cast", [name], to=TensorProto.INT32)
-            steps = self.add("Mul", [wide, self.numbers(step, np.int32)])
-            name = self.add("Add", [steps, self.numbers(lowest, np.int32)])
-        return self._levels.setdefault(id(key), self.add("Cast", [name], to=TensorProto.INT8))
+            name = self.add("Mul", [name, self.numbers(step, np.int32)])
+            name = self.add("Add", [name, self.numbers(lowest, np.int32)])
+        if multiple is not None and not alone:
+            shape = (-1, *[1] * (weight.dim() - 1))
+            name = self.add("Mul", [name, self.tensor(torch.from_numpy(multiple).view(shape))])
+        if bits < 8 or not alone:
+            name = self.add("Cast", [name], to=TensorProto.INT8)
+        return self._levels.setdefault(known, name)
 
 
 def _narrow(values: NDArray[np.int8]) -> tuple[int, NDArray[Any], int, int]:

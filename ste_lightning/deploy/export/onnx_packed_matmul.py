@@ -1,9 +1,8 @@
 """MatMulNBits, onnxruntime's product of floats with weights that stay packed in memory.
 
-Float inputs are multiplied as floats. Levels of a quantizer are whole numbers: onnxruntime rounds
-each block of 128 of them to bytes of its own, in units of a 127th of the block's largest; so every
-block holds 127 levels and the number 127, which meets a weight of zero. Then the unit is one, and
-the sums are exact.
+Float inputs are multiplied as floats. Tokens are rounded by the operator itself, each block of 128
+numbers in units of a 127th of the block's largest: so every block holds 127 numbers of the token
+and one that makes the unit the token's own, and that meets a weight of zero.
 """
 
 from __future__ import annotations
@@ -41,54 +40,59 @@ def _width(layer: PackedLayer) -> int:
     return next((bits for bits in (2, 4, 8) if fits_signed(weight, bits)), 0)
 
 
-def multiplied(nodes: Nodes, layer: PackedLayer, x: str, rank: int) -> str:
-    """Add the product of a result (*, inputs) with a layer's integer weights.
+def multiplied(nodes: Nodes, layer: PackedLayer, x: str, rank: int, y: str) -> None:
+    """Add a layer's result ``y``.
 
     Args:
         nodes: where it goes.
         layer: that :func:`takes_bits`.
-        x, rank: floats, or whole numbers from -127 to 127, and the number of axes.
+        x, rank: its input (*, inputs), and the number of axes.
+        y: its result's name.
     """
-    whole = layer.input.codes is not None
+    quantizer = layer.input
+    tokens = isinstance(quantizer, TokenInput)
     bits, (outputs, inputs) = _width(layer), layer.shape
-    weight = layer.integer_weight().int()
-    room = _BLOCK - 1 if whole else _BLOCK
+    room = _BLOCK - 1 if tokens else _BLOCK
     blocks = -(-inputs // room)
-    weight = torch.nn.functional.pad(weight, (0, blocks * room - inputs)).view(
-        outputs, blocks, room
-    )
-    if whole:
-        weight = torch.nn.functional.pad(weight, (0, 1))
-        x = _with_127(nodes, x, rank, inputs, blocks)
-    elif blocks * room != inputs:
-        x = _filled(nodes, x, blocks * room - inputs)
+    weight = torch.nn.functional.pad(layer.integer_weight().int(), (0, blocks * room - inputs))
+    weight = torch.nn.functional.pad(weight.view(outputs, blocks, room), (0, _BLOCK - room))
+    if blocks * room != inputs:  # zeros after the numbers
+        pads = [nodes.numbers([0, blocks * room - inputs]), nodes.numbers(0, np.float32)]
+        x = nodes.add("Pad", [x, *pads, nodes.numbers([-1])])
+    if isinstance(quantizer, TokenInput):
+        x = _in_units(nodes, quantizer, x, rank, blocks)
     codes = packed_codes((weight + 2 ** (bits - 1)).numpy(), bits)
     stored = nodes.tensor(torch.from_numpy(codes).view(outputs, blocks, -1))
-    ones = nodes.tensor(torch.ones(outputs * blocks))
-    return nodes.add(
+    scale = torch.ones(outputs) if layer.scale is None else layer.scale
+    sizes = nodes.numbers(
+        [outputs, blocks]
+    )  # onnxruntime expands scales once, as it loads the file
+    scales = nodes.add("Expand", [nodes.tensor(scale.view(-1, 1)), sizes])
+    given = [x, stored, nodes.add("Reshape", [scales, nodes.numbers([-1])])]
+    given += [] if layer.bias is None else ["", "", nodes.tensor(layer.bias)]
+    nodes.add(
         "MatMulNBits",
-        [x, stored, ones],
+        given,
+        y,
         domain="com.microsoft",
         K=blocks * _BLOCK,
         N=outputs,
         bits=bits,
         block_size=_BLOCK,
-        accuracy_level=_BYTES if whole else _EXACT,
+        accuracy_level=_BYTES if tokens else _EXACT,
     )
 
 
-def _filled(nodes: Nodes, x: str, count: int) -> str:
-    """Return rows with zeros after them."""
-    pads = nodes.numbers([0, count])
-    return nodes.add("Pad", [x, pads, nodes.numbers(0, np.float32), nodes.numbers([-1])])
-
-
-def _with_127(nodes: Nodes, x: str, rank: int, inputs: int, blocks: int) -> str:
-    """Return rows in blocks of 127 numbers and the number 127."""
-    room, others = _BLOCK - 1, [0] * (rank - 1)  # axes that stay
-    if blocks * room != inputs:
-        x = _filled(nodes, x, blocks * room - inputs)
-    split = nodes.add("Reshape", [x, nodes.numbers([*others, blocks, room])])
-    more = [nodes.numbers([0, 1]), nodes.numbers(room, np.float32), nodes.numbers([-1])]
-    full = nodes.add("Pad", [split, *more])
-    return nodes.add("Reshape", [full, nodes.numbers([*others, blocks * _BLOCK])])
+def _in_units(nodes: Nodes, quantizer: TokenInput, x: str, rank: int, blocks: int) -> str:
+    """Return tokens in blocks of 127 numbers and one that makes each block's unit the token's."""
+    add, numbers, others = nodes.add, nodes.numbers, [0] * (rank - 1)  # axes that stay
+    assert quantizer.codes is not None
+    unit = 127 / (-quantizer.codes.offset - 1)
+    split = add("Reshape", [x, numbers([*others, blocks, _BLOCK - 1])])
+    size = add("ReduceMax", [add("Abs", [x]), numbers([-1])], keepdims=1)
+    size = add("Max", [size, numbers(quantizer.smallest, np.float32)])
+    if unit != 1:
+        size = add("Mul", [size, numbers(unit, np.float32)])
+    each = add("Expand", [add("Unsqueeze", [size, numbers([-1])]), numbers([blocks, 1])])
+    full = add("Concat", [split, each], axis=-1)
+    return add("Reshape", [full, numbers([*others, blocks * _BLOCK])])
