@@ -29,7 +29,7 @@ def drawn(figure: Figure) -> Image.Image:
 
 
 def write(image: Image.Image, name: str, colours: int = 64) -> None:
-    """Write ``docs/images/NAME.png`` with few colours, at most 1400 pixels wide."""
+    """Write ``docs/images/NAME.png``: few colours, at most 1400 pixels wide and 100 KB."""
     image = image.convert("RGB")
     if image.width > 1400:
         image = image.resize(
@@ -38,6 +38,8 @@ def write(image: Image.Image, name: str, colours: int = 64) -> None:
     path = IMAGES / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     image.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+    if path.stat().st_size > 100_000:
+        return write(image, name, colours // 2)
     print(path, path.stat().st_size // 1000, "KB")
 
 

@@ -46,7 +46,8 @@ def figure_of(key: str) -> Figure | Path:
         figure = build_function("figure", file.figure)(read_kept(stored).results)
         assert isinstance(figure, Figure)
         return figure
-    _run(study, name, folder, *([] if name in TRACES else ["small=true"]))
+    if not (folder / "figure.png").is_file():
+        _run(study, name, folder, *([] if name in TRACES else ["small=true"]))
     return folder / "figure.png"
 
 

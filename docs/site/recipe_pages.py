@@ -65,6 +65,8 @@ def _made(key: str) -> str:
 def _picture(file: Path) -> list[str]:
     """Return the lines that show a recipe's figure, or that it was not run."""
     key = file.relative_to(RECIPES).with_suffix("").as_posix()
+    if "\nfigure: null" in file.read_text(encoding="utf-8"):
+        return ["", "*It prints a table and draws nothing.*"]
     if not (IMAGES / f"{image(key)}.png").is_file():
         return ["", "*No picture: this recipe has not been run here.*"]
     return [

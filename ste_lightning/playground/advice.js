@@ -5,7 +5,8 @@ const AXES = ["m", "n", "noise"];
 
 function interpolate(nodes, place, logit) {
   const corners = AXES.map((axis) => {
-    const known = [...new Set(nodes.map((node) => node[axis]))].sort((a, b) => a - b);
+    const held = nodes.filter((node) => axis !== "n" || (node.m === place.m && (!place.noise || node.noise)));
+    const known = [...new Set(held.map((node) => node[axis]))].sort((a, b) => a - b);
     const below = known.filter((value) => value <= place[axis]).pop();
     const above = known.find((value) => value >= place[axis]);
     if (below === undefined || above === undefined || (axis === "m" && below !== above)) return null;
@@ -47,14 +48,12 @@ function requiredSamples(table, { n, m, rule, noise }, share, iterate) {
 }
 
 /** Return points [n, N] at which half of the students recover, for the settings' rule, m and noise. */
-function halfLine(table, beyond, settings, iterate) {
-  const { rule, m, noise } = settings;
+function halfLine(table, settings, iterate) {
   const points = [];
-  for (const n of [8, 16, 32, 64]) {
+  for (const n of [8, 16, 32, 64, 128, 256]) {
     const found = requiredSamples(table, { ...settings, n }, 0.5, iterate);
     if (found) points.push([n, found.samples]);
   }
-  if (rule === "identity" && m === 1 && !noise) points.push(...beyond.map(([n, last, averaged]) => [n, iterate === "last" ? last : averaged]));
   return points;
 }
 if (typeof module !== "undefined") module.exports = { requiredSamples, halfLine };

@@ -65,7 +65,4 @@ const SCENES = [
   },
 ];
 
-// Where half of the students recover, beyond the table of required_samples: n, N of the last and
-// of the averaged iterate; identity, m = 1 (python -m ste_lightning.study +recipe=gap).
-const BEYOND = [[128, 528, 369], [256, 2318, 820]];
-if (typeof module !== "undefined") module.exports = { SCENES, BEYOND };
+if (typeof module !== "undefined") module.exports = { SCENES };

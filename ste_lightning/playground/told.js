@@ -52,7 +52,7 @@ function drawFacts() {
 /** The diagram, and how many samples are needed: they change with the settings alone. */
 function drawPlace() {
   const { n, m, N, noise, rule, law, shift, normalize } = settings;
-  const [last, averaged] = ["last", "averaged"].map((iterate) => halfLine(TABLE, BEYOND, settings, iterate));
+  const [last, averaged] = ["last", "averaged"].map((iterate) => halfLine(TABLE, settings, iterate));
   drawPhase(settings, { last, averaged });
   $("phase").setAttribute("aria-label", `Phase diagram; you are at n = ${n}, N = ${N}.`);
   $("phase-said").textContent = averaged.length

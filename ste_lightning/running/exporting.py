@@ -16,7 +16,7 @@ from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.pack import pack
 from ste_lightning.deploy.report import LayerRow, interleaved_latency, layer_rows
 from ste_lightning.errors import require, unknown
-from ste_lightning.io.progress import progress, waiting
+from ste_lightning.io.progress import progress, stages
 from ste_lightning.io.whole_file import write_json, written_together
 from ste_lightning.running import files
 from ste_lightning.running.checkpoints import loadable
@@ -85,10 +85,13 @@ def run_export(cfg: DictConfig) -> None:
     if settings["threads"] is not None:
         torch.set_num_threads(settings["threads"])
     checkpoint = Path(str(loadable(settings["ckpt_path"], needed=True)))
-    with waiting("restoring and packing the network"), quiet():
+    with stages(3) as begin, quiet():
+        begin("restoring the network")
         model, data = restored(str(checkpoint), settings["config"])
+        begin("reading samples")
         samples = evaluation_samples(data, settings["samples"])
         info = model_info(data, samples, settings["classes"], stated)
+        begin("packing the network")
         network = pack(model, samples[:_COMPARED], floats=settings["floats"], info=info)
     console = Console()
     stem = checkpoint.with_suffix("").as_posix()
@@ -103,8 +106,10 @@ def run_export(cfg: DictConfig) -> None:
     with written_together(out) as temporary:  # an earlier file stays unless this one is right
         one = one_by_one(format, dynamic)
         example, target = samples[:1] if one else samples, settings["target"]
-        with waiting(f"writing {out}"):
+        with stages(2) as begin:
+            begin(f"writing {out}")
             export(network, temporary, format, example, dynamic, target)
+            begin(f"opening {out} where it runs")
             run = runtime(temporary, format, 1 if one else None)
         size = temporary.stat().st_size
         _print_layers(console, str(out), size, layer_rows(network, samples))

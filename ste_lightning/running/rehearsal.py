@@ -14,7 +14,7 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,13 @@ _MOST_BATCHES = 8
 _SKIPPED = (ProgressBar, ModelSummary, BatchSizeFinder, LearningRateFinder, QuantizationMonitor)
 
 
-def rehearse(cfg: DictConfig, folder: Path) -> None:
+def rehearse(cfg: DictConfig, folder: Path, begin: Callable[[str], None]) -> None:
     """Play a run through with one batch.
 
     Args:
         cfg: the run's configuration.
         folder: the run's folder; the rehearsal's files are in a folder within, which is removed.
+        begin: is told at the beginning of each of its four stages what it does.
 
     Raises:
         ConfigurationError: for a setting that cannot work.
@@ -65,12 +66,16 @@ def rehearse(cfg: DictConfig, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=folder) as name, _silent():
         scratch = Path(name)
         settings = resolved(cfg, scratch)
+        begin("trying the settings: building everything")
         parts = _assemble(settings, scratch)
+        begin("trying the settings: one batch")
         metrics = _play(settings, parts, scratch)
         _read_again(scratch)
         logged = history(scratch / files.METRICS)
         run = Finished(parts.model, parts.data, logged, metrics)
+        begin("trying the settings: what is reported")
         _check_names(settings, parts, run)
+        begin("trying the settings: figures")
         _draw(parts, run, scratch)
     del parts
     gc.collect()

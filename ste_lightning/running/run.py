@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.figures.finished import Finished
-from ste_lightning.io.progress import on_terminal, waiting
+from ste_lightning.io.progress import on_terminal, stages
 from ste_lightning.io.whole_file import write_text
 from ste_lightning.running import experiment, files
 from ste_lightning.running.checkpoints import loadable, rows_before
@@ -125,8 +125,8 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     if settings["resume"] is None:
         refuse_to_overwrite(folder, ckpt_path, testing)
     if settings["rehearse"] and getattr(rank_zero_only, "rank", 0) == 0:
-        with waiting("trying the settings with one batch"):
-            rehearse(cfg, folder)
+        with stages(4) as begin:
+            rehearse(cfg, folder, begin)
     earlier = [] if testing else rows_before(ckpt_path)
     if settings["resume"] is not None and ckpt_path is not None and not earlier:
         warning(f"{folder / files.METRICS} has no rows of the part before: curves begin here.")
@@ -152,9 +152,11 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
             for where, error in failed:
                 warning(f"{where} failed, its numbers are missing: {described(error)}")
             if not testing:
-                with waiting("drawing figures and the report"):
+                with stages(1 + settings["write_report"]) as begin:
+                    begin("drawing the figures")
                     figures = draw(parts, outcome, folder)
                     if settings["write_report"]:
+                        begin("writing the report")
                         from ste_lightning.running.pages import report_run
 
                         speed = trainer.global_step / watch.seconds if watch.seconds else None

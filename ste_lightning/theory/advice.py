@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Advice", "required_samples", "table_rows"]
 
 _FILE = "required_samples.json"
+_PLACE = ("rule", "m", "n", "noise", "iterate")  # one fit each
 _REPLICATES = 200
 _Z95 = 1.959963984540054
 
@@ -72,6 +73,7 @@ class _Node:
 
 
 _Place = tuple[float, ...]
+_Corners = tuple[tuple[float, float], ...]
 _Table = dict[tuple[str, str], dict[_Place, _Node]]
 
 
@@ -114,8 +116,9 @@ def required_samples(
         An :class:`Advice`; ``int(advice)`` is the number.
 
     Raises:
-        ConfigurationError: outside the table, which is not extrapolated, and for the last
-            iterate under noise.
+        ConfigurationError: outside the table (n from 8 to 64; for m = 1 to 128 with relu and
+            triangular, to 256 with identity; to 32 with label noise, of 0.5 at most), which is not
+            extrapolated, and for the last iterate under noise.
     """
     require(0.05 <= target <= 0.99, "target", target, "use a share from 0.05 to 0.99")
     require(noise >= 0, "noise", noise, "use a standard deviation >= 0")
@@ -146,31 +149,35 @@ def _interpolated(
     nodes: dict[_Place, _Node], place: _Place, logit: float
 ) -> tuple[float, float, bool]:
     """Return log N, its variance, and whether ``place`` is a node."""
-    corners = []
-    for axis, (name, x) in enumerate(zip(("m", "n", "noise"), place, strict=True)):
-        known = sorted({node[axis] for node in nodes})
-        remedy = f"the table holds {name} from {known[0]:g} to {known[-1]:g}; simulate it instead"
-        if name == "m":  # too few are known to tell how wrong it would be to interpolate
-            held = " and ".join(f"{k:g}" for k in known)
-            remedy = f"the table holds m = {held}; simulate it instead"
-        inside = x in known if name == "m" else known[0] <= x <= known[-1]
-        require(inside, name, x, remedy)
-        below = max(k for k in known if k <= x)
-        above = min(k for k in known if k >= x)
-        share = 0.0 if above == below else _between(name, below, x, above)
-        corners.append(((below, 1 - share), (above, share)) if share else ((below, 1.0),))
+    m, n, noise = place
+    held = sorted({node[0] for node in nodes})
+    remedy = f"the table holds m = {' and '.join(f'{k:g}' for k in held)}; simulate it instead"
+    require(m in held, "m", m, remedy)  # too few are known to tell how wrong interpolation would be
+    noises = _around("noise", noise, {node[2] for node in nodes if node[0] == m})
+    inputs = [{node[1] for node in nodes if node[0] == m and node[2] == k} for k, _ in noises]
+    of = f" with m = {m:g}" + (" and label noise" if noise else "")
+    corners = [((m, 1.0),), _around("n", n, set.intersection(*inputs), of), noises]
     value = variance = 0.0
     for corner in itertools.product(*corners):
         weight = math.prod(share for _, share in corner)
-        where = tuple(x for x, _ in corner)
-        missing = f"the table has no fit at m, n, noise = {where}; simulate it instead"
-        require(where in nodes, "n", place[1], missing)
-        value += weight * nodes[where].at(logit)
-        variance += weight**2 * nodes[where].variance(logit)
+        node = nodes[tuple(x for x, _ in corner)]
+        value += weight * node.at(logit)
+        variance += weight**2 * node.variance(logit)
     measured = all(len(corner) == 1 for corner in corners)
     if not measured:
         variance += _interpolation_error(nodes, logit) ** 2
     return value, variance, measured
+
+
+def _around(name: str, x: float, known: set[float], of: str = "") -> _Corners:
+    """Return the table's neighbours of x and their weights; one where x is among them."""
+    low, high = min(known), max(known)
+    remedy = f"the table holds {name} from {low:g} to {high:g}{of}; simulate it instead"
+    require(low <= x <= high, name, x, remedy)
+    below = max(k for k in known if k <= x)
+    above = min(k for k in known if k >= x)
+    share = 0.0 if above == below else _between(name, below, x, above)
+    return ((below, 1 - share), (above, share)) if share else ((below, 1.0),)
 
 
 def _between(name: str, below: float, x: float, above: float) -> float:
@@ -195,16 +202,16 @@ def _interpolation_error(nodes: dict[_Place, _Node], logit: float) -> float:
 
 
 def table_rows(results: Sequence[Result], write: str | None = None) -> list[dict[str, Any]]:
-    """Return a row per fit: N50 and N95 with intervals; and write the advisor's file.
+    """Return a row per fit: N50 and N95 with intervals; and put them into the advisor's file.
 
     Args:
         results: cells over rule, m, n, noise and samples.
-        write: the file; None: none is written.
+        write: the file, in which fits at other places stay; None: none is written.
     """
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for r in sorted(results, key=lambda r: float(r.settings["samples"])):
         s = r.settings
-        groups.setdefault((s["rule"], s["m"], s["n"], s["noise"]), []).append(r)
+        groups.setdefault((s["rule"], s["m"], s["n"], s.get("noise", 0.0)), []).append(r)
     kept, rows = [], []
     for (rule, m, n, noise), members in groups.items():
         samples = torch.tensor([r.settings["samples"] for r in members], dtype=torch.float64)
@@ -223,7 +230,7 @@ def table_rows(results: Sequence[Result], write: str | None = None) -> list[dict
             spread = torch.cov(torch.stack([centre[1:], width[1:]]))
             covariance = [float(spread[i]) for i in ((0, 0), (0, 1), (1, 1))]
             node = _Node(float(centre[0]), float(width[0]), tuple(covariance))  # type: ignore[arg-type]
-            place = {"rule": rule, "m": m, "n": n, "noise": noise, "iterate": iterate}
+            place = dict(zip(_PLACE, (rule, m, n, noise, iterate), strict=True))
             kept.append(
                 {
                     **place,
@@ -234,8 +241,11 @@ def table_rows(results: Sequence[Result], write: str | None = None) -> list[dict
             )
             rows.append({**place, "N50": _shown(node, 0.5), "N95": _shown(node, 0.95)})
     if write is not None:
-        lines = ",\n".join(json.dumps(row) for row in kept)
-        about = "by python -m ste_lightning.study +recipe=required_samples table.write=FILE"
+        made = {tuple(row[key] for key in _PLACE) for row in kept}
+        before = json.loads(Path(write).read_text(encoding="utf-8")) if Path(write).is_file() else {}
+        others = (r for r in before.get("rows", ()) if tuple(r[key] for key in _PLACE) not in made)
+        lines = ",\n".join(json.dumps(row) for row in [*others, *kept])
+        about = "by the commands of docs/theory/tools.md"
         write_text(Path(write), f'{{"made": "{about}", "rows": [\n{lines}\n]}}\n')
     return rows
 
