@@ -12,7 +12,19 @@ IMAGES = Path(__file__).parents[1] / "images"
 STORED = Path(__file__).parents[2] / "results" / "theory"
 TRACES = {"recurrence", "optimizers"}  # studies that draw what stored results leave out
 # trainings whose picture is of a part of them, as the whole takes hours: what is set
-SHORT: dict[str, tuple[str, ...]] = {}
+_SOME_IMAGES = ("data.limit=5000", "trainer.max_epochs=3")
+_SOME_STEPS = ("trainer.max_epochs=5", "data.steps_per_epoch=20")
+SHORT: dict[str, tuple[str, ...]] = {
+    "digits_search": ("hydra.sweeper.n_trials=6",),
+    "rules_compare": ("seed=0", "trainer.max_epochs=8"),
+    "mnist5000_mlp": ("trainer.max_epochs=8",),
+    "text_float": _SOME_STEPS,
+    "text_w158a8": _SOME_STEPS,
+    "fashion_mnist_cnn": _SOME_IMAGES,
+    "fashion_mnist_mlp": _SOME_IMAGES,
+    "fashion_mnist_resnet20": _SOME_IMAGES,
+    "fashion_mnist_vgg_small": _SOME_IMAGES,
+}
 # pictures that have another name than their recipe has
 _NAMED = {
     "study/recurrence": "recurrence_study",

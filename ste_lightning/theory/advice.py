@@ -242,11 +242,12 @@ def table_rows(results: Sequence[Result], write: str | None = None) -> list[dict
             rows.append({**place, "N50": _shown(node, 0.5), "N95": _shown(node, 0.95)})
     if write is not None:
         made = {tuple(row[key] for key in _PLACE) for row in kept}
-        before = json.loads(Path(write).read_text(encoding="utf-8")) if Path(write).is_file() else {}
-        others = (r for r in before.get("rows", ()) if tuple(r[key] for key in _PLACE) not in made)
+        file = Path(write)
+        before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else ()
+        others = (row for row in before if tuple(row[key] for key in _PLACE) not in made)
         lines = ",\n".join(json.dumps(row) for row in [*others, *kept])
         about = "by the commands of docs/theory/tools.md"
-        write_text(Path(write), f'{{"made": "{about}", "rows": [\n{lines}\n]}}\n')
+        write_text(file, f'{{"made": "{about}", "rows": [\n{lines}\n]}}\n')
     return rows
 
 
