@@ -37,4 +37,4 @@ soft.set_title("the teacher says: mostly, and what else it could be", fontsize=9
 for axes in (hard, soft):
     axes.set_xticks(range(10))
     axes.set_ylim(0, 1)
-save(figure, "distillation", 32)
+save(figure, "distillation")

@@ -28,7 +28,7 @@ def drawn(figure: Figure) -> Image.Image:
     return Image.open(file)
 
 
-def write(image: Image.Image, name: str, colours: int = 64) -> None:
+def write(image: Image.Image, name: str, colours: int = 256) -> None:
     """Write ``docs/images/NAME.png``: few colours, at most 1400 pixels wide and 100 KB."""
     image = image.convert("RGB")
     if image.width > 1400:
@@ -37,12 +37,14 @@ def write(image: Image.Image, name: str, colours: int = 64) -> None:
         )
     path = IMAGES / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    image.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+    # an octree keeps colours apart that few pixels have, as lines do
+    few = image.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     if path.stat().st_size > 100_000:
         return write(image, name, colours // 2)
     print(path, path.stat().st_size // 1000, "KB")
 
 
-def save(figure: Figure, name: str, colours: int = 64) -> None:
-    """Write ``docs/images/NAME.png`` with few colours, below 100 KB."""
-    write(drawn(figure), name, colours)
+def save(figure: Figure, name: str) -> None:
+    """Write ``docs/images/NAME.png`` as :func:`write` does."""
+    write(drawn(figure), name)

@@ -38,4 +38,4 @@ for column, (title, setting) in enumerate(SETTINGS):
 panels[0, 0].set_ylabel("latent weight times its right sign\n(pink: wrong sign)")
 panels[1, 0].set_ylabel("wrong signs")
 panels[1, 0].legend(fontsize=7.5, loc="upper right")
-save(figure, "one_picture", 48)
+save(figure, "one_picture")

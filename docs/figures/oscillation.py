@@ -35,4 +35,4 @@ for axes, (title, rest) in zip(
     axes.set_title(title, fontsize=9.5)
     axes.set_xlabel("training step")
 figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-save(figure, "oscillation", 32)
+save(figure, "oscillation")

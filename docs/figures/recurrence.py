@@ -26,4 +26,4 @@ axes.set_title(
     f"{float(share[index]):.0%}",
     fontsize=9.5,
 )
-save(figure, "sawtooth", 32)
+save(figure, "sawtooth")

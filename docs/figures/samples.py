@@ -19,4 +19,4 @@ for panel, (n, grid) in zip(figure.subplots(1, 2, sharey=True), grids.items(), s
     panel.set_xlabel("samples N")
     panel.legend(fontsize=8, loc="lower right")
 figure.axes[0].set_ylabel("share of 96 students\nthat find their teacher")
-save(figure, "samples", 32)
+save(figure, "samples")

@@ -26,4 +26,4 @@ for panel in (left, middle, right):
     panel.axhline(0, color=GREY, linewidth=0.5)
     panel.set_xlabel("x")
     panel.set_ylim(-1.25, 1.4)
-save(figure, "straight_through", 32)
+save(figure, "straight_through")
