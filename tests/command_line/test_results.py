@@ -45,7 +45,7 @@ def plan(tmp_path):
 
 def fill(plan, values=VALUES):
     lines = [
-        f"{name},{seed},{value},1000,0.5,2.0,a processor\n"
+        f"{name},{seed},{value},1000,0.5,800.0,a processor\n"
         for name, column in values.items()
         for seed, value in enumerate(column)
     ]
@@ -101,9 +101,9 @@ def test_the_page_says_what_the_tables_say(plan, tmp_path):
     fill(plan)
     text = page(tmp_path, tmp_path / "images")
     assert "## Small" in text
-    assert "9 of 12 runs. Processor: a processor." in text
+    assert "9 of 12 runs, 2.0 hours of training in all. Processor: a processor." in text
     assert "| W1A1 | 3 | 0.9200 [" in text
-    assert "| 0.02 | 1,000 | 0.5 | 2 |" in text
+    assert "| 0.02 | 1,000 | 0.5 | 800 |" in text
     assert "**missed**" in text
     assert (tmp_path / "images" / "results_small.png").stat().st_size > 5_000
     fill(plan, VALUES | {"taught": (0.90, 0.91, 0.92)})

@@ -59,7 +59,9 @@ def _section(plan: Plan, images: Path | None) -> str:
     if plan.text:
         text.append(f"{plan.text}\n")
     done = sum(line.value.runs for line in lines)
-    text.append(f"{done} of {len(plan.jobs)} runs. {_processors(lines)}".rstrip() + "\n")
+    text.append(
+        f"{done} of {len(plan.jobs)} runs{_spent(lines)}. {_processors(lines)}".rstrip() + "\n"
+    )
     text += [f"- {one}" for one in judged(plan, lines)]
     if plan.goals:
         text.append("")
@@ -81,6 +83,11 @@ def _section(plan: Plan, images: Path | None) -> str:
             figure.savefig(part, dpi=85, format="png")
         text.append(f"![{plan.title}: {plan.metric} by setting](images/{name})\n")
     return "\n".join(text)
+
+
+def _spent(lines: Sequence[Line]) -> str:
+    seconds = sum(float(row["training_seconds"]) for line in lines for row in line.rows)
+    return f", {seconds / 3600:.1f} hours of training in all" if lines else ""
 
 
 def _processors(lines: Sequence[Line]) -> str:
