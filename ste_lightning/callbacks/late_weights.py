@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 
+from ste_lightning.callbacks.quantization_aware_training import QuantizationAwareTraining
 from ste_lightning.callbacks.stepping import share_done, steps_of_training
 from ste_lightning.convert.watch import named_quantized_layers
 from ste_lightning.errors import require
@@ -28,9 +29,10 @@ class LateWeights(L.Callback):
             quantized too; default 0.5.
 
     Raises:
-        ConfigurationError: for a fraction outside [0, 1); when a fit begins without an end or
-            without a layer whose weights and inputs are both quantized, and under DDP with
-            learned scales of weights, which get no gradient at first, unless the strategy is
+        ConfigurationError: for a fraction outside [0, 1); when a fit begins without an end,
+            without a layer whose weights and inputs are both quantized, or beside a
+            ``QuantizationAwareTraining`` with a ``start_epoch``; under DDP with learned scales of
+            weights, which get no gradient at first, unless the strategy is
             ``"ddp_find_unused_parameters_true"``.
 
     Source: B. Martinez et al., Training Binary Neural Networks with Real-to-Binary Convolutions
@@ -63,6 +65,14 @@ class LateWeights(L.Callback):
             "no layer has a weight and an input quantizer, so nothing is quantized in the first "
             "step; choose another quantizer, or leave the callback out",
         )
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            later = isinstance(callback, QuantizationAwareTraining) and callback.start_epoch > 0
+            require(
+                not later,
+                "begin",
+                self.begin,
+                "QuantizationAwareTraining(start_epoch=...) begins in float: use one of the two",
+            )
         learned = any(
             p.requires_grad
             for layer in self._layers

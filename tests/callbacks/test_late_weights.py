@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_training import Stop, Tiny, data, fit, trainer
 
-from ste_lightning.callbacks import LateWeights
+from ste_lightning.callbacks import LateWeights, QuantizationAwareTraining
 from ste_lightning.errors import ConfigurationError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -94,6 +94,9 @@ def test_what_cannot_work_is_refused():
         fit(Tiny(inputs=None), LateWeights())
     with pytest.raises(ConfigurationError, match="set max_epochs or max_steps"):
         trainer([LateWeights()], -1).fit(Tiny(), data())
+    later = QuantizationAwareTraining([{"match": "5", "weight": "sign"}], start_epoch=1)
+    with pytest.raises(ConfigurationError, match="use one of the two"):
+        LateWeights().on_train_start(trainer([later]), Tiny())
     together = trainer([], strategy="ddp", devices=1)
     with pytest.raises(ConfigurationError, match="find_unused_parameters_true"):
         LateWeights().on_train_start(together, Tiny(weight=LSQ))
