@@ -37,7 +37,7 @@ from ste_lightning.errors import require
 from ste_lightning.models.coarse_gradient import evaluate
 from ste_lightning.theory.prediction import RecurrencePrediction
 
-__all__ = ["LinearDrift", "linear_drift", "predict_coupled_recurrence"]
+__all__ = ["LinearDrift", "linear_drift", "occupation", "predict_coupled_recurrence"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def linear_drift(
     patterns = list(alone.unbind(1))
     taken = [adverse - drift(wrong) for wrong in patterns]
     matrix = torch.stack(taken, 2)
-    p = _occupation(adverse, matrix)
+    p = occupation(adverse, matrix)
     for _ in range(rounds):
         for _ in range(n):
             chance = torch.rand(trials, n, generator=generator, dtype=torch.float64)
@@ -110,12 +110,21 @@ def linear_drift(
             taken.append(adverse - drift(patterns[-1]))
         s, t = torch.stack(patterns, 1).double(), torch.stack(taken, 1)
         matrix = torch.linalg.solve(s.mT @ s, s.mT @ t).mT
-        p = _occupation(adverse, matrix)
+        p = occupation(adverse, matrix)
     return LinearDrift(gradient, adverse, matrix, p)
 
 
-def _occupation(adverse: Tensor, matrix: Tensor, sweeps: int = 200) -> Tensor:
-    """Solve the complementarity problem of the module's text by projected Gauss-Seidel."""
+def occupation(adverse: Tensor, matrix: Tensor, sweeps: int = 200) -> Tensor:
+    """Solve the complementarity problem of the module's text by projected Gauss-Seidel.
+
+    Args:
+        adverse: a, (trials, n), float64.
+        matrix: M, (trials, n, n).
+        sweeps: at most.
+
+    Returns:
+        p, (trials, n).
+    """
     p = torch.zeros_like(adverse)
     diagonal = matrix.diagonal(dim1=1, dim2=2).clamp(min=1e-12)
     for _ in range(sweeps):

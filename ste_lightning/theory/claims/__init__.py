@@ -14,6 +14,7 @@ from ste_lightning.theory.claims import (
     proximal,
     real_rows,
     two_layer,
+    wandering,
 )
 from ste_lightning.theory.claims.claim import Claim, Measured
 
@@ -28,5 +29,6 @@ CLAIMS: tuple[Claim, ...] = (
     *oscillation.CLAIMS,
     *networks.CLAIMS,
     *real_rows.CLAIMS,
+    *wandering.CLAIMS,
 )
 """All claims; the page sorts them by source."""

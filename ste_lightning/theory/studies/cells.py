@@ -20,12 +20,15 @@ from ste_lightning.theory.large import train_large
 from ste_lightning.theory.linear import train_linear
 from ste_lightning.theory.low_bit import train_low_bit
 from ste_lightning.theory.monte_carlo import sample_coarse_gradient
+from ste_lightning.theory.network_recurrence import train_recurring_layer
+from ste_lightning.theory.network_windows import train_window_network
 from ste_lightning.theory.order import train_in_order
 from ste_lightning.theory.oscillating_networks import train_oscillating_network
 from ste_lightning.theory.oscillation import train_oscillating
 from ste_lightning.theory.proximal import train_proximal
 from ste_lightning.theory.share import train_share
 from ste_lightning.theory.simulate import simulate
+from ste_lightning.theory.window_samples import sample_window
 
 __all__ = ["EXPERIMENTS", "NUMBERS", "RUN_SETTINGS", "Cell", "expand", "label", "rule_of", "shrink"]
 
@@ -46,7 +49,10 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "oscillating_network": train_oscillating_network,
     "oscillation": train_oscillating,
     "proximal": train_proximal,
+    "recurring_layer": train_recurring_layer,
     "share": train_share,
+    "window_network": train_window_network,
+    "window_samples": sample_window,
 }
 """What a cell may run: its setting ``experiment``, by default ``simulate``."""
 

@@ -1,0 +1,165 @@
+"""Claims about the wandering last iterate, and about the window of the backward rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ste_lightning.theory.claims.claim import Claim, Measured, at
+from ste_lightning.theory.claims.sources import OURS
+from ste_lightning.theory.estimates import Estimate
+from ste_lightning.theory.statistics import average, lowest
+from ste_lightning.theory.studies.cells import label
+from ste_lightning.theory.studies.runner import Result
+from ste_lightning.theory.studies.tables import thresholds
+from ste_lightning.theory.studies.wanderers import computed, wrong_share
+from ste_lightning.theory.wandering import samples_to_rest
+from ste_lightning.theory.window import best_window
+
+__all__ = ["CLAIMS"]
+
+_SMALL, _LARGE = 128, 2  # from which n, and N / n, the limit is claimed
+
+
+def _over(words: str, estimate: Estimate, expected: float) -> Measured:
+    return Measured(
+        words, estimate.value / expected, estimate.low / expected, estimate.high / expected
+    )
+
+
+def _worst(found: Sequence[Measured]) -> Measured | None:
+    """Return the ratio that is farthest from 1, whichever way."""
+    return max(found, key=lambda m: abs(math.log(m.value)), default=None)
+
+
+def _ratios(results: Sequence[Result]) -> list[Measured]:
+    """Return measured over computed shares of wrong signs where fewer than 5 % of the runs rest."""
+    found = []
+    for r in results:
+        s, resting = r.settings, sum(r.columns["last"]) / len(r.columns["last"])
+        share = wrong_share(r)
+        if resting < 0.05 and share is not None:
+            words = f"wrong signs, seen / computed: n = {s['n']}, N = {s['samples']}"
+            found.append(_over(f"{words}, {label(s['rule'])}", share, computed(r)))
+    return found
+
+
+def _identity(results: Sequence[Result]) -> Measured | None:
+    return _worst(_ratios([r for r in results if r.settings["n"] >= _SMALL]))
+
+
+def _windows(few: bool) -> Callable[[Sequence[Result]], Measured | None]:
+    def measure(results: Sequence[Result]) -> Measured | None:
+        cells = [
+            r
+            for r in results
+            if isinstance(r.settings["rule"], dict)
+            and (r.settings["samples"] < _LARGE * r.settings["n"]) == few
+        ]
+        return _worst(_ratios(cells))
+
+    return measure
+
+
+def _n50(results: Sequence[Result]) -> Measured | None:
+    found = [
+        _over(f"N50 last, seen / computed, n = {t.n}", t.n50_last, samples_to_rest(t.n))
+        for t in thresholds(results)
+        if t.n >= _SMALL and not math.isnan(t.n50_last.value)
+    ]
+    return _worst(found)
+
+
+def _cosine(results: Sequence[Result]) -> Measured | None:
+    """Return the worst ratio of mean to expected cosine over the cells of one step."""
+    found = [
+        _over(
+            f"cosine of a step, seen / computed, m = {r.settings['m']}, "
+            f"{r.settings['wrong']} wrong, width {r.settings['width']:g}",
+            average(r.columns["cosine"]),
+            r.columns["expected"][0],
+        )
+        for r in results
+    ]
+    return _worst(found)
+
+
+def _best_step(results: Sequence[Result]) -> Measured | None:
+    """Return the worst ratio of the best width seen to the closed form's, m > 1."""
+    found = []
+    for m in sorted({r.settings["m"] for r in results} - {1}):
+        for wrong in sorted({r.settings["wrong"] for r in results}):
+            cells = at(results, m=m, wrong=wrong)
+            where = _lowest(cells, [r.settings["width"] for r in cells], "cosine", -1)
+            angle = math.acos(1 - 2 * wrong / cells[0].settings["n"])
+            words = f"best width, seen / computed, m = {m}, {wrong} wrong"
+            found.append(_over(words, where, best_window(angle, 1 / m)))
+    return _worst(found)
+
+
+def _lowest(cells: Sequence[Result], widths: Sequence[float], column: str, sign: int) -> Estimate:
+    values = torch.tensor([r.columns[column] for r in cells], dtype=torch.float64)
+    return lowest(widths, sign * values)
+
+
+CLAIMS = (
+    Claim(
+        "While it wanders, the last iterate has a share of wrong signs that theory computes",
+        OURS,
+        "noise that is the same in every visit against the pull to w*, nothing fitted: ratio 1",
+        "gap",
+        _identity,
+        (0.85, 1.15),
+        within="15 %",
+        note="n of 128 or more",
+    ),
+    Claim(
+        "So is the number of samples that the last iterate needs",
+        OURS,
+        "all signs are right at once in one of T steps: ratio 1; exponent 5/2 as n grows",
+        "gap",
+        _n50,
+        (0.85, 1.15),
+        within="15 %",
+        note="n of 128 or more",
+    ),
+    Claim(
+        "The same holds for windows of any width",
+        OURS,
+        "the same balance with the window's signal and noise: ratio 1",
+        "wandering",
+        _windows(few=False),
+        (0.8, 1.2),
+        within="20 %",
+        note="N of 2n or more",
+    ),
+    Claim(
+        "also with fewer samples",
+        OURS,
+        "the balance assumes N ≫ n",
+        "wandering",
+        _windows(few=True),
+        (0.8, 1.2),
+        within="20 %",
+    ),
+    Claim(
+        "How well one step of few samples points to the teacher follows from its window",
+        OURS,
+        "signal and noise of the coarse gradient in closed form: ratio 1",
+        "window_step",
+        _cosine,
+        (0.9, 1.1),
+        within="10 %",
+    ),
+    Claim(
+        "and so does the window with which it does so best",
+        OURS,
+        "largest pull² / σ²: ratio 1",
+        "window_step",
+        _best_step,
+        (0.6, 1.6),
+        within="a grid of widths, factor 1.6",
+    ),
+)
