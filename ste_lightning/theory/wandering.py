@@ -8,8 +8,9 @@ signs is wrong at any time, never the same ones for long. The rule is a window, 
 back by pull / sqrt(n) and a right one away by drift / sqrt(n) (:mod:`.descent`; drift <= 0).
 
 *Noise.* Along an input at right angles to w and w*, one sample's gradient is
-sum_j v_j f'(a_j) z_j r with r = sum_l v_l d_l, d = step(a) - step(a*) in {-1, 0, 1}, z_j independent of all of it. So two
-students w, w' in the same state, at the angle theta' from each other, have noises that agree by
+sum_j v_j f'(a_j) z_j r with r = sum_l v_l d_l, d = step(a) - step(a*) in {-1, 0, 1}, and z_j
+independent of all of it. So two students w, w' in the same state, at the angle theta' from each
+other, have noises that agree by
 
     Q(theta, theta') = q E[F F' d d'] + (1 - q) E[F F'] E[d d'],   F = f'(a), F' = f'(a'),
     E[d d'] = (2 theta - theta') / 2 pi,

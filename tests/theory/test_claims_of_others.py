@@ -106,6 +106,17 @@ def _rows():
     ]
 
 
+def _layer():
+    return [
+        _cell(
+            {"others": others, "batch_size": size},
+            alone=_around(0.6, 0.01),
+            coupled=_around(0.95, 0.005),
+        )
+        for others, size in ((True, None), (False, None), (False, 64), (True, 64))
+    ]
+
+
 MADE_UP = {
     "proximal": _proximal,
     "oscillation_weight": _swinging,
@@ -114,6 +125,7 @@ MADE_UP = {
     "order": _order,
     "share": _share,
     "real_covariance": _rows,
+    "recurrence_network": _layer,
 }
 SINCE = [c for m in (proximal, oscillation, networks, real_rows) for c in m.CLAIMS]
 

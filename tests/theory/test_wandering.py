@@ -7,6 +7,7 @@ import torch
 
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures.studies import wandering_figure, window_step_figure
+from ste_lightning.theory.claims import wandering as claims
 from ste_lightning.theory.studies import expand, run
 from ste_lightning.theory.studies.wanderers import wandering_rows
 from ste_lightning.theory.wandering import quenched_noise, samples_to_rest, wandering
@@ -68,7 +69,7 @@ def test_steps_point_to_the_teacher_as_computed(tmp_path):
 
 
 def test_a_run_that_has_not_hit_the_teacher_wanders_as_far_as_computed(tmp_path):
-    base = {"n": 128, "steps": 300, "trials": 24}
+    base = {"n": 128, "steps": 200, "trials": 16}
     parts = {
         "one": {"m": [1], "rule": ["identity"], "samples_per_input": [2]},
         "four": {"m": [4], "rule": [{"rule": "clipped", "width": 0.5}], "samples_per_input": [1.5]},
@@ -99,6 +100,11 @@ def test_narrow_windows_wander_less():
     assert shares[0] < shares[-1] / 2
     alone = wandering(4.0, width=40.0, concentration=1.0).wrong
     assert alone == pytest.approx(wandering(4.0).wrong, rel=1e-3)
+
+
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.text)
+def test_no_results_are_no_measurement(claim):
+    assert claim.measure([]) is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from ste_lightning.figures.studies.curves import curves_figure
 from ste_lightning.figures.studies.disguise import disguise_figure
 from ste_lightning.figures.studies.gap import gap_figure
+from ste_lightning.figures.studies.layers import layer_recurrence_figure
 from ste_lightning.figures.studies.linear import linear_figure
 from ste_lightning.figures.studies.normalization import normalization_figure
 from ste_lightning.figures.studies.optimizers import optimizer_figure
@@ -21,6 +22,7 @@ __all__ = [
     "curves_figure",
     "disguise_figure",
     "gap_figure",
+    "layer_recurrence_figure",
     "linear_figure",
     "normalization_figure",
     "optimizer_figure",

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ste_lightning.theory.claims.claim import Claim, Measured, at, measured
+from ste_lightning.theory.claims.claim import Claim, Measured, at, mean, measured
+from ste_lightning.theory.claims.sources import OURS
 from ste_lightning.theory.estimates import Estimate, difference
 from ste_lightning.theory.statistics import average
 from ste_lightning.theory.studies.means import best_places
@@ -69,6 +70,18 @@ def _growth(results: Sequence[Result], levels: int) -> Measured | None:
     exponent = _combined([best for _, best in places], lambda best: slope @ best.log())
     spread = ", ".join(f"{e.value:g} of {steps}" for steps, e in places)
     return measured(f"exponent of the best share on steps ({spread})", exponent)
+
+
+def _recurring(
+    results: Sequence[Result], column: str, others: bool, batch_size: int | None
+) -> Measured | None:
+    """Return the mean over networks of a correlation over the weights of a layer."""
+    cells = at(results, others=others, batch_size=batch_size)
+    if not cells:
+        return None
+    words = {"coupled": "predicted with coupling", "alone": "predicted for weights alone"}[column]
+    what = f"correlation over a layer's weights of time at the rarer sign, seen and {words}"
+    return mean(what, cells[0].columns[column])
 
 
 def _fused(results: Sequence[Result]) -> Measured | None:
@@ -145,5 +158,50 @@ CLAIMS = (
         "share",
         _fused,
         (1.0, math.inf),
+    ),
+    *(
+        Claim(
+            text,
+            OURS,
+            derivation,
+            "recurrence_network",
+            functools.partial(_recurring, column=column, others=others, batch_size=batch_size),
+            holds,
+        )
+        for text, derivation, column, others, batch_size, holds in (
+            (
+                "A layer's signs in a network on digits recur as the drift at and near its usual "
+                "signs predicts",
+                "all else held, all rows in a step: the two-layer model's balance a − M p",
+                "coupled",
+                False,
+                None,
+                (0.9, 1.0),
+            ),
+            (
+                "It takes the coupling of the weights",
+                "each weight alone, p = a / D, is not enough: a correlation below 0.9",
+                "alone",
+                False,
+                None,
+                (-1.0, 0.9),
+            ),
+            (
+                "It does so with minibatches, too",
+                "they move latent weights at random beside the drift",
+                "coupled",
+                False,
+                64,
+                (0.9, 1.0),
+            ),
+            (
+                "and while all layers train",
+                "the drift that was measured is not that of the layers later",
+                "coupled",
+                True,
+                64,
+                (0.9, 1.0),
+            ),
+        )
     ),
 )
