@@ -143,9 +143,10 @@ def _operands(operands: frozenset[str]) -> str:
 
 
 def _summary(documented: object) -> str:
-    """Return the docstring's first sentence."""
+    """Return the docstring's first sentence, without its markup."""
     first = (inspect.getdoc(documented) or "").split("\n\n")[0].replace("\n", " ")
-    return first.rstrip(".")
+    plain = re.sub(r":\w+:`([^`]*)`", r"\1", first).replace("``", "")
+    return plain.removeprefix("Return ").rstrip(".")
 
 
 def _source(cls: type[nn.Module]) -> str:

@@ -188,6 +188,11 @@ def test_students_that_come_back_are_told_of() -> None:
     assert "8 ways back; half of them take at most 1 steps" in said
     trace, survival = charts_of(text)
     assert [row["y"] for row in trace["data"]["values"]] == [3, 0, 1, 0]
+    assert "Nothing changes" not in said
+    facts["wrong_signs"] = [[3, 0] + 300 * [0]]  # the way to the teacher is what there is to see
+    text = run_page({}, {**RESULTS, "overrides": []}, [], facts).html("")
+    assert "Nothing changes from step 12 to the last, 302." in Checked(text).text
+    assert [row["y"] for row in charts_of(text)[0]["data"]["values"]] == [3] + 11 * [0]
     assert [row["y"] for row in survival["data"]["values"]] == [1, 0.25, 0.25]
 
 

@@ -61,6 +61,7 @@ def test_the_command_prints_every_rule_and_quantizer(capsys) -> None:
     assert "1[x > 0]" in printed  # brackets are no markup
     assert "arXiv 1308.3432" in printed
     assert "nothing" in printed
+    assert "`" not in printed  # nor is the docstrings' markup shown
 
 
 def test_the_command_draws_the_gallery(tmp_path, capsys, monkeypatch) -> None:

@@ -22,7 +22,7 @@ function config(isDark, width) {
     axis: {
       labelColor: read("--text"), titleColor: read("--soft"), gridColor: read("--line"),
       domainColor: read("--line"), tickColor: read("--line"),
-      labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 220,
+      labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 220, labelOverlap: "greedy",
     },
     legend: {
       labelColor: read("--text"), titleColor: read("--soft"), labelFontSize: 12,

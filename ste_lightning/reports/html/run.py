@@ -68,18 +68,34 @@ def run_page(
     return Page(title, lead, sections, _foot(results))
 
 
+# of students that look for a teacher's signs: ste_lightning.models.BinaryTwoLayer
+_MEANINGS = {
+    "recovered": "students with the teacher's signs after the last step",
+    "recovery": "share of students with the teacher's signs after the last step",
+    "ergodic_recovery": "share of students whose majority over the steps is right",
+    "at_teacher": "share of all steps at the teacher, the way there included",
+    "fraction_at_teacher": "share of the counted steps at the teacher",
+    "escapes": "how often a student left its teacher, mean",
+    "return_time": "steps until it was back, mean",
+    "hamming": "wrong signs after the last step, mean",
+    "dead": "share of students whose gradient is zero away from the teacher",
+}
+
+
 def _foot(results: Mapping[str, Any]) -> str:
     return f"ste_lightning {results.get('versions', {}).get('ste_lightning', '')}"
 
 
 def _banded(name: str, value: float, band: Sequence[float] | None) -> Fact:
     """Return a metric and whether it lies in the band that the recipe expects."""
+    meaning = _MEANINGS.get(name, "")
     if band is None:
-        return Fact(name, number(value))
+        return Fact(name, number(value), meaning)
     low, high = band
     text = number(low) if low == high else f"{number(low)} to {number(high)}"
     inside = low <= value <= high
     note = f"expected {text}" if inside else f"outside the expected {text}"
+    note = f"{meaning}; {note}" if meaning else note
     return Fact(name, number(value), note, "good" if inside else "bad")
 
 

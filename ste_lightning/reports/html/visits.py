@@ -21,9 +21,13 @@ def visit_charts(facts: Mapping[str, Any]) -> list[Part]:
     parts: list[Part] = []
     traces = facts.get("wrong_signs") or []
     if traces and len(traces[0]) > 1:
-        named = {f"trial {i + 1}": list(enumerate(t, 1)) for i, t in enumerate(traces)}
+        steps = len(traces[0])
+        shown = min(steps, 2 * max(_last_change(trace) for trace in traces) + 10)
+        named = {f"trial {i + 1}": list(enumerate(t[:shown], 1)) for i, t in enumerate(traces)}
         spec = charts.lines(named, "step", "wrong signs", "trial", zero=True, shape="step-after")
         note = "0 wrong signs: the student is at its teacher."
+        if shown < steps:
+            note += f" Nothing changes from step {shown} to the last, {steps}."
         parts.append(Chart("Wrong signs, the first trials", note, spec, wide=True))
     fractions = facts.get("fractions") or []
     if fractions:
@@ -35,6 +39,11 @@ def visit_charts(facts: Mapping[str, Any]) -> list[Part]:
     if sum(returns):
         parts.append(_returns(returns))
     return parts
+
+
+def _last_change(trace: Sequence[float]) -> int:
+    """Return the last step at which a trace changes."""
+    return max((k for k in range(1, len(trace)) if trace[k] != trace[k - 1]), default=0)
 
 
 def survival(histogram: Sequence[int]) -> list[tuple[float, float]]:
