@@ -67,7 +67,7 @@ def agreement(
     return different, turned, float(errors.max()), right and not bool(errors.isnan().any())
 
 
-def one_by_one(format: str, dynamic: bool | None) -> bool:
+def one_by_one(format: str, dynamic: bool | str | None) -> bool:
     """Return whether a format's file takes one sample at a time."""
     return FORMATS[format].fixed if dynamic is None else not dynamic
 
@@ -78,7 +78,7 @@ def export_all(
     network: PackedNetwork,
     samples: Tensor,
     stem: str,
-    dynamic: bool | None,
+    dynamic: bool | str | None,
     seconds: float,
 ) -> bool:
     """Write a packed network in every format, run each file that can be run here, and print.
@@ -123,7 +123,7 @@ def _row(
     samples: Tensor,
     expected: Tensor,
     stem: str,
-    dynamic: bool | None,
+    dynamic: bool | str | None,
     seconds: float,
 ) -> _Row:
     one = one_by_one(name, dynamic)

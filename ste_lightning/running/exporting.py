@@ -41,7 +41,7 @@ class Schema:
     out: str | None = None
     config: str | None = None
     floats: str = "float32"
-    dynamic: bool | None = None
+    dynamic: Any = None  # a boolean, or "all"
     target: str = ""
     samples: int = 1000
     batch_sizes: list[int] = field(default_factory=lambda: [1, 64])

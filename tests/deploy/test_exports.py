@@ -182,6 +182,8 @@ def test_wrong_exports_are_refused(tmp_path):
     packed = deploy.pack(network())
     with pytest.raises(ConfigurationError, match="onnx"):
         export(packed, tmp_path / "a", "onx", torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ConfigurationError, match="dynamic"):
+        export(packed, tmp_path / "a", "onnx", torch.zeros(1, 1, 8, 8), dynamic="some")
     with pytest.raises(ConfigurationError, match="pack"):
         export(network(), tmp_path / "a", "onnx", torch.zeros(1, 1, 8, 8))
     with pytest.raises(ConfigurationError, match="format"):

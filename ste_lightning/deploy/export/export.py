@@ -24,7 +24,7 @@ def export(
     path: str | Path,
     format: str,
     example: Any,
-    dynamic: bool | None = None,
+    dynamic: bool | str | None = None,
     target: str = "",
 ) -> Path:
     """Write a packed network for another runtime.
@@ -42,8 +42,9 @@ def export(
             (linear layers and embeddings in blocks of llama.cpp) or ``"state_dict"``
             (safetensors of the integer weights).
         example: a batch of inputs, a tuple of several, or a dict of keywords.
-        dynamic: whether the batch size stays free (it alone), or all sizes are the example's;
-            default free, but for ``"qonnx"``, whose executor and FPGA flows take fixed sizes.
+        dynamic: whether the batch size stays free, or all sizes are the example's; default free,
+            but for ``"qonnx"``, whose executor and FPGA flows take fixed sizes. ``"all"`` frees
+            all sizes that the network leaves free, such as height and width.
         target: ``"onnxruntime"`` lets ``"onnx"`` use its operator MatMulNBits for linear layers
             of floats and of tokens, whose weights then stay packed in memory, too.
 
@@ -51,8 +52,8 @@ def export(
         The path.
 
     Raises:
-        ConfigurationError: for an unknown format, a network that cannot be captured, a missing
-            compiler or a missing package, with the command that installs it.
+        ConfigurationError: for an unknown format or choice of sizes, a network that cannot be
+            captured, a missing compiler or a missing package, with the command that installs it.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -61,6 +62,9 @@ def export(
         "network",
         type(network).__name__,
         "export what pack() could trace",
+    )
+    require(
+        dynamic in (None, True, False, "all"), "dynamic", dynamic, "use True, False, 'all' or None"
     )
     known = ("", "onnxruntime") if format == "onnx" else ("",)
     require(
@@ -74,8 +78,9 @@ def export(
         network(*args, **kwargs)
     require_captured(network)
     with written_together(path) as temporary:
-        free = not FORMATS[format].fixed if dynamic is None else dynamic
-        FORMATS[format].write(network, temporary, Order(example, free, target))
+        free = not FORMATS[format].fixed if dynamic is None else bool(dynamic)
+        order = Order(example, free, target, sizes=dynamic == "all")
+        FORMATS[format].write(network, temporary, order)
     return Path(path)
 
 

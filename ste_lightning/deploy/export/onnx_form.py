@@ -65,6 +65,7 @@ class OnnxForm:
         from onnx import helper
 
         from ste_lightning.deploy.export.onnx_layers import write_layer
+        from ste_lightning.deploy.export.onnx_layout import channels_last, inputs_of, used
         from ste_lightning.deploy.export.onnx_nodes import Nodes
         from ste_lightning.deploy.export.onnx_runs import Runs
 
@@ -76,6 +77,7 @@ class OnnxForm:
         }
         parts = {y: self._layers[call["index"].i][0] for y, call in calls.items()}
         runs = Runs(model.graph, parts, onnxruntime)
+        ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in model.graph.value_info}
         for node in model.graph.node:
             x, y = (part[0] if part else "" for part in (node.input, node.output))
             if node.domain == _DOMAIN:
@@ -87,17 +89,15 @@ class OnnxForm:
                     write_layer(nodes, layer, bound, x, rank, growth, y, x in runs.bytes)
             elif y in runs.clips:
                 nodes.add("Identity", [x], y)
-            else:
+            elif not channels_last(nodes, node, ranks):
                 for part in ("name", "doc_string", "metadata_props"):  # paths of this machine
                     node.ClearField(part)
                 nodes.nodes.append(node)
-        graph = helper.make_graph(
-            nodes.nodes,
-            "network",
-            list(model.graph.input),
-            list(model.graph.output),
-            list(nodes.tensors.values()),
-        )
+        kept = used(nodes.nodes, {value.name for value in model.graph.output})
+        names = {name for node in kept for name in inputs_of(node)}
+        tensors = [tensor for name, tensor in nodes.tensors.items() if name in names]
+        ends = (list(model.graph.input), list(model.graph.output))
+        graph = helper.make_graph(kept, "network", *ends, tensors)
         opsets = [o for o in model.opset_import if o.domain not in (_DOMAIN, *nodes.domains)]
         for known in opsets:
             if known.domain in ("", "ai.onnx"):

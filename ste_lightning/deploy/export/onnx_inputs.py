@@ -30,7 +30,7 @@ class Place(NamedTuple):
         if self.axis == self.rank - 1:
             return self
         order = [i for i in range(self.rank) if i != self.axis] + [self.axis]
-        name = nodes.add("Transpose", [self.name], perm=order)
+        name = nodes.last.get(self.name) or nodes.add("Transpose", [self.name], perm=order)
         return Place(name, self.rank, self.rank - 1)
 
     def vector(self, nodes: Nodes, values: Tensor) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from ste_lightning.deploy.export.onnx_inputs import Place, Quantizing
+from ste_lightning.deploy.export.onnx_layout import channels_first
 from ste_lightning.deploy.export.onnx_nodes import Nodes
 from ste_lightning.deploy.export.onnx_packed_matmul import multiplied, takes_bits
 from ste_lightning.deploy.export.onnx_runs import reads_bytes
@@ -101,7 +102,7 @@ def _bytes(
     nodes: Nodes, layer: Any, quantizing: Quantizing, x: Place, growth: list[int], y: str
 ) -> None:
     """Add a product of bytes."""
-    place = x if quantizing.alike else x.last(nodes)
+    place = x if quantizing.alike and x.name not in nodes.last else x.last(nodes)
     codes, token = quantizing.bytes(place)
     place = place._replace(name=codes).last(nodes)
     if isinstance(layer, PackedConv):
@@ -144,6 +145,9 @@ def _channels_at(nodes: Nodes, x: Place, axis: int, y: str) -> None:
     """Bring the channels to an axis; the result is ``y``."""
     if axis == x.axis:
         nodes.add("Identity", [x.name], y)
+        return
+    if axis == 1:
+        channels_first(nodes, x.name, x.rank, y)
         return
     order = list(range(x.rank - 1))
     nodes.add("Transpose", [x.name], y, perm=[*order[:axis], x.rank - 1, *order[axis:]])

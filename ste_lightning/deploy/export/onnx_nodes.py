@@ -29,6 +29,7 @@ class Nodes:
 
     Attributes:
         opset, ir: what the types of the tensors need.
+        last: results with their channels last, by the names of those that have them second.
     """
 
     def __init__(self, tensors: Sequence[onnx.TensorProto] = (), onnxruntime: bool = False) -> None:
@@ -37,6 +38,7 @@ class Nodes:
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.opset, self.ir, self.domains = 18, 10, set[str]()
         self._levels: dict[tuple[int, bytes], str] = {}
+        self.last: dict[str, str] = {}
         self._count = 0
 
     def add(

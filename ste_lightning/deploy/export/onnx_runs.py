@@ -17,6 +17,7 @@ import torch
 
 from ste_lightning.deploy.export.even_levels import even
 from ste_lightning.deploy.export.onnx_inputs import Place, Quantizing
+from ste_lightning.deploy.export.onnx_layout import inputs_of
 from ste_lightning.deploy.export.onnx_nodes import Nodes
 from ste_lightning.deploy.export.requantized import Requantized, Sums, of_line, of_thresholds
 from ste_lightning.deploy.fusion.requantize import emission_for, gives_whole_sums
@@ -77,7 +78,7 @@ class Runs:
         self._layers, self._rounded = layers, rounded
         self._users: dict[str, list[Any]] = defaultdict(list)
         for node in graph.node:
-            for name in node.input:
+            for name in inputs_of(node):
                 self._users[name].append(node)
         self._returned = {value.name for value in graph.output}
         self.bytes, self.clips = set[str](), set[str]()
@@ -98,7 +99,11 @@ class Runs:
             return False
         requantized, zero, low, high = found
         quantizing = Quantizing(nodes, layer.input, bound, x in self.bytes)
-        name = x if wide and zero in (0, 255) else quantizing.bytes(Place(x, rank, 1))[0]
+        name, place = x, Place(x, rank, 1)
+        if not wide or zero not in (0, 255):
+            name, _ = quantizing.bytes(place.last(nodes) if x in nodes.last else place)
+        if x in nodes.last:
+            name = nodes.add("Transpose", [name], perm=[0, rank - 1, *range(1, rank - 1)])
         one, floats = nodes.numbers(1, np.float32), torch.from_numpy(requantized.scale)
         levels = nodes.levels(layer.integer_weight(), layer, requantized.multiple)
         given = [name, one, nodes.numbers(zero, np.uint8), levels, nodes.tensor(floats)]

@@ -27,12 +27,14 @@ class Order:
     Attributes:
         example: a batch of inputs, a tuple of several, or a dict of keywords.
         free: whether the batch size stays free.
+        sizes: whether all other sizes do, where the network leaves them so.
         target: ``"onnxruntime"`` for its own operators, too; ``""`` for standard ones.
     """
 
     example: Any
     free: bool
     target: str = ""
+    sizes: bool = False
 
 
 def example_of(
@@ -47,10 +49,13 @@ def example_of(
     args, kwargs = arguments(order.example)
     found = network.inputs(args, kwargs)
     batch = torch.export.Dim("batch", min=1)
-    given, free = [], []
+    given: list[Tensor] = []
+    free: list[dict[int, Any]] = []
     for x, known in zip(found, graph.inputs, strict=True):
         opened = order.free and bool(known.sizes) and known.sizes[0] is None
-        free.append({0: batch} if opened else {})
+        others = range(1, len(known.sizes)) if order.sizes else ()
+        axes = {i: torch.export.Dim.AUTO for i in others if known.sizes[i] is None}
+        free.append({0: batch, **axes} if opened else {})
         if opened:
             x = x[:2] if len(x) >= 2 else x[:1].repeat(2, *[1] * (x.dim() - 1))
         given.append(x)
