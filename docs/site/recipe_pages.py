@@ -9,29 +9,18 @@ __all__ = ["pages"]
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 IMAGES = Path(__file__).parents[1] / "images"
-STORED = Path(__file__).parents[2] / "results" / "theory"
+RESULTS = Path(__file__).parents[2] / "results"
+STORED = RESULTS / "theory"
 TRACES = {"recurrence", "optimizers"}  # studies that draw what stored results leave out
 # trainings whose picture is of a part of them, as the whole takes hours: what is set
-_SOME_IMAGES = ("data.limit=5000", "trainer.max_epochs=3")
-_SOME_STEPS = ("trainer.max_epochs=5", "data.steps_per_epoch=20")
 SHORT: dict[str, tuple[str, ...]] = {
-    "digits_search": ("hydra.sweeper.n_trials=6",),
     "rules_compare": ("seed=0", "trainer.max_epochs=8"),
-    "mnist5000_mlp": ("trainer.max_epochs=8",),
-    "text_float": _SOME_STEPS,
-    "text_w158a8": _SOME_STEPS,
-    "fashion_mnist_cnn": _SOME_IMAGES,
-    "fashion_mnist_mlp": _SOME_IMAGES,
-    "fashion_mnist_resnet20": _SOME_IMAGES,
-    "fashion_mnist_vgg_small": _SOME_IMAGES,
 }
 # pictures that have another name than their recipe has
 _NAMED = {
     "study/recurrence": "recurrence_study",
     "study/oscillation": "oscillation_unit",
     "recurrence": "recurrence",
-    "digits_cnn": "results_digits",
-    "mnist5000_cnn": "results_mnist5000",
 }
 _KEY = re.compile(r"^(Shows|Source|Published|Command|Expected|Time|Hardware): *(.*)$")
 
@@ -55,8 +44,13 @@ def header(text: str) -> tuple[str, dict[str, str]]:
 
 def image(key: str) -> str:
     """Return the picture of a recipe, ``NAME`` or ``study/NAME``, below ``docs/images``."""
-    study = key.startswith("study/")
-    return _NAMED.get(key, key.removeprefix("study/") if study else f"recipes/{key}")
+    name = key.removeprefix("study/")
+    if key in _NAMED or name != key:
+        return _NAMED.get(key, name)
+    for table in sorted(RESULTS.glob("*.csv")):  # figures of what was trained to its end
+        if f"+recipe={name} " in table.read_text(encoding="utf-8"):
+            return f"results_{table.stem}"
+    return f"recipes/{name}"
 
 
 def _made(key: str) -> str:
@@ -77,10 +71,12 @@ def _made(key: str) -> str:
 def _picture(file: Path) -> list[str]:
     """Return the lines that show a recipe's figure, or that it was not run."""
     key = file.relative_to(RECIPES).with_suffix("").as_posix()
-    if "\nfigure: null" in file.read_text(encoding="utf-8"):
-        return ["", "*It prints a table and draws nothing.*"]
+    text = file.read_text(encoding="utf-8")
+    if not re.search(r"^ *figures?:(?! null)", text, re.MULTILINE):
+        return ["", "*It draws no figure; its table and report.html show the result.*"]
     if not (IMAGES / f"{image(key)}.png").is_file():
-        return ["", "*No picture: this recipe has not been run here.*"]
+        run = not header(text)[1]["Expected"].startswith("not run here")
+        return ["", f"*No picture{'' if run else ': this recipe has not been run here'}.*"]
     return [
         "",
         f"![What the recipe {file.stem} draws](images/{image(key)}.png)",

@@ -129,7 +129,8 @@ def _missing(error: MissingConfigException) -> str:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         for program, studies in (("train", False), ("study", True)):
             if wanted in recipes.recipe_names(studies):
-                hint = f" It belongs to python -m ste_lightning.{program}."
+                command = f"python -m ste_lightning.{program} +recipe={wanted}"
+                return f"unknown recipe {wanted!r} here. It belongs to: {command}"
         listed = recipes.listing()
         return f"unknown recipe {wanted!r}.{hint} Recipes:\n{listed}"
     if group in ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler") and option in _EXTRAS:

@@ -14,7 +14,7 @@ RUN = "+recipe=digits_mlp"
     [
         (["+recipe=digits_mpl"], "unknown recipe 'digits_mpl'. Did you mean 'digits_mlp'?"),
         ([], "no recipe chosen: add +recipe=NAME"),
-        (["+recipe=gap"], "It belongs to python -m ste_lightning.study"),
+        (["+recipe=gap"], "It belongs to: python -m ste_lightning.study +recipe=gap"),
         (["+recipe=teacher_student", "rule=identity"], "Did you mean 'model.rule'?"),
         ([RUN, "data=my_data"], "python -m ste_lightning.new"),
         ([RUN, "sede=2"], "Did you mean 'seed'?"),

@@ -52,3 +52,8 @@ def test_every_recipe_is_described(site) -> None:
         assert f"\n### {file.stem}\n" in page
     assert "- **Shows.** with N = 2048 noisy samples" in page
     assert page.count("- **Time.**") >= 40
+    parts = {part.partition("\n")[0]: part for part in page.split("\n### ")[1:]}
+    bare = {name for name, part in parts.items() if "](images/" not in part}
+    reason = re.compile(r"\*(No picture|It draws no figure)")
+    assert all(reason.search(parts[name]) for name in bare)
+    assert len(bare) < len(parts) / 3
