@@ -207,7 +207,7 @@ class PlainNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         """Return the network's result: a tensor, or a tuple of all tensors in it."""
         values: dict[str, Any] = {name: getattr(self, key) for name, key in self._names.items()}
-        values |= dict(zip(self._given.inputs, inputs, strict=True))
+        values.update(zip(self._given.inputs, inputs, strict=True))  # torch 2.6 exports no |=
         for step in self._given.steps:
             if step.target == "sizes.check":
                 continue

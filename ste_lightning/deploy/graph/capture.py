@@ -30,6 +30,10 @@ from ste_lightning.errors import ConfigurationError
 __all__ = ["Captured", "arguments_of", "capture"]
 
 _PREFIX = "module."
+# torch 2.6 exports batch norm in smaller operators; what later releases do it calls for_training
+_export: Any = (
+    torch.export.export_for_training if torch.__version__ < "2.7" else torch.export.export
+)
 
 
 @dataclass(frozen=True)
@@ -252,9 +256,7 @@ def _captured(call: _Call, leaves: list[Tensor], all_axes: bool) -> Captured:
     auto = torch.export.Dim.AUTO
     axes = [dict.fromkeys(range(x.dim() if all_axes else min(x.dim(), 1)), auto) for x in leaves]
     with _quiet(), _symbolic_lengths(call.module):
-        program = torch.export.export(
-            call, tuple(leaves), dynamic_shapes=(tuple(axes),), strict=False
-        )
+        program = _export(call, tuple(leaves), dynamic_shapes=(tuple(axes),), strict=False)
         program = _decomposed(program)
     return _Reader(program, call, leaves).read()
 
