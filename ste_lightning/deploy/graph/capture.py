@@ -30,10 +30,9 @@ from ste_lightning.errors import ConfigurationError
 __all__ = ["Captured", "arguments_of", "capture"]
 
 _PREFIX = "module."
-# torch 2.6 exports batch norm in smaller operators; what later releases do it calls for_training
-_export: Any = (
-    torch.export.export_for_training if torch.__version__ < "2.7" else torch.export.export
-)
+# torch 2.6 takes batch norm apart, but for what it calls for_training, as all is later
+_TAKES_APART = torch.__version__ < "2.7"
+_export: Any = getattr(torch.export, "export_for_training" if _TAKES_APART else "export")
 
 
 @dataclass(frozen=True)
@@ -274,7 +273,10 @@ def _decomposed(program: Any) -> Any:
     if not strange and not nests:
         return program
     known = torch.export.default_decompositions()
-    return program.run_decompositions({op: known[op] for op in strange if op in known})
+    smaller = {op: known[op] for op in strange if op in known}
+    if _TAKES_APART and not any(str(op) != "aten.sym_size.int" for op in smaller):
+        return program
+    return program.run_decompositions(smaller)
 
 
 class _Reader:
