@@ -10,10 +10,12 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 
 from ste_lightning.deploy.export.even_levels import even
 from ste_lightning.deploy.export.onnx_inputs import Place, Quantizing
@@ -24,9 +26,6 @@ from ste_lightning.deploy.fusion.requantize import emission_for, gives_whole_sum
 from ste_lightning.deploy.layers.input_quantizers import BinaryInput, Input, LevelsInput
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
 from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["Runs", "reads_bytes"]
 
@@ -87,8 +86,8 @@ class Runs:
         self, nodes: Nodes, layer: Any, bound: float | None, x: str, rank: int, y: str
     ) -> bool:
         """Add a convolution whose result ``y`` is bytes, if it can be one; return whether."""
-        usual = isinstance(layer, PackedConv) and layer.padding_mode == "zeros"
-        if not usual or rank != len(layer.shape) or not reads_bytes(layer):
+        usual = isinstance(layer, PackedConv) and _quantizes(layer)
+        if not usual or rank != len(layer.shape):
             return False
         if layer.groups == 1 and max(layer.geometry.kernel) > 1 and layer.shape[1] >= _DEEP:
             return False
@@ -142,7 +141,9 @@ class Runs:
                 break
             user, kind = users[0], users[0].op_type if len(users) == 1 else ""
             if kind in ("Relu", "Clip"):
-                ends = [0.0, math.inf] if kind == "Relu" else self._ends(nodes, user)
+                ends = [0.0, math.inf] if kind == "Relu" else _ends(nodes, user)
+                if ends is None:
+                    return None
                 low, high = (min(max(v, ends[0]), ends[1]) for v in (low, high))
                 clips.append(user.output[0])
             elif kind == "MaxPool" and len(user.output) == 1:
@@ -153,22 +154,10 @@ class Runs:
                 return None
             result = user.output[0]
         first, *others = (reader for reader in readers if reader is not None)
-        for reader in (first, *others):
-            known = isinstance(reader.input, (BinaryInput, LevelsInput)) and reads_bytes(reader)
-            padded = getattr(reader, "padding_mode", "zeros") != "zeros"
-            if padded or not known or not _same(first.input, reader.input):
-                return None
+        alike = all(_quantizes(r) and _same(first.input, r.input) for r in (first, *others))
+        if not alike:
+            return None
         return _Way(first, low, high, pooled, flat, tuple(results), tuple(clips))
-
-    def _ends(self, nodes: Nodes, clip: Any) -> list[float]:
-        """Return the ends of a Clip."""
-        from onnx import numpy_helper
-
-        ends = [-math.inf, math.inf]
-        for i, name in enumerate(clip.input[1:]):
-            if name:
-                ends[i] = float(numpy_helper.to_array(nodes.tensors[name]))
-        return ends
 
     def _found(
         self, layer: PackedConv, way: _Way, wide: bool
@@ -203,10 +192,28 @@ class Runs:
             bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.double().numpy()
             found = of_line(line, factor, bias, sums)
             ends = quantizer.encode(torch.tensor([way.low, way.high]), 0).tolist()
-        if found is None:
+        if found is None or (found.multiple * weight.T > 127).any():  # -128, turned
             return None
         low, high = [0, 255] if isinstance(quantizer, BinaryInput) else ends
         return found, int(zero), low, high
+
+
+def _quantizes(layer: Any) -> bool:
+    """Return whether a layer of bytes makes them of each number by itself."""
+    known = isinstance(layer, PackedLayer) and isinstance(layer.input, (BinaryInput, LevelsInput))
+    padded = getattr(layer, "padding_mode", "zeros") != "zeros"
+    return known and not padded and reads_bytes(layer)
+
+
+def _ends(nodes: Nodes, clip: Any) -> list[float] | None:
+    """Return the ends of a Clip, ``None`` where they are no constants."""
+    ends = [-math.inf, math.inf]
+    for i, name in enumerate(clip.input[1:]):
+        if name and name not in nodes.tensors:
+            return None
+        if name:
+            ends[i] = float(numpy_helper.to_array(nodes.tensors[name]))
+    return ends
 
 
 def _same(first: Input, other: Input) -> bool:

@@ -46,7 +46,7 @@ class Sums:
         They stay int8, sums whole floats, and pairs of products 16 bits where they can: so do
         processors add them that have no VNNI.
         """
-        pairs = (1 << 14) / max(self.largest_weight * self.largest_byte, 1)
+        pairs = ((1 << 14) - 1) / max(self.largest_weight * self.largest_byte, 1)
         whole = _WHOLE / 4 / max(self.bound * self.unit, 1)
         return max(int(min(127 / max(self.largest_weight, 1), pairs, whole)), 1)
 
