@@ -36,6 +36,8 @@ def check_every_kernel():
     torch.manual_seed(0)
     checked = []
     for kernel in KERNELS:
+        if kernel.operator == "gradient":
+            continue  # these multiply floats: tests/functional compare them
         for inputs in (SIGNS, Codes(3, 1, -4), Codes(8, 1, -128)):
             for weights in (SIGNS, Codes(2, 1, -1), W4, W8):
                 if kernel.cost(inputs, weights, host(), 16) is None:

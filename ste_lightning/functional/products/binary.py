@@ -22,6 +22,7 @@ from ste_lightning.functional.products.channels_first import is_channels_last
 from ste_lightning.functional.products.popcount_forward import counted_product, counts
 from ste_lightning.functional.products.small_linear import is_small, small_linear
 from ste_lightning.functional.products.specification import OneBitProduct
+from ste_lightning.functional.products.tile_products import ONE, per_output
 from ste_lightning.functional.saved import bit_masks as packed
 from ste_lightning.functional.saved.workspace import Loan, borrow, borrow_like
 
@@ -107,7 +108,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, inside = packed.weight_signs(weight, scale, spec.weight_rule)
     own = loan is None or ctx.dtype != weight.dtype
     values = values.to(ctx.dtype)
-    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted, own)
+    steps = None if spec.input_map is None else ONE, per_output(scale, weight)
+    in_x, in_weight, in_bias = spec.differentiate(grad, x, values, wanted, own, steps)
     in_x = None if in_x is None else in_x.to(ctx.narrow)
     in_weight = None if in_weight is None else in_weight.to(weight.dtype)
     if in_x is not None and mask is not None:

@@ -76,6 +76,10 @@ class GridInput:
         """What the codes stand for."""
         return Levels(self.grid.low, self.grid.high, self.grid.zero, self.grid.step)
 
+    def multiples_of(self, kept: tuple[Tensor, ...]) -> Tensor:
+        """Return the step."""
+        return torch.tensor([self.grid.step])
+
     def encode(self, x: Tensor, learns: bool, integers: bool) -> Encoded | None:
         """Return codes and, where a gradient in ``x`` is wanted, the mask's bits."""
         finite = math.isfinite(self.grid.step)
@@ -118,6 +122,10 @@ class ClippedInput:
     def levels(self) -> Levels:
         """What the codes stand for."""
         return Levels(0.0, self.grid.high, 0.0, self.grid.step)
+
+    def multiples_of(self, kept: tuple[Tensor, ...]) -> Tensor:
+        """Return the step."""
+        return torch.tensor([self.grid.step])
 
     def encode(self, x: Tensor, learns: bool, integers: bool) -> Encoded | None:
         """Return codes and bits of x > 0 and of 0 < x < alpha."""
@@ -168,6 +176,10 @@ class TokenInput:
     def levels(self) -> Levels:
         """What the codes stand for."""
         return Levels(-self.high - 1, self.high, 0.0, self.steps)
+
+    def multiples_of(self, kept: tuple[Tensor, ...]) -> Tensor:
+        """Return every token's step."""
+        return kept[1]
 
     def encode(self, x: Tensor, learns: bool, integers: bool) -> Encoded | None:
         """Return codes, one byte each, and every token's step."""
@@ -236,6 +248,19 @@ class GridWeights:
             numbers = (self.steps, self.zeros, *slack(self.low, self.high))
             by_rows(training.grids.clip_rows, (weight, grad), *numbers, rows=self.steps.numel())
         return grad, ()
+
+    def multiples_of(self, weight: Tensor) -> Tensor | None:
+        """Return the steps, where there is one for each output or for all.
+
+        Half of them where zero points are levels and a half, such as N2UQ's.
+        """
+        if self.steps.numel() not in (1, len(weight)):
+            return None
+        return self.steps if self.symmetric else self.steps / 2
+
+    def rounded(self, weight: Tensor) -> tuple[float, float] | None:
+        """Return the ends, where weights over steps are rounded."""
+        return (self.low, self.high) if self.symmetric else None
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return the levels, where there is one step for each output or for all."""
@@ -320,6 +345,14 @@ class Learned:
             training.grids.differentiate_rows(*at, *steps, to, last - first, 0, 1)
 
         return added_up(work, 2, x.numel()).view(1, 2)
+
+    def multiples_of(self, kept: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the steps, of which the start is a multiple, too."""
+        return self.steps
+
+    def rounded(self, weight: Tensor) -> tuple[float, float] | None:
+        """Return the ends, where weights over steps are rounded: not with a start."""
+        return (self.low, self.high) if len(self.learned) == 1 else None
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return the levels; ``None`` with a start."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ste_lightning.functional.estimator.surrogate import Surrogate
 from ste_lightning.functional.products.grid_operands import SMALLEST, added_up, by_rows
 from ste_lightning.functional.products.operand import Encoded, Gradients, Integers, Levels
+from ste_lightning.functional.products.tile_products import per_output
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST
 from ste_lightning.functional.saved.workspace import Loan, borrow_like
@@ -44,12 +45,20 @@ class SignWeights:
         grad = grad if self.scale is None else grad.mul_(self.scale)
         return bit_masks.clip_gradient(grad, weight, self.rule), ()
 
+    def rounded(self, weight: Tensor) -> None:
+        """Return ``None``: no quotient is rounded."""
+
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return the levels -1 and 1."""
-        steps = _per_output(self.scale, weight)
-        if steps is None:
+        found = per_output(self.scale, weight)
+        if found is None:
             return None
+        steps: NDArray[np.float32] = found.expand(len(weight)).contiguous().numpy()
         return Integers(weight if out is None else self.quantize(weight, out), steps, -1.0, 1.0)
+
+    def multiples_of(self, weight: Tensor) -> Tensor | None:
+        """Return the scale."""
+        return per_output(self.scale, weight)
 
 
 class TernaryWeights(SignWeights):
@@ -71,15 +80,6 @@ class TernaryWeights(SignWeights):
         numbers = self.constants, self.each
         by_rows(training.latent_maps.trit_rows, (weight, out), *numbers, rows=self.each.numel())
         return out
-
-
-def _per_output(scale: Tensor | None, weight: Tensor) -> NDArray[np.float32] | None:
-    """Return one scale per output, ``None`` where they lie along another axis."""
-    if scale is None:
-        return np.ones(len(weight), np.float32)
-    if scale.numel() != 1 and scale.shape != (len(weight), *[1] * (weight.dim() - 1)):
-        return None
-    return scale.reshape(-1).expand(len(weight)).contiguous().numpy()
 
 
 class TanhWeights:
@@ -122,6 +122,13 @@ class TanhWeights:
             LEAST,
         )
         return grad, ()
+
+    def multiples_of(self, weight: Tensor) -> Tensor:
+        """Return 1 / n."""
+        return torch.tensor([1 / self.steps])
+
+    def rounded(self, weight: Tensor) -> None:
+        """Return ``None``: no quotient is rounded."""
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return the odd levels -n .. n."""
@@ -199,6 +206,14 @@ class Codebook:
         by_scale = added_up(lambda to, a, b: work(*given, *numbers, to, a, b), 1, x.numel())
         return grad, (by_scale.to(self.learned[0].dtype).view(self.learned[0].shape),)
 
+    def multiples_of(self, kept: Tensor | tuple[Tensor, ...]) -> Tensor | None:
+        """Return the step of the levels."""
+        levels = self.levels
+        return None if levels is None else torch.tensor([levels.step])
+
+    def rounded(self, weight: Tensor) -> None:
+        """Return ``None``: no quotient is rounded."""
+
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return multiples of the smallest level, where a byte holds them."""
         levels = self.levels
@@ -252,6 +267,12 @@ class Remade:
         by_x = torch.zeros_like(x) if by_x is None else by_x
         rest = iter(found)
         return by_x, tuple(next(rest) if t.requires_grad else None for t in self.learned)
+
+    def multiples_of(self, kept: Tensor | tuple[Tensor, ...]) -> None:
+        """Return ``None``: what the levels are is not known."""
+
+    def rounded(self, weight: Tensor) -> None:
+        """Return ``None``: no quotient is rounded."""
 
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return ``None``: what the levels are is not known."""

@@ -152,7 +152,9 @@ def _product_backward(
     if needs_x:
         b.quantize(weight, quantized)
     values = a.values_of_kept(waiting)
-    in_x, in_weight, _ = product.differentiate(grad, values, quantized, (needs_x, True, False))
+    steps = a.multiples_of(waiting), b.multiples_of(weight)
+    wanted = needs_x, True, False
+    in_x, in_weight, _ = product.differentiate(grad, values, quantized, wanted, True, steps)
     found: list[Tensor] = []
     by_inputs: Sequence[Tensor | None] = ()
     if in_x is not None:

@@ -72,6 +72,9 @@ class InputOperand(Protocol):
     def levels(self) -> Levels | None:
         """What the codes of :meth:`encode` stand for, if they are integers."""
 
+    def multiples_of(self, kept: tuple[Tensor, ...]) -> Tensor | None:
+        """Return what q(x) is a multiple of: one step, or one for each row; ``None`` if unknown."""
+
     def encode(self, x: Tensor, learns: bool, integers: bool) -> Encoded | None:
         """Quantize ``x``, contiguous, in float32.
 
@@ -111,6 +114,12 @@ class WeightOperand(Protocol):
     def differentiate(self, grad: Tensor, weight: Tensor) -> Gradients:
         """Return the gradients in W and in what is learned; ``grad`` may be overwritten."""
 
+    def multiples_of(self, weight: Tensor) -> Tensor | None:
+        """Return what q(W) is a multiple of: one step, or one per output; ``None`` if unknown."""
+
+    def rounded(self, weight: Tensor) -> tuple[float, float] | None:
+        """Return (low, high) where q(W) = s round(clip(W / s, low, high)) with those steps s."""
+
     def integers(self, weight: Tensor, out: Tensor | None) -> Integers | None:
         """Return q(W) as integers, whose values may be written to ``out``.
 
@@ -124,6 +133,9 @@ class FloatInput:
     keeps: ClassVar[str] = "its float input"
     learned: tuple[Tensor, ...] = ()
     levels: Levels | None = None
+
+    def multiples_of(self, kept: tuple[Tensor, ...]) -> None:
+        """Return ``None``: it is any float."""
 
     def encode(self, x: Tensor, learns: bool, integers: bool) -> Encoded:
         """Keep the input."""

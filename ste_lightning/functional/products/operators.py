@@ -16,7 +16,9 @@ from ste_lightning.functional.estimator.surrogate import Surrogate, rule_class, 
 from ste_lightning.functional.products.lut_gradients import looked_up_gradients
 from ste_lightning.functional.products.popcount_forward import counted_product
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.products.tile_products import ONE, gradient_format
 from ste_lightning.functional.saved import bit_masks as packed
+from ste_lightning.kernels import SIGNS
 
 __all__ = ["compiled_one_bit_product", "fits_an_operator"]
 
@@ -143,13 +145,15 @@ def _product_backward(
     grad, weight = grad.contiguous(), weight.contiguous()
     in_x: Tensor | None
     in_signs: Tensor | None
-    found = looked_up_gradients(grad, weight, bits, size, spec)
+    looked_up = gradient_format(SIGNS) == "float_sums"
+    found = looked_up_gradients(grad, weight, bits, size, spec) if looked_up else None
     if found is not None:
         in_x, in_signs = found
     else:
         values = spec.unpacked(bits, size, grad.dtype)
+        wanted, steps = (True, True, False), (ONE, ONE)
         in_x, in_signs, _ = spec.differentiate(
-            grad, values, packed.signs(weight), (True, True, False)
+            grad, values, packed.signs(weight), wanted, True, steps
         )
     assert in_x is not None
     assert in_signs is not None

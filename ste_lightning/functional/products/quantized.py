@@ -9,6 +9,7 @@ summed, which are then exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ from ste_lightning.functional.products.operand import (
     WeightOperand,
 )
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
+from ste_lightning.functional.products.tile_products import (
+    Operand,
+    tiled_gradients,
+    tiled_product,
+    tiles_pay,
+)
 from ste_lightning.functional.rules.windows import Identity
 from ste_lightning.functional.saved.workspace import Loan, borrow_like
 
@@ -66,13 +73,20 @@ class _Quantized(torch.autograd.Function):
         values = inputs.values_of_kept(tuple(kept)) if wanted[1] else torch.empty(ctx.shape)
         # of several backward passes, or threads, one has the loan
         loan: Loan | None = ctx.__dict__.pop("loan", None)
-        quantized = torch.empty_like(weight) if loan is None else loan.tensor
-        if wanted[0] and loan is None:
-            weights.quantize(weight, quantized)
-        own = loan is None or dtype != weight.dtype  # then it is the gradient's memory
-        in_x, in_weight, in_bias = ctx.product.differentiate(
-            grad, values.to(dtype), quantized.to(dtype), wanted, own
-        )
+        operand = Operand(values, inputs.multiples_of(tuple(kept)))
+        found = None
+        if loan is None and dtype == torch.float32 and ctx.product.geometry is None:
+            found = _of_latent_weights(grad, operand, weight, weights, wanted)
+        if found is None:
+            quantized = torch.empty_like(weight) if loan is None else loan.tensor
+            if wanted[0] and loan is None:
+                weights.quantize(weight, quantized)
+            own = loan is None or dtype != weight.dtype  # then it is the gradient's memory
+            steps = operand.steps, weights.multiples_of(weight)
+            found = ctx.product.differentiate(
+                grad, values.to(dtype), quantized.to(dtype), wanted, own, steps
+            )
+        in_x, in_weight, in_bias = found
         by_inputs: tuple[Tensor | None, ...] = (None,) * of_inputs
         by_weights: tuple[Tensor | None, ...] = (None,) * len(weights.learned)
         if in_x is not None:
@@ -107,11 +121,50 @@ def multiply(
         y = _summed(weight, bias, inputs, weights, product.geometry, encoded.codes)
         if y is not None:
             return y.to(dtype), None
+    values = inputs.values(encoded)
+    linear = product.geometry is None and dtype == torch.float32
+    if linear and tiles_pay(values.numel() // values.shape[-1], weight):
+        y = _by_tiles(weight, bias, inputs, weights, values, encoded)
+        if y is not None:
+            return y, None
     loan = borrow_like(weight)
     quantized = weights.quantize(weight, loan.tensor)
-    values = inputs.values(encoded)
     bias = None if bias is None else bias.to(dtype)
     return product.multiply(values.to(dtype), quantized.to(dtype), bias), loan
+
+
+def _of_latent_weights(
+    grad: Tensor, x: Operand, weight: Tensor, weights: WeightOperand, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None] | None:
+    """Return a linear layer's gradients from weights that tiles quantize, or ``None``."""
+    ends, flat = weights.rounded(weight), grad.reshape(-1, grad.shape[-1])
+    if ends is None:
+        return None
+    rows = x._replace(values=x.values.reshape(-1, x.values.shape[-1]))
+    latent = Operand(weight, weights.multiples_of(weight), ends)
+    found = tiled_gradients(flat, rows, latent, (wanted[0], wanted[1]))
+    if found is None:
+        return None
+    in_x = None if found[0] is None else found[0].view(x.values.shape)
+    return in_x, found[1], flat.sum(0) if wanted[2] else None
+
+
+def _by_tiles(
+    weight: Tensor,
+    bias: Tensor | None,
+    inputs: InputOperand,
+    weights: WeightOperand,
+    values: Tensor,
+    encoded: Encoded,
+) -> Tensor | None:
+    """Return a linear layer's product by tile registers, or ``None``."""
+    steps, ends = weights.multiples_of(weight), weights.rounded(weight)
+    loan = None if ends is not None else borrow_like(weight)
+    quantized = weight if loan is None else weights.quantize(weight, loan.tensor)
+    rows = values.view(-1, values.shape[-1])
+    x = Operand(rows, inputs.multiples_of(encoded.kept))
+    y = tiled_product(x, Operand(quantized, steps, ends), bias)
+    return None if y is None else y.view(*values.shape[:-1], len(weight))
 
 
 def _summed(

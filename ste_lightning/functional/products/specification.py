@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ste_lightning.functional.estimator.surrogate import Surrogate
 from ste_lightning.functional.hard_maps import hard_sign, hard_step
+from ste_lightning.functional.products.tile_convolutions import tiled_convolution_gradients
+from ste_lightning.functional.products.tile_products import Operand, tiled_gradients
 from ste_lightning.functional.saved import bit_masks as packed
 
 __all__ = ["ConvolutionGeometry", "OneBitProduct"]
@@ -84,16 +86,24 @@ class OneBitProduct:
         weight: Tensor,
         wanted: tuple[bool, bool, bool],
         own: bool = True,
+        steps: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return the gradients in the quantized input, the quantized weight and the bias.
 
-        Where ``weight`` is the caller's ``own``, its gradient may overwrite it.
+        Where ``weight`` is the caller's ``own``, its gradient may overwrite it. ``steps`` are what
+        the rows of ``x`` and of ``weight`` are multiples of, where that is known.
         """
         g = self.geometry
         if g is None:
             flat = grad.reshape(-1, grad.shape[-1])
             in_x = in_weight = None
             rows = x.reshape(-1, x.shape[-1])
+            operands = Operand(rows, steps[0]), Operand(weight, steps[1])
+            tiled = tiled_gradients(flat, *operands, wanted[:2], weight if own else None)
+            if tiled is not None:
+                in_x, in_weight = tiled
+                in_x = None if in_x is None else in_x.view(x.shape)
+                return in_x, in_weight, flat.sum(0) if wanted[2] else None
             if wanted[1] and not own:  # first, so that the input's is fresh in the cache
                 in_weight = flat.t().mm(rows)
             if wanted[0]:
@@ -101,6 +111,11 @@ class OneBitProduct:
             if wanted[1] and own:  # no memory of its own: fresh pages would cost more than the pass
                 in_weight = torch.mm(flat.t(), rows, out=weight)
             return in_x, in_weight, flat.sum(0) if wanted[2] else None
+        operands = Operand(x, steps[0]), Operand(weight, steps[1])
+        convolved = tiled_convolution_gradients(grad, *operands, g, wanted[:2])
+        if convolved is not None:
+            in_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2] else None
+            return *convolved, in_bias
         pads = self._pads()
         padding = [0] * len(g.padding) if any(pads) else list(g.padding)
         in_x, in_weight, in_bias = torch.ops.aten.convolution_backward(

@@ -67,6 +67,10 @@ class LearnedThresholds:
         share(lambda a, b: count_planes(*given, *rest, a, b), x.numel(), LEAST, 64)
         return codes
 
+    def multiples_of(self, kept: tuple[Tensor, ...]) -> Tensor:
+        """Return the step."""
+        return torch.tensor([self.grid.step])
+
     def encode(self, x: Tensor, learns: bool, integers: bool) -> Encoded:
         """Keep the input; return its counts."""
         return Encoded((x,), self._below(x.float(), self.thresholds))

@@ -19,7 +19,10 @@ from ste_lightning.kernels.jit.compiling import emitted
 from ste_lightning.kernels.jit.cpu_features import has_tiles
 from ste_lightning.kernels.jit.llvm import fetch, load, pointer_to, store
 
-__all__ = ["add_tiles", "begin_tiles", "clear_tiles", "end_tiles", "lay_out_16", "write_tiles"]
+__all__ = [
+    *("add_tiles", "begin_tiles", "call_tiles", "clear_tiles", "end_tiles", "lay_out_16"),
+    *("register", "write_tiles"),
+]
 
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _LINE = ir.VectorType(_I8, 64)
@@ -37,7 +40,7 @@ def _index(value: int) -> Any:
     return ir.Constant(_I64, value)
 
 
-def _call(builder: Any, name: str, *operands: Any) -> None:
+def call_tiles(builder: Any, name: str, *operands: Any) -> None:
     """Call an intrinsic, where the processor has it: elsewhere this code is never reached."""
     if not has_tiles():
         return
@@ -46,7 +49,8 @@ def _call(builder: Any, name: str, *operands: Any) -> None:
     builder.call(function, operands)
 
 
-def _register(number: int) -> Any:
+def register(number: int) -> Any:
+    """Return the operand that names a tile register."""
     return ir.Constant(_I8, number)
 
 
@@ -59,7 +63,7 @@ def begin_tiles(typing: Any) -> Any:
         constant = ir.Constant(kind, _CONFIGURATION)
         place = cgutils.alloca_once_value(builder, constant)  # type: ignore[no-untyped-call]
         builder.store(constant, place)
-        _call(builder, "ldtilecfg", builder.bitcast(place, _I8.as_pointer()))
+        call_tiles(builder, "ldtilecfg", builder.bitcast(place, _I8.as_pointer()))
         return context.get_dummy_value()
 
     return types.none(), code
@@ -70,7 +74,7 @@ def end_tiles(typing: Any) -> Any:
     """Give the tile registers back, so that nobody has to save them."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _call(builder, "tilerelease")
+        call_tiles(builder, "tilerelease")
         return context.get_dummy_value()
 
     return types.none(), code
@@ -89,7 +93,7 @@ def clear_tiles(typing: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for number in range(4):
-            _call(builder, "tilezero", _register(number))
+            call_tiles(builder, "tilezero", register(number))
         return context.get_dummy_value()
 
     return types.none(), code
@@ -117,16 +121,16 @@ def add_tiles(
                 step = b.mul(loop.index, _index(_TILE_BYTES))
                 x, w = b.gep(first_row, [step]), b.gep(first_weight, [step])
                 for g in range(groups):
-                    _call(b, "tileloadd64", _register(_ROWS_A[g]), x, pitch)
+                    call_tiles(b, "tileloadd64", register(_ROWS_A[g]), x, pitch)
                     x = b.gep(x, [group_])
                     for h in range(2):
                         if g == 0:
-                            _call(b, "tileloadd64", _register(_WEIGHTS_B[h]), w, pitch)
+                            call_tiles(b, "tileloadd64", register(_WEIGHTS_B[h]), w, pitch)
                             for line in range(0, _TILE_BYTES, _LINE_BYTES):
                                 fetch(b, b.gep(w, [_index(_AHEAD + line)]))
                             w = b.gep(w, [half])
                         operands = (2 * g + h, _ROWS_A[g], _WEIGHTS_B[h])
-                        _call(b, "tdpbusd", *(_register(number) for number in operands))
+                        call_tiles(b, "tdpbusd", *(register(number) for number in operands))
 
         _groups(b, size_, emit)
         return context.get_dummy_value()
@@ -147,7 +151,7 @@ def write_tiles(typing: Any, size: Any, sums: Any) -> Any:
                 for h in range(2):
                     at = _index(g * 16 * _SUMS_PITCH + h * _LINE_BYTES)
                     place, pitch = builder.gep(target, [at]), _index(_SUMS_PITCH)
-                    _call(builder, "tilestored64", _register(2 * g + h), place, pitch)
+                    call_tiles(builder, "tilestored64", register(2 * g + h), place, pitch)
 
         _groups(builder, args[0], emit)
         return context.get_dummy_value()
