@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 def every_size(monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr(tile_products, "_LEAST_WORK", 0)
+    monkeypatch.setattr(tile_convolutions, "_LEAST_WORK", 0)
     monkeypatch.setattr(tile_convolutions, "_LEAST_USED", 0)
 
 

@@ -5,7 +5,8 @@ node: it keeps the latent weights (a parameter, kept anyway), the input's bits a
 backward rule is a window, its mask's bits. The quantized tensors are made again in the backward
 pass. Forward products of bits with bits are counted (xor and popcount) where that is faster.
 
-Gradients equal those of the plain composition ``product(q_x(x), q_w(W))`` bit for bit; outputs
+Gradients equal those of the plain composition ``product(q_x(x), q_w(W))`` bit for bit, and to
+rounding where tile registers multiply (:mod:`.tile_products`, :mod:`.tile_convolutions`); outputs
 do for integers, that is without scale and bias, and to rounding with them.
 """
 

@@ -2,9 +2,9 @@
 
 The latent weights are a parameter, kept anyway; what is kept of the input is its operand's
 business: codes and masks, or the float input where a gradient needs it. Quantized values are made
-again in the backward pass. Gradients equal the plain composition's bit for bit, sums of a learned
-step's to rounding; outputs do where floats are multiplied, and to rounding where integers are
-summed, which are then exact.
+again in the backward pass. Gradients equal the plain composition's bit for bit, those of learned
+steps and those by tile registers to rounding; outputs do where floats are multiplied, and to
+rounding where integers are summed, which are then exact, or by tile registers.
 """
 
 from __future__ import annotations

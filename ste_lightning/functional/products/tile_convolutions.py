@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["tiled_convolution_gradients"]
 
 _GROUP = 32  # channels that are multiplied together
+_LEAST_WORK = 1 << 27  # multiplications: fewer do not pay for compiling the code
 _LEAST_USED = 0.5  # of what is multiplied: the rest is padding
 _LEAST_IMAGES = 4  # worth a thread of their own
 
@@ -46,7 +47,9 @@ def _fits(grad: Tensor, x: Tensor, weight: Tensor, g: ConvolutionGeometry) -> bo
     height, width = x.shape[2:]
     inside = height * width / ((height + g.padding[0]) * (width + g.padding[1]))
     rows = grad.numel() // len(weight)
-    return inside * _used(*weight.shape[:2]) >= _LEAST_USED and tiles_pay(rows, weight)
+    used = inside * _used(*weight.shape[:2])
+    enough = used >= _LEAST_USED and rows * weight.numel() >= _LEAST_WORK
+    return enough and tiles_pay(rows, weight)
 
 
 def _shape(grad: Tensor, x: Tensor, weight: Tensor, g: ConvolutionGeometry) -> np.ndarray:

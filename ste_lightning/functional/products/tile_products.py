@@ -33,7 +33,7 @@ __all__ = [
 
 ONE = torch.ones(1)
 
-_LEAST_WORK = 1 << 23  # multiplications of a product: fewer do not pay for cutting its operands
+_LEAST_WORK = 1 << 26  # multiplications of a product: fewer do not pay for compiling its code
 _ANY = Codes(8, 1, 0)
 _ENDLESS = (-math.inf, math.inf)
 _LEAST_GROUPS = 4  # of 32 outputs, worth a thread of their own
