@@ -21,7 +21,7 @@ from ste_lightning.theory.studies.kept import read_kept
 
 sys.path.append(str(Path(__file__).parents[1] / "site"))
 
-from recipe_pages import RECIPES, SHORT, STORED, TRACES, image
+from recipe_pages import PARTS, RECIPES, SHORT, STORED, TRACES, image
 
 WORK = Path("outputs/pictures")
 
@@ -47,7 +47,8 @@ def figure_of(key: str) -> Figure | Path:
         assert isinstance(figure, Figure)
         return figure
     if not (folder / "figure.png").is_file():
-        _run(study, name, folder, *([] if name in TRACES else ["small=true"]))
+        most = [] if name in TRACES else PARTS.get(name, ["small=true"])
+        _run(study, name, folder, *most)
     return folder / "figure.png"
 
 

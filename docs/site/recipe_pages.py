@@ -12,6 +12,8 @@ IMAGES = Path(__file__).parents[1] / "images"
 RESULTS = Path(__file__).parents[2] / "results"
 STORED = RESULTS / "theory"
 TRACES = {"recurrence", "optimizers"}  # studies that draw what stored results leave out
+# studies of which more than the small version is drawn, but not all: what is set
+PARTS: dict[str, tuple[str, ...]] = {"window": ("~parts.n256", "base.trials=48")}
 # trainings whose picture is of a part of them, as the whole takes hours: what is set
 SHORT: dict[str, tuple[str, ...]] = {
     "rules_compare": ("seed=0", "trainer.max_epochs=8"),
@@ -64,6 +66,8 @@ def _made(key: str) -> str:
         return f"A short run (`{short}`): {command}" if short else command
     if name in TRACES:
         return command
+    if name in PARTS:
+        return f"A part (`{' '.join(PARTS[name])}`): {command}"
     stored = (STORED / f"{name}.parquet").is_file()
     return f"{'The stored results' if stored else 'Its small version'}: {command}"
 
