@@ -113,7 +113,7 @@ def _layer():
             alone=_around(0.6, 0.01),
             coupled=_around(0.95, 0.005),
         )
-        for others, size in ((True, None), (False, None), (False, 64), (True, 64))
+        for others, size in ((True, 64), (False, None), (False, 64), (True, None))
     ]
 
 

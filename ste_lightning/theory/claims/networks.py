@@ -199,7 +199,7 @@ CLAIMS = (
                 "the drift that was measured is not that of the layers later",
                 "coupled",
                 True,
-                64,
+                None,
                 (0.9, 1.0),
             ),
         )

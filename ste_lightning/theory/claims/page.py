@@ -46,7 +46,9 @@ def claims_page(folder: Path, claims: Sequence[Claim] = CLAIMS) -> str:
         if lines:
             link = "" if source == OURS else f", [arXiv {source}](https://arxiv.org/abs/{source})"
             text += [f"## {title}{link}\n", *_table(_COLUMNS, lines), ""]
-    text += ["## The runs\n", *_table(("command", "cells", "made with"), _runs(kept))]
+    together = sum(study.seconds for study in kept.values())
+    text += [f"## The runs\n\n{len(kept)} studies, together {_duration(together)} of one core.\n"]
+    text += _table(("command", "cells", "made with"), _runs(kept))
     return "\n".join(text) + "\n"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ste_lightning.theory.claims.claim import Claim, Measured, at
+from ste_lightning.theory.claims.claim import Claim, Measured, at, measured
 from ste_lightning.theory.claims.sources import OURS
-from ste_lightning.theory.estimates import Estimate
+from ste_lightning.theory.estimates import Estimate, power_law, quotient
 from ste_lightning.theory.statistics import average, lowest
 from ste_lightning.theory.studies.cells import label
 from ste_lightning.theory.studies.runner import Result
@@ -95,6 +95,34 @@ def _best_step(results: Sequence[Result]) -> Measured | None:
     return _worst(found)
 
 
+def _narrowing(results: Sequence[Result]) -> Measured | None:
+    """Return the exponent of a network's best width on the units of its layers."""
+    sizes = sorted({r.settings["n"] for r in results})
+    if len(sizes) < 2:
+        return None
+    best = []
+    for n in sizes:
+        cells = at(results, n=n)
+        best.append(_lowest(cells, [r.settings["width"] for r in cells], "loss", 1))
+    spread = ", ".join(f"{e.value:g} at {n}" for n, e in zip(sizes, best, strict=True))
+    return measured(f"exponent of the best width on the units ({spread})", power_law(sizes, best))
+
+
+def _rules(results: Sequence[Result], above: str) -> Measured | None:
+    """Return the ratio of a rule's N50 to the identity's, one unit, at the largest n."""
+    found = {
+        (t.group.get("rule"), t.n): t.n50_last
+        for t in thresholds(results)
+        if not math.isnan(t.n50_last.value)
+    }
+    both = [n for rule, n in found if rule == above and ("identity", n) in found]
+    if not both:
+        return None
+    n = max(both)
+    ratio = quotient(found[above, n], found["identity", n])
+    return measured(f"N50 last, {above} / identity, m = 1, n = {n}", ratio)
+
+
 def _lowest(cells: Sequence[Result], widths: Sequence[float], column: str, sign: int) -> Estimate:
     values = torch.tensor([r.columns[column] for r in cells], dtype=torch.float64)
     return lowest(widths, sign * values)
@@ -157,5 +185,33 @@ CLAIMS = (
         _best_step,
         (0.75, 1.33),
         within="a third, the grid's distance",
+    ),
+    Claim(
+        "With one hidden unit ReLU needs twice the identity's samples",
+        OURS,
+        "half of the signal, half of the variance: ratio 2",
+        "phase_diagram",
+        lambda r: _rules(r, "relu"),
+        (1.8, 2.2),
+        within="10 %",
+    ),
+    Claim(
+        "and a narrow rule saves none",
+        OURS,
+        "noise is the unit's own residual, which narrow rules hear as well: ratio 1",
+        "phase_diagram",
+        lambda r: _rules(r, "triangular"),
+        (0.85, 1.15),
+        within="15 %",
+        note="with more units it does: see the windows",
+    ),
+    Claim(
+        "The best window of a binary network on digits narrows as its layers widen",
+        OURS,
+        "that of one step with one wrong sign of n, m = n: exponent -0.6",
+        "window_network",
+        _narrowing,
+        (-0.9, -0.3),
+        note="by the test loss, after 200 steps of Adam",
     ),
 )
