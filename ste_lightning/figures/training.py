@@ -53,7 +53,7 @@ def comparison(
     metric: str = "test/accuracy",
     title: str = "",
 ) -> Figure:
-    """Draw a metric's mean over runs for every setting, best first, and every run as a dot.
+    """Draw a metric's mean over runs for every setting, highest on top, and every run as a dot.
 
     Args:
         rows: one mapping per run with its settings and metrics, as in a sweep's table.
@@ -74,6 +74,7 @@ def comparison(
             groups.setdefault(label, []).append(float(row[metric]))
     require(bool(groups), "metric", metric, "name a metric that the runs report")
     ordered = sorted(groups.items(), key=lambda item: float(np.mean(item[1])))
+    shares = not metric.endswith("loss") and max(map(max, groups.values())) <= 1
     figure = Figure(figsize=(7, 1.0 + 0.34 * len(ordered)), layout="constrained")
     axes = figure.subplots()
     for place, (_, values) in enumerate(ordered):
@@ -81,7 +82,7 @@ def comparison(
         axes.plot(values, [place] * len(values), "o", color=TRAIN, markersize=5, alpha=0.7)
         axes.plot([mean], [place], "D", color=VALIDATION, markersize=7)
         axes.annotate(
-            f"{mean:.2%}",
+            f"{mean:.2%}" if shares else f"{mean:.4g}",
             (1.01, place),
             xycoords=("axes fraction", "data"),
             va="center",
