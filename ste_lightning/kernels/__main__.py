@@ -31,6 +31,9 @@ def matrix(cpu: Cpu, rows: int = ROWS) -> str:
                 cost = kernel.cost(_codes(a), _codes(w), cpu, rows)
                 cells.append(f" {letters[kernel.name]} {cost:5.1f}")
             lines.append(f"W{w}" + " " * (len(operator) + 2) + "".join(cells))
+    found = [choose("gradient", codes, codes, cpu, rows) for codes in (SIGNS, _codes(8))]
+    one, more = (letters[kernel.name] for kernel in found)
+    lines += ["", f"gradients in training: of one bit times one bit {one}, of others {more}"]
     lines += ["", *(f"{letters[k.name]}  {k.name:28} weights as {k.format}" for k in KERNELS)]
     return "\n".join([*lines, "", "Costs: 1 is one bit plane times one bit plane by popcount."])
 
