@@ -11,6 +11,8 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -44,8 +46,8 @@ class LastCheckpoint(Checkpoint):
         self._own_folder = dirpath is not None
         self._saved_step, self._saved_time = 0, 0.0
         self._steps: StepCounter | None = None
-        self._stop = self._at_step = self._validating = False
-        self._before: Any = None
+        self._stop = self._terminate = self._at_step = self._validating = False
+        self._before: dict[int, Any] = {}
 
     @property
     def last_model_path(self) -> str:
@@ -63,16 +65,23 @@ class LastCheckpoint(Checkpoint):
         """Start the clock and take over Ctrl-C."""
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         self._steps = StepCounter(trainer)
-        self._stop = self._at_step = self._validating = False
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._on_interrupt)
+        self._stop = self._terminate = self._at_step = self._validating = False
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_interrupt)
+        # Lightning's own handler sends a message to the other processes in the middle of a step.
+        if trainer.world_size > 1 and not SLURMEnvironment.detect():
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_terminate)
 
     def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
         print("stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
+
+    def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
+        self._terminate = True
 
     def on_train_batch_end(
         self,
@@ -103,19 +112,15 @@ class LastCheckpoint(Checkpoint):
         due = self.minutes is not None and (
             time.monotonic() - self._saved_time >= 60 * self.minutes
         )
-        stop = self._stop
-        if trainer.world_size > 1:  # the clocks differ
-            due, stop = trainer.strategy.broadcast((due, stop))
-        if due or stop:
+        due, stop, terminate = _agreed(trainer, due, self._stop, self._terminate)
+        if due or stop or terminate:
             self._save(trainer)
-        if stop:
-            raise KeyboardInterrupt
+        _leave(stop, terminate)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save once those callbacks have saved that choose a best checkpoint."""
         self._save(trainer)
-        if self._stop:
-            raise KeyboardInterrupt
+        _leave(*_agreed(trainer, self._stop, self._terminate))
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -130,15 +135,30 @@ class LastCheckpoint(Checkpoint):
         self._give_back()
 
     def _give_back(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-        self._before, self._steps = None, None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before, self._steps = {}, None
 
     def _save(self, trainer: L.Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False) or trainer.global_step == self._saved_step:
             return
         trainer.save_checkpoint(self.last_model_path, weights_only=False)
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+
+
+def _agreed(trainer: L.Trainer, *flags: bool) -> list[bool]:
+    """Return which flags any process has: clocks differ, and one alone may have got a signal."""
+    if trainer.world_size == 1:
+        return list(flags)
+    given = torch.tensor(flags, dtype=torch.float32, device=trainer.strategy.root_device)
+    return [flag > 0 for flag in trainer.strategy.reduce(given, reduce_op="max").tolist()]
+
+
+def _leave(stop: bool, terminate: bool) -> None:
+    if stop:
+        raise KeyboardInterrupt
+    if terminate:
+        raise SIGTERMException
 
 
 def _is_validation_due(trainer: L.Trainer, batch_idx: int) -> bool:

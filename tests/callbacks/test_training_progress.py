@@ -67,16 +67,3 @@ def test_an_error_leaves_the_terminal_free(drawn: list[Progress]) -> None:
     with pytest.raises(RuntimeError, match="broken"):
         tiny.trainer([TrainingProgress()], enable_progress_bar=True).fit(Breaks(), tiny.data())
     assert drawn[0].live._started is False
-
-
-def test_waiting_is_told_on_a_terminal_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with progress.waiting("packing"):
-        pass
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "on_terminal", lambda: True)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with progress.waiting("packing"):
-        pass
-    assert "packing ..." in capsys.readouterr().err

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -19,8 +21,11 @@ import signal
 import lightning as L
 
 class Kill(L.Callback):
+    def __init__(self, rank=0):
+        self.rank = rank
+
     def on_train_batch_end(self, trainer, *rest):
-        if trainer.global_step == 6:
+        if trainer.global_step == 6 and trainer.global_rank == self.rank:
             os.kill(os.getpid(), signal.SIGTERM)
 """
 
@@ -57,6 +62,29 @@ def test_sigterm_ends_with_143_after_the_step(cli, small, tmp_path, monkeypatch)
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     assert not (tmp_path / "run" / "results.json").exists()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_sigterm_to_one_of_two_processes_ends_both_and_training_goes_on(rank, small, tmp_path):
+    (tmp_path / "killing_itself.py").write_text(KILLING)
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "ste_lightning.train"]
+    two = ["trainer.devices=2", "+trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    kill = f"+callbacks.kill={{_target_: killing_itself.Kill, rank: {rank}}}"
+
+    def run(*arguments):
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    first = run(RUN, *small, *two, "trainer.max_epochs=9", kill, "hydra.run.dir=run")
+    assert first.returncode == 143, first.stderr
+    assert "Terminated after 6 steps" in first.stderr
+    again = run("resume=run")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "run" / "results.json").is_file()
 
 
 def test_ctrl_c_before_the_first_step_leaves_nothing(cli, small, tmp_path, monkeypatch):
