@@ -7,10 +7,9 @@ PYTHON ?= python3
 DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# what the oldest releases run: not what compares with newer peers, nor the theory lab
-OLDEST_TESTS := $(addprefix tests/,quantizers layers callbacks convert models metrics optim data \
-  io functional kernels command_line figures \
-  $(addprefix deploy/test_,pack.py packed_file.py numbers_made.py exports.py bits_between_layers.py c.py))
+# what the oldest releases run: not what compares with newer peers, nor documentation and pages
+OLDEST_TESTS := $(addprefix tests/,kernels functional quantizers layers convert deploy callbacks models \
+  metrics optim data io theory command_line figures)
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test coverage: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 

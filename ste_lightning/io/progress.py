@@ -40,6 +40,15 @@ class _Left(TimeRemainingColumn):
         return Text(str(datetime.timedelta(seconds=round(left))), style="progress.remaining")
 
 
+class _Bar(Progress):
+    """A bar that says nothing at all where it is hidden: rich 13.9 ends it with a new line."""
+
+    def stop(self) -> None:
+        """End what was begun."""
+        if not self.disable:
+            super().stop()
+
+
 def progress(show: bool = True, transient: bool = False) -> Progress:
     """Return a bar for work of known length: what it is, how far, the time taken and left.
 
@@ -47,7 +56,7 @@ def progress(show: bool = True, transient: bool = False) -> Progress:
         show: whether to draw it where somebody looks.
         transient: whether it disappears when the work is done.
     """
-    return Progress(
+    return _Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),

@@ -93,7 +93,7 @@ LAYERS = """
         codes = to_codes(packed.weight_bits, packed.weight_codes.bits, packed.shape).flatten(1)
         words = gpu.on_device(packed.weight_bits, codes, packed.weight_codes)
         plain = placed(packed)
-        packed._derived["placed"] = Placed(words, plain.scale, plain.shift, None)
+        packed._derived["placed"] = Placed(words, plain.scale, plain.shift, None, None)
         got = computed(packed, x)
         if packed.input.codes is None:
             assert torch.allclose(got, expected, atol=1e-4), layer

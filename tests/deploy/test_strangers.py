@@ -30,6 +30,16 @@ class Body(nn.Module):
         return self.c(self.function(self.b(self.a(x)), x))
 
 
+# torch 2.6 cannot export these with free sizes, or leaves parts whole: pack refuses them by name
+NEWER = {"adjoint, real", "Fourier", "autocast and no_grad", "rows of a mask"}
+IS_OLD = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7)
+
+
+def skip_on_old_torch(kind):
+    if IS_OLD and kind in NEWER:
+        pytest.skip(f"torch {torch.__version__} does not export it")
+
+
 def numbers(result):
     if isinstance(result, torch.Tensor):
         return [result.double()]
@@ -73,6 +83,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_functions(kind, tmp_path) -> None:
+    skip_on_old_torch(kind)
     torch.manual_seed(0)
     net = Body(FUNCTIONS[kind])
     quantize_(net, INNER)
@@ -298,6 +309,7 @@ PARTS = {
 
 @pytest.mark.parametrize("kind", PARTS)
 def test_parts_between_layers(kind, tmp_path) -> None:
+    skip_on_old_torch(kind)
     torch.manual_seed(0)
     function, parts = PARTS[kind]
     net = Around(function, **parts)

@@ -101,6 +101,7 @@ def test_every_kind_of_layer(name, tmp_path):
 
 
 def test_onnx_files_hold_integers_and_a_scale_per_group(tmp_path):
+    pytest.importorskip("onnx")
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 64), QuantLinear(64, 32, weight_quantizer=LSQ))
     x = torch.randn(3, 8)
