@@ -110,13 +110,14 @@ _WITH_TILES = ("sapphirerapids", "emeraldrapids", "graniterapids", "graniterapid
 
 @functools.cache
 def has_tiles(cpu: str | None = None) -> bool:
-    """Return whether code may use AMX's tiles of bytes, on a processor of that name."""
+    """Return whether code may use AMX's tiles, of bytes and of bfloat16, on a processor."""
     listed: str | None = getattr(config, "CPU_FEATURES", None)
     if cpu is None and listed is not None:
-        return "+amx-int8" in listed.split(",")
+        return {"+amx-int8", "+amx-bf16"} <= set(listed.split(","))
     if cpu is not None or getattr(config, "CPU_NAME", None):
         return (cpu or cpu_name()) in _WITH_TILES
-    return bool(llvm.get_host_cpu_features().get("amx-int8", False))
+    host = llvm.get_host_cpu_features()
+    return bool(host.get("amx-int8", False) and host.get("amx-bf16", False))
 
 
 _ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18  # ARCH_REQ_XCOMP_PERM, of Linux on x86-64
