@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.estimator.surrogate import Window
@@ -17,7 +16,7 @@ from ste_lightning.functional.products.operand import Encoded, Gradients, Intege
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST, Grid, slack
 from ste_lightning.kernels import training
-from ste_lightning.kernels.jit.threads import share
+from ste_lightning.kernels.jit.threads import share, shared_sum
 
 __all__ = ["ClippedInput", "GridInput", "GridWeights", "Learned", "TokenInput"]
 
@@ -52,14 +51,13 @@ def added_up(work: Callable[[int, int, int], None], totals: int, elements: int) 
         totals: how many.
         elements: how many; one or more.
     """
-    sums: dict[int, NDArray[np.float64]] = {}
 
-    def part(first: int, last: int) -> None:
-        found = sums[first] = np.zeros(totals)
-        work(found.ctypes.data, first, last)
+    def part(first: int, last: int) -> Tensor:
+        found = torch.zeros(totals, dtype=torch.float64)
+        work(found.data_ptr(), first, last)
+        return found
 
-    share(part, elements, LEAST)
-    return torch.from_numpy(sum(sums[first] for first in sorted(sums)))
+    return shared_sum(part, elements, LEAST)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct
-from ste_lightning.kernels.jit.threads import share
+from ste_lightning.kernels.jit.threads import share, shared_sum
 
 __all__ = ["looked_up_gradients"]
 
@@ -91,16 +91,12 @@ def looked_up_gradients(
         images * groups,
         least,
     )
-    parts: dict[int, Tensor] = {}
     low = -1.0 if spec.input_map == "sign" else 0.0
 
-    def part(first: int, last: int) -> None:
-        out = parts[first] = torch.empty(weight.shape)
+    def part(first: int, last: int) -> Tensor:
+        out = torch.empty(weight.shape)
         to = out.data_ptr()
         weights.weight_gradient(at, grads, bits.data_ptr(), low, g.pad_value, to, first, last)
+        return out
 
-    share(part, images, least)
-    first, *others = (parts[key] for key in sorted(parts))
-    for other in others:
-        first += other
-    return in_x, first
+    return in_x, shared_sum(part, images, least)

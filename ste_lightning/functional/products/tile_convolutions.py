@@ -14,7 +14,7 @@ from ste_lightning.functional.products.tile_products import (
     packed_integers,
     tiles_pay,
 )
-from ste_lightning.kernels.jit.threads import share
+from ste_lightning.kernels.jit.threads import share, shared_sum
 
 if TYPE_CHECKING:
     from ste_lightning.functional.products.specification import ConvolutionGeometry
@@ -132,17 +132,14 @@ def _weight_gradient(
 
     assert x.steps is not None
     given = shape.ctypes.data, grad.data_ptr(), x.values.data_ptr(), float(x.steps), pad
-    parts: dict[int, Tensor] = {}
     missing = []
 
-    def part(first: int, last: int) -> None:
-        out = parts[first] = torch.empty(weight.shape)
+    def part(first: int, last: int) -> Tensor:
+        out = torch.empty(weight.shape)
         missing.append(convolution_tiles.weight_gradient(*given, out.data_ptr(), first, last))
+        return out
 
-    share(part, len(x.values), _LEAST_IMAGES)
+    total = shared_sum(part, len(x.values), _LEAST_IMAGES)
     if any(missing):
         return None
-    total, *others = (parts[key] for key in sorted(parts))
-    for other in others:
-        total += other
     return total if weight.is_contiguous() else torch.empty_like(weight).copy_(total)

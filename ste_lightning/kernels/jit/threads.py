@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from torch import Tensor
 
-__all__ = ["share"]
+__all__ = ["share", "shared_sum"]
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -71,3 +72,20 @@ def share(work: Callable[[int, int], None], size: int, least: int, multiple: int
     finally:
         for future in futures:
             future.result()
+
+
+def shared_sum(work: Callable[[int, int], Tensor], size: int, least: int) -> Tensor:
+    """Return the sum of ``work(first, last)`` over ranges of 0..size, added in their order.
+
+    Args: as of :func:`share`; every call returns a tensor of its own.
+    """
+    parts: dict[int, Tensor] = {}
+
+    def part(first: int, last: int) -> None:
+        parts[first] = work(first, last)
+
+    share(part, size, least)
+    total, *others = (parts[first] for first in sorted(parts))
+    for other in others:
+        total += other
+    return total
