@@ -55,7 +55,7 @@ def test_linear_gradients(shape, kind):
     if kind == "floats":
         x, weight = (Operand(torch.randn_like(t.values)) for t in (x, weight))
     expected = grad.double() @ weight.values.double(), grad.double().t() @ x.values.double()
-    in_x, in_weight = tiled_gradients(grad, x, weight, (True, True))
+    in_x, in_weight, _ = tiled_gradients(grad, x, weight, (True, True, False))
     assert closer_than_float32(in_x, expected[0], grad @ weight.values)
     assert closer_than_float32(in_weight, expected[1], grad.t() @ x.values)
 
@@ -64,7 +64,7 @@ def test_steps_that_are_wrong_cost_time_alone():
     grad, values = torch.randn(40, 50), torch.randn(50, 60)
     x = torch.randn(40, 60)
     wrong = Operand(x, torch.tensor([0.5])), Operand(values, torch.tensor([0.5]))
-    in_x, in_weight = tiled_gradients(grad, *wrong, (True, True))
+    in_x, in_weight, _ = tiled_gradients(grad, *wrong, (True, True, False))
     assert closer_than_float32(in_x, grad.double() @ values.double(), grad @ values)
     assert closer_than_float32(in_weight, grad.double().t() @ x.double(), grad.t() @ x)
 
@@ -75,13 +75,15 @@ def test_latent_weights_are_quantized_as_layers_do():
     latent[:, 0] = steps * 2.5  # halves go to the even level
     quantized = (latent / steps.view(-1, 1)).clamp(-4, 3).round() * steps.view(-1, 1)
     x = integers(33, 40, torch.tensor([0.3]))
-    in_x, _ = tiled_gradients(grad, x, Operand(latent, steps, (-4.0, 3.0)), (True, False))
+    in_x, *_ = tiled_gradients(grad, x, Operand(latent, steps, (-4.0, 3.0)), (True, False, False))
     assert closer_than_float32(in_x, grad.double() @ quantized.double(), grad @ quantized)
     y = tiled_product(x, Operand(latent, steps, (-4.0, 3.0)), torch.ones(70))
     expected = F.linear(x.values.double(), quantized.double(), torch.ones(70).double())
     assert distance(y, expected) < 1e-6
     latent[3, 3] = torch.nan
-    assert tiled_gradients(grad, x, Operand(latent, steps, (-4.0, 3.0)), (True, False)) is None
+    assert (
+        tiled_gradients(grad, x, Operand(latent, steps, (-4.0, 3.0)), (True, False, False)) is None
+    )
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan, 3e38, 1e-30])
@@ -89,7 +91,7 @@ def test_gradients_that_are_extreme_stay_so(value):
     grad, weight = torch.zeros(32, 32), integers(32, 32, ONE)
     grad[3, 5] = value
     weight.values[5] = 1.0
-    in_x, _ = tiled_gradients(grad, integers(32, 32, ONE), weight, (True, False))
+    in_x, *_ = tiled_gradients(grad, integers(32, 32, ONE), weight, (True, False, False))
     expected = torch.full((32,), value)
     torch.testing.assert_close(in_x[3], expected, equal_nan=True)
     assert (in_x[4] == 0).all()

@@ -9,7 +9,6 @@ rounding where integers are summed, which are then exact, or by tile registers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -73,16 +72,19 @@ class _Quantized(torch.autograd.Function):
         values = inputs.values_of_kept(tuple(kept)) if wanted[1] else torch.empty(ctx.shape)
         # of several backward passes, or threads, one has the loan
         loan: Loan | None = ctx.__dict__.pop("loan", None)
-        operand = Operand(values, inputs.multiples_of(tuple(kept)))
-        found = None
-        if loan is None and dtype == torch.float32 and ctx.product.geometry is None:
-            found = _of_latent_weights(grad, operand, weight, weights, wanted)
+        tiled = dtype == torch.float32 and tiles_pay(grad.numel() // max(len(weight), 1), weight)
+        of_x = inputs.multiples_of(tuple(kept)) if tiled else None
+        found = latent = None
+        if tiled and loan is None and ctx.product.geometry is None:
+            latent = _latent(weight, weights)
+        if latent is not None:
+            found = tiled_gradients(grad, Operand(values, of_x), latent, wanted)
         if found is None:
             quantized = torch.empty_like(weight) if loan is None else loan.tensor
             if wanted[0] and loan is None:
                 weights.quantize(weight, quantized)
             own = loan is None or dtype != weight.dtype  # then it is the gradient's memory
-            steps = operand.steps, weights.multiples_of(weight)
+            steps = of_x, weights.multiples_of(weight) if tiled else None
             found = ctx.product.differentiate(
                 grad, values.to(dtype), quantized.to(dtype), wanted, own, steps
             )
@@ -122,49 +124,31 @@ def multiply(
         if y is not None:
             return y.to(dtype), None
     values = inputs.values(encoded)
-    linear = product.geometry is None and dtype == torch.float32
-    if linear and tiles_pay(values.numel() // values.shape[-1], weight):
-        y = _by_tiles(weight, bias, inputs, weights, values, encoded)
+    x = latent = None
+    if (
+        product.geometry is None
+        and dtype == torch.float32
+        and tiles_pay(values.numel() // max(values.shape[-1], 1), weight)
+    ):
+        x, latent = Operand(values, inputs.multiples_of(encoded.kept)), _latent(weight, weights)
+    if x is not None and latent is not None:
+        y = tiled_product(x, latent, bias)
         if y is not None:
             return y, None
     loan = borrow_like(weight)
     quantized = weights.quantize(weight, loan.tensor)
+    if x is not None:
+        y = tiled_product(x, Operand(quantized, weights.multiples_of(weight)), bias)
+        if y is not None:
+            return y, loan
     bias = None if bias is None else bias.to(dtype)
     return product.multiply(values.to(dtype), quantized.to(dtype), bias), loan
 
 
-def _of_latent_weights(
-    grad: Tensor, x: Operand, weight: Tensor, weights: WeightOperand, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None] | None:
-    """Return a linear layer's gradients from weights that tiles quantize, or ``None``."""
-    ends, flat = weights.rounded(weight), grad.reshape(-1, grad.shape[-1])
-    if ends is None:
-        return None
-    rows = x._replace(values=x.values.reshape(-1, x.values.shape[-1]))
-    latent = Operand(weight, weights.multiples_of(weight), ends)
-    found = tiled_gradients(flat, rows, latent, (wanted[0], wanted[1]))
-    if found is None:
-        return None
-    in_x = None if found[0] is None else found[0].view(x.values.shape)
-    return in_x, found[1], flat.sum(0) if wanted[2] else None
-
-
-def _by_tiles(
-    weight: Tensor,
-    bias: Tensor | None,
-    inputs: InputOperand,
-    weights: WeightOperand,
-    values: Tensor,
-    encoded: Encoded,
-) -> Tensor | None:
-    """Return a linear layer's product by tile registers, or ``None``."""
-    steps, ends = weights.multiples_of(weight), weights.rounded(weight)
-    loan = None if ends is not None else borrow_like(weight)
-    quantized = weight if loan is None else weights.quantize(weight, loan.tensor)
-    rows = values.view(-1, values.shape[-1])
-    x = Operand(rows, inputs.multiples_of(encoded.kept))
-    y = tiled_product(x, Operand(quantized, steps, ends), bias)
-    return None if y is None else y.view(*values.shape[:-1], len(weight))
+def _latent(weight: Tensor, weights: WeightOperand) -> Operand | None:
+    """Return weights that tile registers quantize themselves, ``None`` where they cannot."""
+    ends = weights.rounded(weight)
+    return None if ends is None else Operand(weight, weights.multiples_of(weight), ends)
 
 
 def _summed(

@@ -93,17 +93,14 @@ class OneBitProduct:
         Where ``weight`` is the caller's ``own``, its gradient may overwrite it. ``steps`` are what
         the rows of ``x`` and of ``weight`` are multiples of, where that is known.
         """
-        g = self.geometry
+        g, operands = self.geometry, (Operand(x, steps[0]), Operand(weight, steps[1]))
         if g is None:
+            tiled = tiled_gradients(grad, *operands, wanted, weight if own else None)
+            if tiled is not None:
+                return tiled
             flat = grad.reshape(-1, grad.shape[-1])
             in_x = in_weight = None
             rows = x.reshape(-1, x.shape[-1])
-            operands = Operand(rows, steps[0]), Operand(weight, steps[1])
-            tiled = tiled_gradients(flat, *operands, wanted[:2], weight if own else None)
-            if tiled is not None:
-                in_x, in_weight = tiled
-                in_x = None if in_x is None else in_x.view(x.shape)
-                return in_x, in_weight, flat.sum(0) if wanted[2] else None
             if wanted[1] and not own:  # first, so that the input's is fresh in the cache
                 in_weight = flat.t().mm(rows)
             if wanted[0]:
@@ -111,7 +108,6 @@ class OneBitProduct:
             if wanted[1] and own:  # no memory of its own: fresh pages would cost more than the pass
                 in_weight = torch.mm(flat.t(), rows, out=weight)
             return in_x, in_weight, flat.sum(0) if wanted[2] else None
-        operands = Operand(x, steps[0]), Operand(weight, steps[1])
         convolved = tiled_convolution_gradients(grad, *operands, g, wanted[:2])
         if convolved is not None:
             in_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2] else None

@@ -155,11 +155,13 @@ def tiled_product(x: Operand, weight: Operand, bias: Tensor | None) -> Tensor | 
     """Return x W^T + bias, or ``None`` where that is not faster by tile registers.
 
     Args:
-        x: (rows, inputs).
+        x: (*, inputs).
         weight: (outputs, inputs).
         bias: per output, or ``None``.
     """
-    rows, outputs = len(x.values), len(weight.values)
+    shape, outputs = x.values.shape, len(weight.values)
+    x = x._replace(values=x.values.reshape(-1, shape[-1]))
+    rows = len(x.values)
     if not _usable(x.values, weight.values) or not tiles_pay(rows, weight.values):
         return None
     right, left = packed_integers(weight, True, False), packed_integers(x, True, True)
@@ -173,7 +175,7 @@ def tiled_product(x: Operand, weight: Operand, bias: Tensor | None) -> Tensor | 
         if weight.ends is not None:
             return None
         right, rights, by_weight = _cut(weight.values, True, False, None, None), 3, None
-    y = _multiply(left, lefts, right, rights, x.values.shape[1], torch.empty(rows, outputs))
+    y = _multiply(left, lefts, right, rights, shape[-1], torch.empty(rows, outputs))
     if by_x is not None:
         if by_x.numel() == 1 and by_weight is not None:
             by_weight = by_weight * by_x
@@ -181,41 +183,44 @@ def tiled_product(x: Operand, weight: Operand, bias: Tensor | None) -> Tensor | 
             y.mul_(by_x.view(-1, 1))
     if by_weight is not None:
         y.mul_(by_weight)
-    return y if bias is None else y.add_(bias.detach())
+    return (y if bias is None else y.add_(bias.detach())).view(*shape[:-1], outputs)
 
 
 def tiled_gradients(
     grad: Tensor,
     x: Operand,
     weight: Operand,
-    wanted: tuple[bool, bool],
+    wanted: tuple[bool, bool, bool],
     out: Tensor | None = None,
-) -> tuple[Tensor | None, Tensor | None] | None:
-    """Return the gradients of a linear layer in its quantized input and weights.
+) -> tuple[Tensor | None, Tensor | None, Tensor | None] | None:
+    """Return the gradients of a linear layer in its quantized input, weights and bias.
 
-    dL/dx = dL/dy W and dL/dW = (dL/dy)^T x.
+    dL/dx = dL/dy W, dL/dW = (dL/dy)^T x, and dL/db is the sum of dL/dy over rows.
 
     Args:
-        grad: dL/dy, (rows, outputs).
-        x: (rows, inputs), quantized.
+        grad: dL/dy, (*, outputs).
+        x: (*, inputs), quantized.
         weight: (outputs, inputs).
-        wanted: which of the two.
+        wanted: which of the three.
         out: for dL/dW; may be the memory of quantized weights.
 
     Returns:
         ``None`` where that is not faster by tile registers, and where weights are not finite.
     """
-    if not _usable(grad, x.values, weight.values) or not tiles_pay(len(grad), weight.values):
+    shape, rows = x.values.shape, x.values.reshape(-1, x.values.shape[-1])
+    flat = grad.reshape(-1, grad.shape[-1])
+    if not _usable(flat, rows, weight.values) or not tiles_pay(len(flat), weight.values):
         return None
     in_x = in_weight = None
     if wanted[0]:
-        in_x = _gradient(grad, True, weight, torch.empty(len(grad), weight.values.shape[1]))
+        in_x = _gradient(flat, True, weight, torch.empty(len(flat), weight.values.shape[1]))
         if in_x is None:
             return None
+        in_x = in_x.view(shape)
     if wanted[1]:
         out = torch.empty(weight.values.shape) if out is None else out
-        in_weight = _gradient(grad, False, x, out)
-    return in_x, in_weight
+        in_weight = _gradient(flat, False, x._replace(values=rows), out)
+    return in_x, in_weight, flat.sum(0) if wanted[2] else None
 
 
 def _gradient(grad: Tensor, by_rows: bool, other: Operand, out: Tensor) -> Tensor | None:
