@@ -42,8 +42,9 @@ class QuantizerSchedules(L.Callback):
         """Move the schedules to where training is."""
         if not self._scheduled:
             return
+        done = share_done(trainer, pl_module, self._steps)
         for quantizer in self._scheduled:
-            quantizer.set_progress(share_done(trainer, pl_module, self._steps))
+            quantizer.set_progress(done)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the quantizers; their parameters stay where they are."""

@@ -18,10 +18,11 @@ __all__ = ["channels_first", "channels_last", "inputs_of", "used"]
 _ELEMENTWISE = {"Relu", "Clip", "Add"}
 
 
-def channels_first(nodes: Nodes, last: str, rank: int, y: str) -> None:
-    """Transpose a result whose channels are last to one ``y`` where they are the second axis."""
-    nodes.add("Transpose", [last], y, perm=[0, rank - 1, *range(1, rank - 1)])
+def channels_first(nodes: Nodes, last: str, rank: int, y: str = "") -> str:
+    """Transpose a result whose channels are last to one, ``y``, where they are the second axis."""
+    y = nodes.add("Transpose", [last], y, perm=[0, rank - 1, *range(1, rank - 1)])
     nodes.last[y] = last
+    return y
 
 
 def channels_last(nodes: Nodes, node: onnx.NodeProto, ranks: Mapping[str, int]) -> bool:

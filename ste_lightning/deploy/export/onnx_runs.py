@@ -19,7 +19,7 @@ from onnx import numpy_helper
 
 from ste_lightning.deploy.export.even_levels import even
 from ste_lightning.deploy.export.onnx_inputs import Place, Quantizing
-from ste_lightning.deploy.export.onnx_layout import inputs_of
+from ste_lightning.deploy.export.onnx_layout import channels_first, inputs_of
 from ste_lightning.deploy.export.onnx_nodes import Nodes
 from ste_lightning.deploy.export.requantized import Requantized, Sums, of_line, of_thresholds
 from ste_lightning.deploy.fusion.requantize import emission_for, gives_whole_sums
@@ -102,7 +102,7 @@ class Runs:
         if not wide or zero not in (0, 255):
             name, _ = quantizing.bytes(place.last(nodes) if x in nodes.last else place)
         if x in nodes.last:
-            name = nodes.add("Transpose", [name], perm=[0, rank - 1, *range(1, rank - 1)])
+            name = channels_first(nodes, name, rank)
         one, floats = nodes.numbers(1, np.float32), torch.from_numpy(requantized.scale)
         levels = nodes.levels(layer.integer_weight(), layer, requantized.multiple)
         given = [name, one, nodes.numbers(zero, np.uint8), levels, nodes.tensor(floats)]
