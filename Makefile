@@ -92,8 +92,8 @@ release: .venv-release/ready .venv-demo/ready
 
 # everything that must hold before a version is tagged; prints the steps that are left to people.
 # Half an hour on two idle cores, most of it `coverage`: all that `make test` runs, and counted lines.
-# In pieces: make lint types, make coverage, make docs, make release, then the last line by hand.
-release-check: lint types coverage docs release
+# In pieces: make lint types, make docs, make release, make coverage, then the last line by hand.
+release-check: lint types docs release coverage
 	$(TEST) .ci/release_checklist.py
 
 # gives a version to what CHANGELOG.md calls unreleased: make version NEW=X.Y.Z
