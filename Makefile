@@ -13,7 +13,7 @@ OLDEST_TESTS := $(addprefix tests/,kernels functional quantizers layers convert 
 # compiled anew at every run of the tests, which then see the code that makes it at work
 test coverage: export NUMBA_CACHE_DIR := $(CURDIR)/.numba_cache
 
-.PHONY: release-check version tags demo test coverage test-slow compatibility test-oldest test-newest fuzz mutants studies-small docs lint types build release lock clean
+.PHONY: release-check version tags peers demo test coverage test-slow compatibility test-oldest test-newest fuzz mutants studies-small docs lint types build release lock clean
 
 demo: .venv-demo/ready
 	$(DEMO) -m ste_lightning.train +recipe=teacher_student
@@ -35,6 +35,9 @@ test-slow: .venv-test/ready
 # all tests of what works together, and docs/compatibility.md from their outcomes
 compatibility: .venv-test/ready
 	OMP_NUM_THREADS=1 $(TEST) tests/compatibility/table.py
+
+# what docs/migrate.md shows of older libraries: pytest -m slow tests/peers runs it there
+peers: .venv-lightning1/ready .venv-keras/ready
 
 # the lower bounds of pyproject.toml; the type checker and the exporters' peers stay out
 test-oldest:
@@ -116,6 +119,17 @@ lock:
 	  --no-emit-index-url --custom-compile-command "make lock" -c constraints.txt \
 	  release.in -o release.lock
 
+.venv-lightning1/ready: constraints.txt
+	$(PYTHON) -m venv .venv-lightning1
+	.venv-lightning1/bin/python -m pip install --quiet pytorch-lightning==1.9.5 'setuptools<81' \
+	  "$$(grep ^torch== constraints.txt)"
+	touch $@
+
+.venv-keras/ready:
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/python -m pip install --quiet larq==0.14.0 qkeras==0.9.0 tensorflow-cpu tf-keras
+	touch $@
+
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
 	$(DEMO) $(PIP_INSTALL) --editable '.[report]'
@@ -132,4 +146,4 @@ lock:
 	touch $@
 
 clean:
-	rm -rf site .venv-demo .venv-docs .venv-test .venv-oldest .venv-newest .venv-release .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache .mutants
+	rm -rf site .venv-demo .venv-docs .venv-test .venv-oldest .venv-newest .venv-release .venv-lightning1 .venv-keras .numba_cache dist .coverage .pytest_cache .mypy_cache .ruff_cache .mutants

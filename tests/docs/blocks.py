@@ -1,7 +1,8 @@
 """The blocks of code of README and documentation, page by page.
 
 A comment above a block says what is special: ``<!-- slow -->`` runs with the slow tests only,
-``<!-- needs: torchao -->`` where that is installed, ``<!-- not run: REASON -->`` never.
+``<!-- needs: torchao -->`` where that is installed, ``<!-- by: .venv-keras -->`` by that
+environment's Python (``tests/peers/test_migrate.py``).
 """
 
 from __future__ import annotations

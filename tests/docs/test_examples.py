@@ -11,25 +11,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+from docs.before import BEFORE
 from docs.blocks import PAGES, ROOT, Block, blocks, commands, prose
 
 from ste_lightning import study, train
 from ste_lightning.quantizers import quantizer
 
-# What a page takes for granted: a trained network and a sample.
-BEFORE = {
-    "deploy.md": """
-import torch
-from torch import nn
-from ste_lightning.convert import quantize_
-torch.manual_seed(0)
-model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3),
-    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
-quantize_(model, [{"match": "*", "weight": "sign", "input": "sign"}])
-model.eval()
-x = torch.randn(2, 3, 224, 224)
-""",
-}
 # These lines say what is possible; they need what a test machine does not have.
 LEFT_OUT = ('packed.to("cuda")', "packed.module.generate(", 'packed.predict("images/")')
 HYDRA = {"train": train, "study": study}
@@ -56,7 +43,7 @@ def executed(found: list[Block], namespace: dict) -> None:
 def with_python(slow: bool) -> list[pytest.param]:
     found = []
     for page in PAGES:
-        ours = [b for b in blocks(page, "python") if not b.note.startswith("not run")]
+        ours = [b for b in blocks(page, "python") if not b.note.startswith("by: ")]
         if ours and any(b.note == "slow" for b in ours) == slow:
             found.append(pytest.param(page, ours, id=page.relative_to(ROOT).as_posix()))
     return found

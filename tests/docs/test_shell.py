@@ -17,13 +17,13 @@ from docs.blocks import PAGES, ROOT, Block, commands
 
 NOT_RUN = {
     r"make test": "it is what runs this test",
-    r"make demo": "an environment of its own; what it then runs is run here (teacher_student) or short",
-    r"python -m venv|.*-m pip install|pip install|apt-get install": "fills an environment of its own",
+    r"make demo": "an environment of its own; its first training is run here",
+    r"python -m venv|.*-m pip install|pip install|apt-get install": "fills an environment",
     r"bible ": "a Debian package's text",
     r"python -m ste_lightning.train \+recipe=text_w158a8 data.path=kjv.txt": "needs that text",
     r"STE_KERNEL=": "a sketch: any program of yours",
-    r"python -m ste_lightning.study \+recipe=(gap|deep|phase_diagram|required_samples)": "minutes to "
-    "an hour; that they compose is tested in test_examples.py, their small versions in make studies-small",
+    r"python -m ste_lightning.study \+recipe=(gap|deep|phase_diagram|required_samples)": "minutes; "
+    "test_examples.py composes them, `make studies-small` runs their small versions",
     r"python -m pytest -m slow": "a test itself",
     r"for m in torch|time python": "times starts of Python",
     r"make \w+": "each is a step of a release or of CONTRIBUTING.md",
