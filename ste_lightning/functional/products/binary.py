@@ -26,6 +26,7 @@ from ste_lightning.functional.products.specification import OneBitProduct
 from ste_lightning.functional.products.tile_products import ONE, per_output
 from ste_lightning.functional.saved import bit_masks as packed
 from ste_lightning.functional.saved.workspace import Loan, borrow, borrow_like
+from ste_lightning.kernels.dispatch import host
 
 __all__ = ["one_bit_product", "path_of"]
 
@@ -50,7 +51,7 @@ class _OneBit(torch.autograd.Function):
             assert spec.input_rule is not None
             window = spec.input_rule.window(x.dtype)
             stored = _stored(x, ctx.channels_last)
-            if packed.compiled_code(stored) is None:  # then they cost little while at it
+            if not packed.packs(stored):  # then they cost little while at it
                 held = borrow_like(stored)
                 values = held.tensor
             bits, mask = packed.pack(stored, spec.input_map == "step", window, values)
@@ -61,9 +62,10 @@ class _OneBit(torch.autograd.Function):
         if dtype != weight.dtype:  # what autocast would multiply
             bias = None if bias is None else bias.to(dtype).to(weight.dtype)
             scale = None if scale is None else scale.to(dtype).to(weight.dtype)
-        y = counted_product(x.to(weight.dtype), weight, scale, bias, spec)
-        if y is not None:
-            return no_view(y.to(dtype))
+        if not _narrow_is_faster(dtype, spec):
+            y = counted_product(x.to(weight.dtype), weight, scale, bias, spec)
+            if y is not None:
+                return no_view(y.to(dtype))
         if bits is None:
             values = spec.quantized(x)
         else:
@@ -125,6 +127,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not inside:
             in_weight = packed.clip_gradient(in_weight, weight, spec.weight_rule)
     return in_x, in_weight, None, in_bias, None, None
+
+
+def _narrow_is_faster(dtype: torch.dtype, spec: OneBitProduct) -> bool:
+    """Return whether convolutions in ``dtype`` are faster than counting bits: by tile registers."""
+    return spec.geometry is not None and dtype is torch.bfloat16 and host().tiles
 
 
 def _stored(x: Tensor, last: bool) -> Tensor:

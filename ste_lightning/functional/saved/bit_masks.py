@@ -1,8 +1,8 @@
 """One bit per element: how binary activations and masks wait for the backward pass.
 
 Bit i of byte j belongs to element 8 j + i of the flat tensor; the bytes fill whole 32-bit words.
-Compiled code works on contiguous float32 on the CPU, one pass per function, and torch operators on
-what remains, with equal results.
+Compiled code works on contiguous float32 on the CPU, one pass per function, and on the bits and
+masks of bfloat16; torch operators do what remains, with equal results.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
 
 __all__ = [
-    *("clip_gradient", "compiled_code", "mask_gradient", "pack", "signs", "signs_inside"),
-    *("unpack", "weight_signs"),
+    *("clip_gradient", "compiled_code", "mask_gradient", "pack", "packs"),
+    *("signs", "signs_inside", "unpack", "weight_signs"),
 ]
 
 _MAGIC = 0x0102040810204080  # gathers the lowest bits of eight bytes into the highest byte
@@ -35,6 +35,13 @@ def compiled_code(x: Tensor) -> ModuleType | None:
     """Return the compiled functions, or ``None`` where they cannot take ``x``."""
     fits = x.is_cpu and x.dtype is torch.float32 and x.is_contiguous()
     return training.sign_masks if fits else None
+
+
+def packs(x: Tensor) -> bool:
+    """Return whether compiled code packs and unpacks numbers like ``x``."""
+    if x.dtype is torch.bfloat16:
+        return x.is_cpu and x.is_contiguous()
+    return compiled_code(x) is not None
 
 
 def pack(
@@ -51,8 +58,7 @@ def pack(
     Returns:
         uint8 tensors of one bit per element.
     """
-    native = compiled_code(x)
-    if native is None:
+    if not packs(x):
         bits, mask = _pack_torch(x, strict, window)
         if values is not None:
             unpack(bits, x.shape, 0 if strict else -1, x.dtype, values)
@@ -60,11 +66,13 @@ def pack(
     count, words = x.numel(), _words(x)
     bits = torch.empty(4 * words, dtype=torch.uint8)
     mask = None if window is None else torch.empty(4 * words, dtype=torch.uint8)
-    low, high, _ = window or (0.0, 0.0, 0.0)
+    low, high = (0.0, 0.0) if window is None else _bounds(window, x.dtype)
     source, to, also = x.data_ptr(), bits.data_ptr(), 0 if mask is None else mask.data_ptr()
     has = mask is not None
+    masks = training.sign_masks
+    native = masks.pack if x.dtype is torch.float32 else masks.pack_narrow
     share(
-        lambda a, b: native.pack(source, count, strict, has, low, high, to, also, a, b),
+        lambda a, b: native(source, count, strict, has, low, high, to, also, a, b),
         words,
         _LEAST,
     )
@@ -86,10 +94,11 @@ def unpack(
     """
     if out is None:
         out = torch.empty(shape, dtype=dtype, device=bits.device)
-    native = compiled_code(out)
-    if native is not None:
+    if packs(out):
+        masks = training.sign_masks
+        native = masks.unpack if dtype is torch.float32 else masks.unpack_narrow
         source, to, count = bits.data_ptr(), out.data_ptr(), out.numel()
-        share(lambda a, b: native.unpack(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
+        share(lambda a, b: native(source, low, 1.0, to, count, a, b), _words(out), _LEAST)
         return out
     table = _table(low, dtype, bits.device)
     return out.copy_(table.index_select(0, bits.int()).view(-1)[: out.numel()].view(shape))
@@ -100,10 +109,11 @@ def mask_gradient(grad: Tensor, mask: Tensor, outside: float) -> Tensor:
 
     ``grad`` must be the caller's own: it may be overwritten.
     """
-    native = compiled_code(grad)
-    if native is not None:
+    wide = grad.dtype is torch.float32
+    if packs(grad) and (wide or outside == 0):
+        native = training.sign_masks.mask_ if wide else training.sign_masks.mask_narrow
         to, of, count = grad.data_ptr(), mask.data_ptr(), grad.numel()
-        share(lambda a, b: native.mask_(to, of, outside, count, a, b), _words(grad), _LEAST)
+        share(lambda a, b: native(to, of, outside, count, a, b), _words(grad), _LEAST)
         return grad
     loan = borrow(grad.shape, grad.dtype, grad.device)
     inside = unpack(mask, grad.shape, 0, grad.dtype, loan.tensor)
@@ -205,6 +215,13 @@ def _is_wide(*tensors: Tensor) -> bool:
 
 def _words(x: Tensor) -> int:
     return (x.numel() + 31) // 32
+
+
+@functools.lru_cache(maxsize=32)
+def _bounds(window: Window, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the bounds that numbers of ``dtype`` are compared with, as torch rounds them."""
+    low, high = torch.tensor([window.low, window.high], dtype=dtype, device="cpu").tolist()
+    return low, high
 
 
 def _pack_torch(x: Tensor, strict: bool, window: Window | None) -> tuple[Tensor, Tensor | None]:

@@ -14,14 +14,15 @@ from ste_lightning.kernels.jit.arrays import carray as carray
 from ste_lightning.kernels.jit.code_cache import kept_between_processes
 
 __all__ = [
-    *("BYTES", "CODES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "INTEGERS", "SIZE", "SUMS", "WORDS"),
-    *("addressed", "carray", "on_demand"),
+    *("BYTES", "CODES", "DOUBLES", "FLAG", "FLOAT", "FLOATS", "HALVES", "INTEGERS", "SIZE"),
+    *("SUMS", "WORDS", "addressed", "carray", "on_demand"),
 ]
 
 FLOAT, SIZE = types.float32, types.int64
 FLAG = SIZE  # 0 for no
 _pointer: Any = types.CPointer
 BYTES, FLOATS, WORDS = (_pointer(kind) for kind in (types.uint8, types.float32, types.uint32))
+HALVES = _pointer(types.uint16)  # bfloat16 numbers
 CODES = _pointer(types.int8)  # bytes that epilogues know from bits by their type
 INTEGERS, SUMS, DOUBLES = (_pointer(kind) for kind in (types.int64, types.int32, types.float64))
 _IN_C: dict[Any, Any] = {FLOAT: ctypes.c_float}  # the rest is as wide as an address
@@ -72,9 +73,9 @@ def addressed(
     keep the tensors alive, and is trusted with their sizes.
 
     Args:
-        arguments: ``BYTES``, ``FLOATS``, ``DOUBLES``, ``WORDS``, ``INTEGERS`` and ``SUMS`` for
-            addresses of uint8, float32, float64, uint32, int64 and int32; ``SIZE``, ``FLOAT`` and
-            ``FLAG`` for numbers.
+        arguments: ``BYTES``, ``FLOATS``, ``DOUBLES``, ``HALVES``, ``WORDS``, ``INTEGERS`` and
+            ``SUMS`` for addresses of uint8, float32, float64, uint16, uint32, int64 and int32;
+            ``SIZE``, ``FLOAT`` and ``FLAG`` for numbers.
         returns: ``SIZE`` for a function that returns an integer; nothing by default.
     """
     return functools.partial(CFunction, signature=returns(*arguments))

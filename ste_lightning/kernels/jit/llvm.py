@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-__all__ = ["fetch", "load", "pointer_to", "splat", "store"]
+__all__ = ["fetch", "load", "narrowed", "pointer_to", "splat", "store", "widened"]
 
 
 def pointer_to(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
@@ -25,6 +25,22 @@ def load(builder: Any, pointer: Any, kind: Any, align: int = 1) -> Any:
 def store(builder: Any, value: Any, pointer: Any, align: int = 1) -> None:
     """Write a value to a pointer aligned to ``align`` bytes."""
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = align
+
+
+def widened(builder: Any, halves: Any) -> Any:
+    """Return bfloat16 numbers, given as 16 bits each, as float32."""
+    lanes = halves.type.count
+    word = ir.VectorType(ir.IntType(32), lanes)
+    high = builder.shl(builder.zext(halves, word), ir.Constant(word, [16] * lanes))
+    return builder.bitcast(high, ir.VectorType(ir.FloatType(), lanes))
+
+
+def narrowed(builder: Any, values: Any) -> Any:
+    """Return the upper 16 bits of float32 numbers: what bfloat16 holds of them, not rounded."""
+    lanes = values.type.count
+    word = ir.VectorType(ir.IntType(32), lanes)
+    high = builder.lshr(builder.bitcast(values, word), ir.Constant(word, [16] * lanes))
+    return builder.trunc(high, ir.VectorType(ir.IntType(16), lanes))
 
 
 def splat(builder: Any, scalar: Any, lanes: int) -> Any:

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 
 from ste_lightning.kernels.jit.compiling import emitted
-from ste_lightning.kernels.jit.llvm import load, pointer_to, splat
+from ste_lightning.kernels.jit.llvm import load, pointer_to, splat, widened
 
 __all__ = [
     "compare",
@@ -32,6 +32,7 @@ __all__ = [
 _FLOATS = types.Array(types.float32, 1, "C")
 _BYTES = types.Array(types.uint8, 1, "C")
 _VECTOR = ir.VectorType(ir.FloatType(), 32)
+_HALVES = ir.VectorType(ir.IntType(16), 32)
 _OCTETS = ir.VectorType(ir.IntType(8), 32)
 
 
@@ -46,13 +47,20 @@ def _above(builder: Any, values: Any, strict: Any) -> Any:
 
 @emitted
 def compare(typing: Any, x: Any, start: Any, strict: Any) -> Any:
-    """Return bit i = [x[start + i] >= 0 or NaN], or [x[start + i] > 0] if ``strict``."""
+    """Return bit i = [x[start + i] >= 0 or NaN], or [x[start + i] > 0] if ``strict``.
+
+    ``x`` holds float32 numbers, or bfloat16 numbers as 16 bits.
+    """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = pointer_to(context, builder, signature.args[0], args[0], args[1])
-        return _above(builder, load(builder, pointer, _VECTOR), args[2])
+        if x.dtype == types.uint16:
+            values = widened(builder, load(builder, pointer, _HALVES))
+        else:
+            values = load(builder, pointer, _VECTOR)
+        return _above(builder, values, args[2])
 
-    return types.uint32(_FLOATS, types.int64, types.boolean), code
+    return types.uint32(x, types.int64, types.boolean), code
 
 
 @emitted

@@ -3,7 +3,7 @@
 Bit i of a 32-bit word belongs to element 32 * word + i of the flat tensor. A window is the
 half-open interval low < x <= high of the elements that the coarse gradient passes. All functions
 take addresses, the number of elements, and ranges of whole words, so that threads can share the
-work.
+work. Those that end in ``_narrow`` take bfloat16 numbers, as the 16 bits that they are.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ste_lightning.kernels.jit.c_functions import (
     FLAG,
     FLOAT,
     FLOATS,
+    HALVES,
     SIZE,
     WORDS,
     addressed,
     carray,
 )
 from ste_lightning.kernels.jit.compiling import emitted, inlined
+from ste_lightning.kernels.jit.llvm import load, narrowed, pointer_to, store, widened
 from ste_lightning.kernels.jit.simd import compare
 
-__all__ = ["mask_", "pack", "signs", "signs_inside", "signs_of_both", "unpack"]
+__all__ = [
+    *("mask_", "mask_narrow", "pack", "pack_narrow", "signs", "signs_inside", "signs_of_both"),
+    *("unpack", "unpack_narrow"),
+]
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _VECTOR = ir.VectorType(ir.FloatType(), 32)
 _WORDS = ir.VectorType(ir.IntType(32), 32)
-
-
-def _at(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
-    data = builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-    return builder.bitcast(data, _VECTOR.as_pointer())
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -54,10 +54,44 @@ def _mask(builder: Any, word: Any) -> Any:
     return builder.icmp_unsigned("!=", lanes, ir.Constant(_WORDS, None))
 
 
-def _load(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
-    values = builder.load(_at(context, builder, kind, array, start))
-    values.align = 4
-    return values
+def _load(context: Any, builder: Any, kind: Any, array: Any, start: Any, lanes: int = 32) -> Any:
+    """Return numbers of an array of float32, or of bfloat16 as 16 bits."""
+    pointer = pointer_to(context, builder, kind, array, start)
+    if kind.dtype == types.uint16:
+        return widened(builder, load(builder, pointer, ir.VectorType(ir.IntType(16), lanes), 2))
+    return load(builder, pointer, ir.VectorType(ir.FloatType(), lanes), 4)
+
+
+def _store(context: Any, builder: Any, values: Any, kind: Any, array: Any, start: Any) -> None:
+    """Write numbers that the array's type holds exactly."""
+    if kind.dtype == types.uint16:
+        values = narrowed(builder, values)
+    size = kind.dtype.bitwidth // 8
+    store(builder, values, pointer_to(context, builder, kind, array, start), size)
+
+
+@emitted
+def _number(typing: Any, x: Any, at: Any) -> Any:
+    """Return x[at] as float32."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one = _load(context, builder, signature.args[0], args[0], args[1], lanes=1)
+        return builder.extract_element(one, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(x, types.int64), code
+
+
+@emitted
+def _write(typing: Any, out: Any, at: Any, value: Any) -> Any:
+    """Write out[at] = value."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one = ir.Constant(ir.VectorType(ir.FloatType(), 1), ir.Undefined)
+        one = builder.insert_element(one, args[2], ir.Constant(ir.IntType(32), 0))
+        _store(context, builder, one, signature.args[0], args[0], args[1])
+        return context.get_dummy_value()
+
+    return types.none(out, types.int64, types.float32), code
 
 
 @emitted
@@ -70,7 +104,7 @@ def _inside(typing: Any, x: Any, start: Any, low: Any, high: Any) -> Any:
         below = builder.fcmp_ordered("<=", values, _splat(builder, args[3]))
         return builder.bitcast(builder.and_(above, below), ir.IntType(32))
 
-    return types.uint32(_FLOATS, types.int64, types.float32, types.float32), code
+    return types.uint32(x, types.int64, types.float32, types.float32), code
 
 
 @emitted
@@ -80,11 +114,10 @@ def _spread(typing: Any, word: Any, low: Any, high: Any, out: Any, start: Any) -
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits = _mask(builder, args[0])
         values = builder.select(bits, _splat(builder, args[2]), _splat(builder, args[1]))
-        target = _at(context, builder, signature.args[3], args[3], args[4])
-        builder.store(values, target).align = 4
+        _store(context, builder, values, signature.args[3], args[3], args[4])
         return context.get_dummy_value()
 
-    return types.none(types.uint32, types.float32, types.float32, _FLOATS, types.int64), code
+    return types.none(types.uint32, types.float32, types.float32, out, types.int64), code
 
 
 @emitted
@@ -98,11 +131,10 @@ def _scale(typing: Any, word: Any, outside: Any, grad: Any, start: Any) -> Any:
         values = _load(context, builder, signature.args[2], args[2], args[3])
         one = _splat(builder, ir.Constant(ir.FloatType(), 1.0))
         factors = builder.select(_mask(builder, args[0]), one, _splat(builder, args[1]))
-        target = _at(context, builder, signature.args[2], args[2], args[3])
-        builder.store(builder.fmul(values, factors), target).align = 4
+        _store(context, builder, builder.fmul(values, factors), signature.args[2], *args[2:])
         return context.get_dummy_value()
 
-    return types.none(types.uint32, types.float32, _FLOATS, types.int64), code
+    return types.none(types.uint32, types.float32, grad, types.int64), code
 
 
 @emitted
@@ -113,8 +145,8 @@ def _sign(typing: Any, x: Any, start: Any, out: Any) -> Any:
         values = _load(context, builder, signature.args[0], args[0], args[1])
         below = builder.fcmp_ordered("<", values, ir.Constant(_VECTOR, None))
         low, high = (_splat(builder, ir.Constant(ir.FloatType(), v)) for v in (-1.0, 1.0))
-        target = _at(context, builder, signature.args[2], args[2], args[1])
-        builder.store(builder.select(below, low, high), target).align = 4
+        signs = builder.select(below, low, high)
+        _store(context, builder, signs, signature.args[2], args[2], args[1])
         return context.get_dummy_value()
 
     return types.none(_FLOATS, types.int64, _FLOATS), code
@@ -138,15 +170,14 @@ def _several_signs(typing: Any, x: Any, start: Any, out: Any, low: Any, high: An
             inside = builder.and_(inside, builder.fcmp_ordered(">", values, least))
             inside = builder.and_(inside, builder.fcmp_ordered("<=", values, most))
             below = builder.fcmp_ordered("<", values, ir.Constant(_VECTOR, None))
-            target = _at(context, builder, signature.args[2], out_, at)
-            builder.store(builder.select(below, minus, one), target).align = 4
+            signs = builder.select(below, minus, one)
+            _store(context, builder, signs, signature.args[2], out_, at)
         return builder.bitcast(inside, ir.IntType(32))
 
     return types.uint32(_FLOATS, types.int64, _FLOATS, types.float32, types.float32), code
 
 
-@addressed(FLOATS, SIZE, FLAG, FLAG, FLOAT, FLOAT, WORDS, WORDS, SIZE, SIZE)
-def pack(x_, size, strict_, masked, low, high, bits_, mask_, first, last):  # type: ignore[no-untyped-def]
+def _pack(x_, size, strict_, masked, low, high, bits_, mask_, first, last):  # type: ignore[no-untyped-def]
     """Pack the signs (steps if ``strict_``) and, if ``masked``, the window of the elements.
 
     The last word of all may be shorter than 32 elements; its missing bits are zero.
@@ -163,7 +194,7 @@ def pack(x_, size, strict_, masked, low, high, bits_, mask_, first, last):  # ty
             sign = np.uint32(0)
             inside = np.uint32(0)
             for i in range(size - start):
-                v = x[start + i]
+                v = _number(x, start + i)
                 if v > 0 if strict else not (v < 0):
                     sign |= np.uint32(1) << np.uint32(i)
                 if low < v and v <= high:
@@ -173,8 +204,11 @@ def pack(x_, size, strict_, masked, low, high, bits_, mask_, first, last):  # ty
                 mask[word] = inside
 
 
-@addressed(WORDS, FLOAT, FLOAT, FLOATS, SIZE, SIZE, SIZE)
-def unpack(bits_, low, high, out_, size, first, last):  # type: ignore[no-untyped-def]
+pack = addressed(FLOATS, SIZE, FLAG, FLAG, FLOAT, FLOAT, WORDS, WORDS, SIZE, SIZE)(_pack)
+pack_narrow = addressed(HALVES, SIZE, FLAG, FLAG, FLOAT, FLOAT, WORDS, WORDS, SIZE, SIZE)(_pack)
+
+
+def _unpack(bits_, low, high, out_, size, first, last):  # type: ignore[no-untyped-def]
     """Write ``high`` where a bit is set and ``low`` elsewhere."""
     bits, out = carray(bits_, (last,)), carray(out_, (size,))
     for word in range(first, last):
@@ -183,12 +217,18 @@ def unpack(bits_, low, high, out_, size, first, last):  # type: ignore[no-untype
             _spread(bits[word], low, high, out, start)
         else:
             for i in range(size - start):
-                out[start + i] = high if (bits[word] >> np.uint32(i)) & 1 else low
+                _write(out, start + i, high if (bits[word] >> np.uint32(i)) & 1 else low)
 
 
-@addressed(FLOATS, WORDS, FLOAT, SIZE, SIZE, SIZE)
-def mask_(grad_, mask_, outside, size, first, last):  # type: ignore[no-untyped-def]
-    """Multiply ``grad`` by ``outside`` where a bit is not set, in place."""
+unpack = addressed(WORDS, FLOAT, FLOAT, FLOATS, SIZE, SIZE, SIZE)(_unpack)
+unpack_narrow = addressed(WORDS, FLOAT, FLOAT, HALVES, SIZE, SIZE, SIZE)(_unpack)
+
+
+def _mask_gradient(grad_, mask_, outside, size, first, last):  # type: ignore[no-untyped-def]
+    """Multiply ``grad`` by ``outside`` where a bit is not set, in place.
+
+    bfloat16 numbers are not rounded: 0 and 1 are the factors that need no rounding.
+    """
     grad, mask = carray(grad_, (size,)), carray(mask_, (last,))
     for word in range(first, last):
         start = word * 32
@@ -197,7 +237,11 @@ def mask_(grad_, mask_, outside, size, first, last):  # type: ignore[no-untyped-
         else:
             for i in range(size - start):
                 if not (mask[word] >> np.uint32(i)) & 1:
-                    grad[start + i] *= outside
+                    _write(grad, start + i, _number(grad, start + i) * outside)
+
+
+mask_ = addressed(FLOATS, WORDS, FLOAT, SIZE, SIZE, SIZE)(_mask_gradient)
+mask_narrow = addressed(HALVES, WORDS, FLOAT, SIZE, SIZE, SIZE)(_mask_gradient)
 
 
 @addressed(FLOATS, FLOATS, SIZE, SIZE, SIZE)
