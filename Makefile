@@ -127,7 +127,8 @@ lock:
 
 .venv-keras/ready:
 	$(PYTHON) -m venv .venv-keras
-	.venv-keras/bin/python -m pip install --quiet larq==0.14.0 qkeras==0.9.0 tensorflow-cpu tf-keras
+	.venv-keras/bin/python -m pip install --quiet larq==0.14.0 qkeras==0.9.0 \
+	  'pyparsing<3.2' tensorflow-cpu tf-keras
 	touch $@
 
 .venv-demo/ready: pyproject.toml constraints.txt

@@ -99,11 +99,17 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     return _LINK.sub(replaced, markdown)
 
 
+def _mended(output: str, shim: str) -> str:
+    """Let the search run from the disk, and give it a name for screen readers."""
+    named = output.replace('class="md-search"', 'class="md-search" aria-label="Search"')
+    return named.replace(_REMOTE_SHIM, shim)
+
+
 def on_post_page(output: str, page: Any, config: MkDocsConfig) -> str:
-    """Let the search run from the disk without fetching anything."""
-    return output.replace(_REMOTE_SHIM, get_relative_url(SHIM, page.url))
+    """Mend what the theme writes."""
+    return _mended(output, get_relative_url(SHIM, page.url))
 
 
 def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
     """Likewise for pages that are no Markdown, such as 404.html."""
-    return output_content.replace(_REMOTE_SHIM, SHIM)
+    return _mended(output_content, SHIM)

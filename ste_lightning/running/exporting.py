@@ -26,7 +26,7 @@ from ste_lightning.running.provenance import provenance
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.reading import read_json
 from ste_lightning.running.restoring import evaluation_samples, restored
-from ste_lightning.running.settings import known_keys
+from ste_lightning.running.settings import completed
 from ste_lightning.running.tables import table
 
 __all__ = ["Schema", "run_export"]
@@ -63,8 +63,8 @@ def run_export(cfg: DictConfig) -> None:
         SystemExit: with status 1 if the exported file does not predict as the model does; no
             file is then written.
     """
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    known_keys(settings, Schema)
+    given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings = completed(given, Schema)
     format = settings["format"]
     if format not in (*FORMATS, "all"):
         raise unknown("format", format, [*FORMATS, "all"])

@@ -15,7 +15,7 @@ from ste_lightning.running import recipes
 from ste_lightning.running.intervals import INTERVALS
 from ste_lightning.running.schema import Schema
 
-__all__ = ["Settings", "known_keys", "resolved"]
+__all__ = ["Settings", "completed", "resolved"]
 
 Settings = dict[str, Any]
 
@@ -51,10 +51,10 @@ def resolved(cfg: DictConfig, folder: Path) -> Settings:
     copied = cfg.copy()
     with open_dict(copied):
         copied.folder = str(folder)
-    settings: Settings = OmegaConf.to_container(  # type: ignore[assignment]
+    given: Settings = OmegaConf.to_container(  # type: ignore[assignment]
         copied, resolve=True, throw_on_missing=True
     )
-    known_keys(settings, Schema)
+    settings = completed(given, Schema)
     settings["mode"] = settings["mode"].value
     if not settings["model"] or not settings["data"]:
         listed = recipes.listing()
@@ -63,17 +63,21 @@ def resolved(cfg: DictConfig, folder: Path) -> Settings:
     return settings
 
 
-def known_keys(settings: Settings, schema: type) -> None:
-    """Refuse a top-level key that ``+key=value`` has added although nothing reads it.
+def completed(settings: Settings, schema: type) -> Settings:
+    """Return the settings with defaults in the place of keys that ``~key`` has taken away.
 
     Args:
         settings: as plain Python.
         schema: the dataclass with all keys.
+
+    Raises:
+        ConfigurationError: for a key that ``+key=value`` has added although nothing reads it.
     """
-    known = [field.name for field in dataclasses.fields(schema)]
+    defaults = dataclasses.asdict(schema())
     for key in settings:
-        if key not in known:
-            raise unknown("key", key, known)
+        if key not in defaults:
+            raise unknown("key", key, defaults)
+    return defaults | settings
 
 
 def _check(settings: Settings) -> None:

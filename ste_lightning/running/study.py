@@ -22,7 +22,7 @@ from ste_lightning.running.failures import described, warning
 from ste_lightning.running.imports import import_own, own_folders_on_path
 from ste_lightning.running.pages import attempted, write_study_page
 from ste_lightning.running.reading import read_yaml
-from ste_lightning.running.settings import known_keys
+from ste_lightning.running.settings import completed
 from ste_lightning.running.study_schema import Schema
 from ste_lightning.theory.studies.cells import EXPERIMENTS, Cell, expand, shrink
 from ste_lightning.theory.studies.kept import keep
@@ -57,14 +57,14 @@ def study(cfg: DictConfig) -> None:
     Raises:
         ConfigurationError: for settings that cannot work.
     """
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings = completed(given, Schema)
     folder = Path(settings["folder"])
     chosen = bool(settings["grid"] or settings["parts"])
     if not chosen:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Hydra made it; it stays if something is in it
     require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
-    known_keys(settings, Schema)
     _check(settings)
     own_folders_on_path()
     import_own(settings["imports"])

@@ -33,6 +33,10 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("ste_lightning.theory.studies.recurrence.same_data", lambda _: [{"a": 7}])
     assert study.main([*small, short]) == 0
     assert "all 2 rows: " in capsys.readouterr().out
+    gone = [f"~{key}" for key in ("parts", "figure", "table")]
+    assert study.main([*small, *gone]) == 0  # as if they had never been set
+    assert study.main([*small, "+partz=1"]) == 1
+    assert "unknown key 'partz'. Did you mean 'parts'" in capsys.readouterr().err
     assert study.main(["+recipe=phase_diagrm"]) == 1
     assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
     assert study.main([]) == 1
