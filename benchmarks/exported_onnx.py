@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ste_lightning import deploy
 from ste_lightning.convert import dequantize_
-from ste_lightning.deploy.export import export
+from ste_lightning.deploy.export.export import write
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.layers import QuantConv2d, QuantLinear
 from ste_lightning.models.networks import MobileNetV2, ResNet18
@@ -103,9 +103,9 @@ def prepared(
     net.eval()
     packed = deploy.pack(net, x)
     deploy.save(packed, files["packed"])
-    export(packed, files["onnx"], "onnx", x, target="onnxruntime")
+    write(packed, files["onnx"], "onnx", x, target="onnxruntime")
     if not files["static"].is_file():
-        export(dequantized(net), files["float"], "onnx", x)
+        write(dequantized(net), files["float"], "onnx", x)
         static_int8(files["float"], files["static"], shape)
     return files
 

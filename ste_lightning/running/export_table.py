@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ste_lightning.convert import dequantize_
-from ste_lightning.deploy.export import FORMATS, export, runtime
+from ste_lightning.deploy.export import FORMATS, runtime
+from ste_lightning.deploy.export.export import write
+from ste_lightning.deploy.export.verified import verified
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.report import interleaved_latency
 from ste_lightning.errors import ConfigurationError
@@ -21,9 +23,7 @@ from ste_lightning.io.progress import progress
 from ste_lightning.io.whole_file import written_together
 from ste_lightning.running.tables import table
 
-__all__ = ["agreement", "export_all", "one_by_one"]
-
-Run = Callable[[Tensor], Tensor]
+__all__ = ["export_all", "one_by_one"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Row:
         size: bytes of the file, ``None`` where none was kept.
         exact: how many predictions differ, or why that is not known.
         right: whether what was run is right.
-        times: of one sample in seconds, exported and float.
+        times: of one sample in seconds, exported and, where there is one, float.
     """
 
     size: int | None
@@ -43,28 +43,8 @@ class _Row:
     times: tuple[float, ...] = ()
 
 
-def agreement(
-    output: Tensor, expected: Tensor, rounds: bool = False
-) -> tuple[int, int, float, bool]:
-    """Compare a runtime's results with those expected.
-
-    Where floats run beside packed layers, as along shortcuts, another order of their sums turns a
-    code at a tie now and then; that changes few samples, and hardly a prediction. What changes
-    more than a tenth of the samples, or 0.1 % of the predictions, is a fault.
-
-    Args:
-        output, expected: a row for each sample.
-        rounds: whether the runtime rounds codes by its own arithmetic: only predictions count.
-
-    Returns:
-        How many predictions differ, how many samples by more than rounding, the largest
-        difference, and whether that is right.
-    """
-    errors = (output - expected).abs().reshape(len(output), -1).amax(1)
-    turned = int((errors > 1e-4 * max(float(expected.abs().max()), 1.0)).sum())
-    different = int((output.argmax(-1) != expected.argmax(-1)).sum())
-    right = (rounds or turned <= len(errors) // 10) and different <= len(output) // 1000
-    return different, turned, float(errors.max()), right and not bool(errors.isnan().any())
+class _WrongError(Exception):
+    """A file that does not predict what it should."""
 
 
 def one_by_one(format: str, dynamic: bool | str | None) -> bool:
@@ -111,7 +91,7 @@ def export_all(
             right &= row.right
             size = "" if row.size is None else f"{row.size:,}"
             times = [f"{time * 1e3:.3f} ms" for time in row.times]
-            shown.add_row(name, size, known.runs_in, row.exact, *(times or ["", ""]))
+            shown.add_row(name, size, known.runs_in, row.exact, *times)
     console.print(shown)
     return right
 
@@ -127,39 +107,30 @@ def _row(
     seconds: float,
 ) -> _Row:
     one = one_by_one(name, dynamic)
-    example = samples[:1] if one else samples
+    example, batch = (samples[:1], 1) if one else (samples, None)
     path = Path(f"{stem}.{FORMATS[name].ending}")
     try:
         with written_together(path) as temporary:
-            export(network, temporary, name, example, dynamic)
+            write(network, temporary, name, example, dynamic)
             size = temporary.stat().st_size
-            run = _opened(temporary, name, one)
-            if run is None:
-                return _Row(size, "not run here")
-            different, turned, worst, right = agreement(run(samples), expected)
-            exact = f"{different} of {len(samples)} differ"
-            exact += f", {turned} samples by a tie" if turned else ""
-            if not right:
-                raise _WrongError(f"{exact}, by up to {worst:.1e}: not kept")
+            try:
+                run, found, reason = verified(temporary, name, (samples,), expected, batch)
+            except ConfigurationError as error:
+                raise _WrongError(f"{error} Not kept.") from error
+            if run is None or found is None:
+                return _Row(size, reason)
+            if not found.right:
+                raise _WrongError(f"{found}, by up to {found.worst:.1e}: not kept")
     except _WrongError as error:
         return _Row(None, str(error), right=False)
     except ConfigurationError as error:
         return _Row(None, f"not written: {error}")
-    with TemporaryDirectory() as folder:
-        beside = _opened(
-            export(plain, f"{folder}/float.{FORMATS[name].ending}", name, example, dynamic),
-            name,
-            one,
-        )
+    x = samples[:1]
+    calls = [lambda: run(x)]
+    with TemporaryDirectory() as folder, suppress(ConfigurationError):  # what it cannot is no fault
+        twin = Path(folder) / f"float.{FORMATS[name].ending}"
+        write(plain, twin, name, example, dynamic)
+        beside = runtime(twin, name, batch)
         assert beside is not None
-        x = samples[:1]
-        times = interleaved_latency([lambda: run(x), lambda: beside(x)], seconds)
-    return _Row(size, exact, True, tuple(times))
-
-
-class _WrongError(Exception):
-    """A file that does not predict what it should."""
-
-
-def _opened(path: Path, name: str, one: bool) -> Run | None:
-    return runtime(path, name, 1 if one else None)
+        calls.append(lambda: beside(x))
+    return _Row(size, str(found), True, tuple(interleaved_latency(calls, seconds)))

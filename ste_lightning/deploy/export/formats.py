@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ste_lightning.deploy.export import gguf_file, onnx_file, torch_files, weights_file
 from ste_lightning.deploy.export.c import open_c, write_c
 from ste_lightning.deploy.export.html import open_html, write_html
-from ste_lightning.deploy.export.order import Order
+from ste_lightning.deploy.export.order import Order, Run
 from ste_lightning.deploy.file.load import load
 from ste_lightning.deploy.file.save import save
 from ste_lightning.deploy.graph.network import PackedNetwork
@@ -32,15 +30,15 @@ class Format:
         write: writes a captured network to a path.
         ending: of a file's name, without the first dot.
         runs_in: what runs the file, in words.
-        open: returns what runs a file here, a batch of inputs to a batch of results; ``None``,
-            or what it returns is, where nothing can.
+        open: returns what runs a file here, from a batch of each input to one of each result;
+            it, or what it returns, is ``None`` where nothing can.
         fixed: whether all sizes are the example's unless something else is asked for.
     """
 
     write: Callable[[PackedNetwork, Path, Order], Any]
     ending: str
     runs_in: str
-    open: Callable[[Path], Callable[[Tensor], Tensor] | None] | None = None
+    open: Callable[[Path], Run | None] | None = None
     fixed: bool = False
 
 

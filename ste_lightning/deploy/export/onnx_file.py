@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ste_lightning.deploy.export.onnx_form import OnnxForm, described
-from ste_lightning.deploy.export.order import Order, example_of, in_batches, needs, quiet
+from ste_lightning.deploy.export.order import Order, Run, example_of, in_batches, needs, quiet
 from ste_lightning.deploy.export.qonnx_form import qonnx_layer
 from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.deploy.graph.network import PackedNetwork
@@ -65,7 +65,7 @@ def _exported(plain: PlainNetwork, network: PackedNetwork, order: Order) -> Any:
         return program.model_proto
 
 
-def open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def open_onnx(path: Path) -> Run:
     """Return what runs a file in onnxruntime, with torch's number of threads."""
     needs("onnxruntime")
     import onnxruntime
@@ -74,30 +74,36 @@ def open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    names = [given.name for given in session.get_inputs()]
 
-    def run(x: Tensor) -> Tensor:
-        (y,) = session.run(None, {name: x.numpy()})
-        return torch.from_numpy(y)
+    def run(*inputs: Tensor) -> Any:
+        given = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        made = tuple(torch.from_numpy(np.asarray(y)) for y in session.run(None, given))
+        return made if len(made) > 1 else made[0]
 
     return run
 
 
-def open_qonnx(path: Path) -> Callable[[Tensor], Tensor]:
+def open_qonnx(path: Path) -> Run:
     """Return what runs a file in qonnx; batches are of the size that it fixes."""
     needs("qonnx")
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
 
     model: Any = ModelWrapper(str(path))
-    inputs, outputs = model.graph.input[0].name, model.graph.output[0].name
-    size = model.get_tensor_shape(inputs)[0]  # of a batch; 0 where it is free
+    names = [given.name for given in model.graph.input]
+    results = [made.name for made in model.graph.output]
+    size = model.get_tensor_shape(names[0])[0]  # of a batch; 0 where it is free
 
-    def run(x: Tensor) -> Tensor:
-        if not size:  # qonnx executes fixed shapes
-            model.set_tensor_shape(inputs, list(x.shape))
+    def run(*inputs: Tensor) -> Any:
+        given = dict(zip(names, inputs, strict=True))
+        for name, x in given.items():
+            if not size:  # qonnx executes fixed shapes
+                model.set_tensor_shape(name, list(x.shape))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.from_numpy(execute_onnx(model, {inputs: x.numpy()})[outputs])
+            found = execute_onnx(model, {name: x.numpy() for name, x in given.items()})
+        made = tuple(torch.from_numpy(found[name]) for name in results)
+        return made if len(made) > 1 else made[0]
 
     return in_batches(run, size or None)

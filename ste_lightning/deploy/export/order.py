@@ -12,12 +12,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map, tree_map_only
 
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.sample import arguments
 from ste_lightning.errors import ConfigurationError
 
-__all__ = ["Order", "example_of", "in_batches", "needs", "quiet"]
+__all__ = ["MissingPackageError", "Order", "Run", "example_of", "in_batches", "needs", "quiet"]
+
+Run = Callable[..., Any]  # a batch of each input, to a batch of each result
+
+
+class MissingPackageError(ConfigurationError):
+    """A package that is not installed. The message says how to install it."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +89,27 @@ def needs(*packages: str) -> None:
     """Refuse what cannot be done without a package.
 
     Raises:
-        ConfigurationError: with the command that installs it.
+        MissingPackageError: with the command that installs it.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise ConfigurationError(
+            raise MissingPackageError(
                 f"this format needs the package {package}: pip install {' '.join(packages)}"
             )
 
 
-def in_batches(run: Callable[[Tensor], Tensor], size: int | None) -> Callable[[Tensor], Tensor]:
+def in_batches(run: Run, size: int | None) -> Run:
     """Return what runs any number of samples by batches of one size; the last one is filled."""
     if size is None:
         return run
 
-    def one(x: Tensor) -> Tensor:
-        return run(torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])]))[: len(x)]
+    def one(*parts: Tensor) -> Any:
+        fill = size - len(parts[0])
+        whole = [torch.cat([x, x.new_zeros(fill, *x.shape[1:])]) for x in parts]
+        return tree_map_only(Tensor, lambda y: y[: len(parts[0])], run(*whole))
 
-    return lambda x: torch.cat([one(part) for part in torch.split(x, size)])
+    def all_of(*inputs: Tensor) -> Any:
+        made = [one(*parts) for parts in zip(*(torch.split(x, size) for x in inputs), strict=True)]
+        return tree_map(lambda *ys: torch.cat(ys), *made)
+
+    return all_of

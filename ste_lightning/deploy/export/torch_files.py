@@ -6,13 +6,12 @@ import io
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from ste_lightning.deploy.export.order import Order, example_of, quiet
+from ste_lightning.deploy.export.order import Order, Run, example_of, quiet
 from ste_lightning.deploy.export.torch_form import PlainNetwork
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.errors import ConfigurationError
@@ -57,23 +56,23 @@ def write_compiled(network: PackedNetwork, path: Path, order: Order) -> None:
         shutil.copyfile(made, path)
 
 
-def open_exported(path: Path) -> Callable[[Tensor], Tensor]:
+def open_exported(path: Path) -> Run:
     """Return what runs an exported program."""
     with path.open("rb") as file:
         module = torch.export.load(io.BytesIO(file.read())).module()
     return _without_gradients(module)
 
 
-def open_compiled(path: Path) -> Callable[[Tensor], Tensor]:
+def open_compiled(path: Path) -> Run:
     """Return what runs a compiled program."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _without_gradients(torch._inductor.aoti_load_package(str(path)))
 
 
-def _without_gradients(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def run(x: Tensor) -> Tensor:
+def _without_gradients(call: Run) -> Run:
+    def run(*inputs: torch.Tensor) -> Any:
         with torch.no_grad():
-            return call(x)
+            return call(*inputs)
 
     return run
