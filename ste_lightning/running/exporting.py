@@ -113,8 +113,10 @@ def run_export(cfg: DictConfig) -> None:
             write(network, temporary, format, example, dynamic, target)
             begin(f"running {out} where it can be run")
             packed, batch = network(samples), 1 if one else None
-            given = (temporary, format, (samples,), packed, batch, bool(target))
-            run, found, reason = verified(*given)
+            rounds = bool(target)
+            run, found, reason = verified(
+                temporary, format, (samples,), packed, batch, rounds=rounds
+            )
         size = temporary.stat().st_size
         _print_layers(console, str(out), size, layer_rows(network, samples))
         lossless = settings["floats"] == "float32"
