@@ -116,9 +116,9 @@ def required_samples(
         An :class:`Advice`; ``int(advice)`` is the number.
 
     Raises:
-        ConfigurationError: outside the table (n from 8 to 64; for m = 1 to 128 with relu and
-            triangular, to 256 with identity; to 32 with label noise, of 0.5 at most), which is not
-            extrapolated, and for the last iterate under noise.
+        ConfigurationError: outside the table (n from 8 to 128; to 256 with identity and m = 1; to
+            32 with label noise, of 0.5 at most), which is not extrapolated, and for the last
+            iterate under noise.
     """
     require(0.05 <= target <= 0.99, "target", target, "use a share from 0.05 to 0.99")
     require(noise >= 0, "noise", noise, "use a standard deviation >= 0")

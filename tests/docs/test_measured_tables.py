@@ -1,5 +1,8 @@
 """The tables of pages hold what the stored results hold: picture and text are of one run."""
 
+import csv
+import statistics
+
 from docs.blocks import ROOT
 
 from ste_lightning.theory.estimates import Estimate
@@ -27,3 +30,19 @@ def test_the_table_of_the_gap_is_that_of_the_stored_study() -> None:
         assert said(rows[n][1], t.n50_last), rows[n]
         assert said(rows[n][2], t.n50_ergodic), rows[n]
         assert said(rows[n][3], t.ratio), rows[n]
+
+
+def test_what_choosing_costs_is_in_the_results() -> None:
+    settings = {f"lsq{bits}": f"LSQ W{bits}A{bits}" for bits in (2, 4, 8)}
+    settings |= {"ternary": "ternary, 8-bit inputs", "sign": "rule clipped", "float": "float"}
+    with (ROOT / "results" / "digits.csv").open(encoding="utf-8", newline="") as file:
+        runs = list(csv.DictReader(file))
+    lines = (ROOT / "docs" / "choose.md").read_text(encoding="utf-8").split("# What it costs")[1]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines.splitlines()]
+    shown = {row[0]: row for row in rows if row and row[0] in settings}
+    assert shown.keys() == settings.keys()
+    for name, setting in settings.items():
+        found = [run for run in runs if run["setting"] == setting]
+        assert shown[name][2] == f"{statistics.fmean(float(run['value']) for run in found):.4f}"
+        assert shown[name][3] == f"{round(int(found[0]['bytes']) / 1000)} KB"
+        assert shown[name][4] == f"{statistics.median(float(r['ms']) for r in found):.3f} ms"

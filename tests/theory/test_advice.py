@@ -19,7 +19,7 @@ from ste_lightning.theory.studies import expand, run
         ({"n": 24, "m": 4, "rule": "identity"}, 0.9),
         ({"n": 20, "m": 4, "rule": "triangular"}, 0.5),
         ({"n": 16, "m": 4, "rule": "identity", "noise": 0.5}, 0.9),
-        ({"n": 128, "m": 1, "rule": "identity"}, 0.9),
+        ({"n": 128, "m": 4, "rule": "triangular"}, 0.9),
     ],
 )
 def test_the_advised_number_gives_the_target(settings, target):
@@ -47,8 +47,8 @@ def test_more_inputs_noise_and_certainty_need_more_samples():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n": 4}, "n from 8 to 64 with m = 4; simulate it"),
-        ({"n": 1000}, "n from 8 to 64 with m = 4; simulate it"),
+        ({"n": 4}, "n from 8 to 128 with m = 4; simulate it"),
+        ({"n": 1000}, "n from 8 to 128 with m = 4; simulate it"),
         ({"m": 2}, "m = 1 and 4; simulate it"),
         ({"noise": 3.0}, "noise from 0 to 0.5"),
         ({"n": 60, "noise": 0.2}, "n from 8 to 32 with m = 4 and label noise; simulate it"),
