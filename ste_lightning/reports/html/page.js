@@ -22,7 +22,8 @@ function config(isDark, width) {
     axis: {
       labelColor: read("--text"), titleColor: read("--soft"), gridColor: read("--line"),
       domainColor: read("--line"), tickColor: read("--line"),
-      labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 220, labelOverlap: "greedy",
+      labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 220,
+      labelOverlap: "greedy", labelSeparation: 8,
     },
     legend: {
       labelColor: read("--text"), titleColor: read("--soft"), labelFontSize: 12,
@@ -39,7 +40,7 @@ function config(isDark, width) {
     range: {
       category: colors,
       heatmap: { scheme: "viridis" },
-      ramp: { scheme: "viridis" },
+      ramp: { scheme: "viridis", extent: isDark ? [0.3, 1] : [0, 0.85] },  // lines that the ground shows
     },
   };
 }
