@@ -155,7 +155,7 @@ def test_the_advice_is_that_of_the_library() -> None:
           a.requiredSamples(given.table, one, 0.95, one.noise ? "averaged" : "last");
         const line = (one) => a.halfLine(given.table, one, "averaged").length;
         return [given.asked.map(ask), line(given.asked[1]), line({...given.asked[1], noise: 0}),
-                ask({...given.asked[0], m: 2}), ask({...given.asked[0], n: 70}),
+                ask({...given.asked[0], m: 2}), ask({...given.asked[0], n: 130}),
                 ask({...given.asked[0], rule: "odd_sign"})];
         """,
         {"asked": asked, "table": table["rows"]},
