@@ -80,7 +80,7 @@ def _section(plan: Plan, images: Path | None) -> str:
             title=plan.title,
         )
         with written_whole(images / name) as part:
-            figure.savefig(part, dpi=85, format="png")
+            figure.savefig(part, dpi=80, format="png")
         text.append(f"![{plan.title}: {plan.metric} by setting](images/{name})\n")
     return "\n".join(text)
 
