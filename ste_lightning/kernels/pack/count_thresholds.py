@@ -12,7 +12,7 @@ from numba.core import cgutils
 from ste_lightning.kernels.jit.arrays import empty
 from ste_lightning.kernels.jit.c_functions import BYTES, FLOATS, SIZE, addressed, carray
 from ste_lightning.kernels.jit.compiling import emitted, inlined
-from ste_lightning.kernels.jit.cpu_features import has_avx2, vnni_bits
+from ste_lightning.kernels.jit.cpu_features import vnni_bits
 from ste_lightning.kernels.jit.llvm import load, pointer_to, splat
 from ste_lightning.kernels.jit.simd import copy
 
@@ -20,6 +20,8 @@ __all__ = ["MOST_COMPARED", "count_planes", "count_rows", "search_rows"]
 
 MOST_COMPARED = 24  # thresholds; more are searched
 _FEW = 8  # thresholds; comparing with so few is faster than looking for the nearest
+_ORIGIN, _BEHIND = 768.0, 14  # a float from it to 1024 ends with 14 bits behind the point
+_CLOSE = 8  # units of the last bit
 
 _FLOATS = types.Array(types.float32, 1, "C")
 _LANES = 32
@@ -99,122 +101,80 @@ def _gathered(builder: Any, table: Any, numbers: Any) -> Any:
     return builder.call(gather, [none, builder.bitcast(table, pointer), numbers, all_, scale])
 
 
-def _look_up(builder: Any, table: Any, near: Any) -> Any:
+def _look_up(builder: Any, table: Any, numbers: Any) -> Any:
     """Return the table's entries of these numbers."""
     if vnni_bits() == 512:  # then AVX-512 is there
-        return _joined(builder, [_gathered(builder, table, n) for n in _sixteens(builder, near)])
+        return _joined(builder, [_gathered(builder, table, n) for n in _sixteens(builder, numbers)])
     found: Any = ir.Constant(_VALUES, ir.Undefined)
     for i in range(_LANES):
         lane = ir.Constant(ir.IntType(32), i)
-        at = builder.zext(builder.extract_element(near, lane), ir.IntType(64))
+        at = builder.zext(builder.extract_element(numbers, lane), ir.IntType(64))
         one = builder.load(builder.gep(table, [at]))
         found = builder.insert_element(found, one, lane)
     return found
 
 
-def _look_up_16(builder: Any, table: Any, near: Any) -> Any:
-    """As :func:`_look_up`, of the first 16 entries: both registers that they fill are permuted."""
-    if vnni_bits() == 512:
-        kind = ir.FunctionType(_16_VALUES, [_16_VALUES, ir.VectorType(ir.IntType(32), 16)])
-        name = "llvm.x86.avx512.permvar.sf.512"
-        permute = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
-        entries = load(builder, table, _16_VALUES, 4)
-        halves = [builder.call(permute, [entries, n]) for n in _sixteens(builder, near)]
-        return _joined(builder, halves)
-    eight, numbers = (ir.VectorType(kind, 8) for kind in (ir.FloatType(), ir.IntType(32)))
-    kind = ir.FunctionType(eight, [eight, numbers])
-    name = "llvm.x86.avx2.permps"
-    permute = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    halves = []
-    for half in range(2):
-        place = builder.gep(table, [ir.Constant(ir.IntType(64), 8 * half)])
-        value = builder.load(builder.bitcast(place, eight.as_pointer()))
-        value.align = 4
-        halves.append(value)
-
-    def part(value: Any, lanes: range) -> Any:
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), [*lanes])
-        return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
-
-    parts = []
-    for first in range(0, _LANES, 8):
-        some = part(near, range(first, first + 8))
-        upper = builder.icmp_signed(">", some, ir.Constant(numbers, [7] * 8))
-        lower, higher = (builder.call(permute, [half, some]) for half in halves)
-        parts.append(builder.select(upper, higher, lower))
-    while len(parts) > 1:
-        size = range(2 * parts[0].type.count)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(size)), [*size])
-        pairs = zip(parts[::2], parts[1::2], strict=True)
-        parts = [builder.shuffle_vector(a, b, mask) for a, b in pairs]
-    return parts[0]
+def _constant(value: float, kind: Any = _VALUES) -> Any:
+    return ir.Constant(kind, [value] * _LANES)
 
 
-def _nearest(few: bool) -> Any:
-    """Return what writes the codes of 32 elements by comparing each with one threshold.
+@emitted
+def _nearest_32(
+    typing: Any, x: Any, start: Any, scale: Any, table: Any, slope: Any, offset: Any, count: Any,
+    far: Any, out: Any,
+) -> Any:  # fmt: skip
+    """Write the codes of 32 elements by their places among equally spaced thresholds.
 
-    It is that of :func:`_near`, among at most 16 if ``few``. Where all places are further than
-    ``error`` from those of thresholds, they tell by themselves: places never fall where x grows.
+    The place of a number is v slope + offset, v = scale x, plus :data:`_ORIGIN`, so that the last
+    14 bits of the float are the part behind the point. Rounded or not, it never falls where v
+    grows. Threshold k has the place k + 1 and a few units of the last bits. So the bits before the
+    point are the code, unless none of those behind that are in ``far`` is set: then all 32 are
+    compared with the threshold next to them. With ``far`` = 0 they always are.
     """
 
-    def nearest_32(
-        typing: Any, x: Any, start: Any, scale: Any, table: Any, origin: Any, slope: Any, last: Any,
-        error: Any, out: Any,
-    ) -> Any:  # fmt: skip
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, start_, scale_, table_, slope_, offset_, count_, far_, out_ = args
 
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            x_, start_, scale_, table_, origin_, slope_, last_, error_, out_ = args
+        def data(position: int, array: Any) -> Any:
+            return context.make_array(signature.args[position])(context, builder, array).data
 
-            def data(position: int, array: Any) -> Any:
-                return context.make_array(signature.args[position])(context, builder, array).data
+        source = builder.bitcast(builder.gep(data(0, x_), [start_]), _VALUES.as_pointer())
+        values = builder.load(source)
+        values.align = 4
+        values = builder.fmul(values, splat(builder, scale_, _LANES))
+        place = builder.fmul(values, splat(builder, slope_, _LANES))
+        place = builder.fadd(place, splat(builder, offset_, _LANES))
+        # half a step beyond the first and the last: codes 0 and count (NaN's too), near to none
+        first, half = _constant(_ORIGIN + 0.5), ir.Constant(ir.FloatType(), _ORIGIN + 0.5)
+        last = splat(builder, builder.fadd(builder.uitofp(count_, ir.FloatType()), half), _LANES)
+        place = builder.select(builder.fcmp_ordered("<", place, last), place, last)
+        place = builder.select(builder.fcmp_ordered(">", place, first), place, first)
+        bits = builder.bitcast(place, _COUNTS)
+        behind = builder.and_(bits, splat(builder, far_, _LANES))
+        close = builder.icmp_signed("==", behind, ir.Constant(_COUNTS, None))
+        any_ = builder.bitcast(close, ir.IntType(_LANES))
+        found = builder.lshr(bits, _constant(_BEHIND, _COUNTS))
+        cell = cgutils.alloca_once_value(builder, found)  # type: ignore[no-untyped-call]
+        with builder.if_then(builder.icmp_unsigned("!=", any_, any_.type(0)), likely=False):
+            # half a step less, and the codes become the numbers of the thresholds
+            numbers = builder.sub(bits, _constant(1 << (_BEHIND - 1), _COUNTS))
+            numbers = builder.lshr(numbers, _constant(_BEHIND, _COUNTS))
+            numbers = builder.and_(numbers, _constant(255, _COUNTS))
+            final = splat(builder, builder.sub(count_, count_.type(1)), _LANES)
+            below = builder.icmp_signed("<", numbers, final)
+            numbers = builder.select(below, numbers, final)
+            compared = _look_up(builder, data(3, table_), numbers)
+            reached = builder.fcmp_unordered(">=", values, compared)
+            builder.store(builder.sub(numbers, builder.sext(reached, _COUNTS)), cell)
+        target = builder.bitcast(builder.gep(data(8, out_), [start_]), _CODES.as_pointer())
+        builder.store(builder.trunc(builder.load(cell), _CODES), target).align = 1
+        return context.get_dummy_value()
 
-            source = builder.bitcast(builder.gep(data(0, x_), [start_]), _VALUES.as_pointer())
-            values = builder.load(source)
-            values.align = 4
-            values = builder.fmul(values, splat(builder, scale_, _LANES))
-            place = builder.fmul(
-                builder.fsub(values, splat(builder, origin_, _LANES)),
-                splat(builder, slope_, _LANES),
-            )
-            half = ir.Constant(_VALUES, [0.5] * _LANES)
-            place, zero = builder.fadd(place, half), ir.Constant(_VALUES, None)
-            # three quarters beyond the last one, not-a-number too, it is reached
-            most = builder.fadd(last_, ir.Constant(ir.FloatType(), 0.75))
-            most = splat(builder, most, _LANES)
-            place = builder.select(builder.fcmp_ordered("<", place, most), place, most)
-            place = builder.select(builder.fcmp_ordered(">", place, zero), place, zero)
-            near = builder.fptosi(place, _COUNTS)
-            beyond = builder.fsub(builder.fsub(place, builder.sitofp(near, _VALUES)), half)
-            reached = builder.fcmp_ordered(">", beyond, zero)
-            cell = cgutils.alloca_once_value(builder, reached)  # type: ignore[no-untyped-call]
-            builder.store(reached, cell)
-            error = splat(builder, error_, _LANES)
-            close = builder.and_(
-                builder.fcmp_ordered("<=", beyond, error),
-                builder.fcmp_ordered("<=", builder.fsub(zero, error), beyond),
-            )
-            any_ = builder.bitcast(close, ir.IntType(_LANES))
-            with builder.if_then(builder.icmp_unsigned("!=", any_, any_.type(0)), likely=False):
-                look_up = _look_up_16 if few and has_avx2() else _look_up
-                compared = look_up(builder, data(3, table_), near)
-                builder.store(builder.fcmp_unordered(">=", values, compared), cell)
-            codes = builder.trunc(
-                builder.sub(near, builder.sext(builder.load(cell), _COUNTS)), _CODES
-            )
-            target = builder.bitcast(builder.gep(data(8, out_), [start_]), _CODES.as_pointer())
-            builder.store(codes, target).align = 1
-            return context.get_dummy_value()
-
-        number = types.float32
-        return types.none(
-            *(_FLOATS, types.int64, number, _FLOATS, number, number, number, number),
-            types.Array(types.uint8, 1, "C"),
-        ), code
-
-    return emitted(nearest_32)
-
-
-_nearest_32, _nearest_32_few = _nearest(few=False), _nearest(few=True)
+    number, whole = types.float32, types.int32
+    return types.none(
+        *(_FLOATS, types.int64, number, _FLOATS, number, number, whole, whole),
+        types.Array(types.uint8, 1, "C"),
+    ), code
 
 
 @inlined
@@ -236,38 +196,22 @@ def _search(value, table, at, count):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _near(value, start, slope, last):  # type: ignore[no-untyped-def]
-    """Return the number, 0 to ``last``, of the threshold next to ``value``; ``last`` for NaN.
+def _line(table, count):  # type: ignore[no-untyped-def]
+    """Return slope, offset and ``far`` of :func:`_nearest_32`; 0 for a slope if there is none.
 
-    With rounding it still never falls where ``value`` grows.
+    Few thresholds that are not equally spaced are all compared instead.
     """
-    place = (value - start) * slope + np.float32(0.5)
-    place = place if place < last else last
-    return np.int32(place if place > 0 else np.float32(0))
-
-
-@inlined
-def _slope(table, count):  # type: ignore[no-untyped-def]
-    """Return the slope with which :func:`_near` finds every threshold, or 0 if there is none."""
-    last = np.float32(count - 1)
-    slope = last / (table[count - 1] - table[0])
-    if not (slope > 0 and slope < np.inf):
-        return np.float32(0)
+    slope = np.float32(count - 1) / (table[count - 1] - table[0])
+    above = np.float32(_CLOSE) / np.float32(2 << _BEHIND)  # the middle of what is close
+    offset = np.float32(_ORIGIN) + (np.float32(1) + above - table[0] * slope)
+    found, even = 0 < slope < np.inf, True
     for k in range(count):
-        if _near(table[k], table[0], slope, last) != k:
-            return np.float32(0)
-    return slope
-
-
-@inlined
-def _error(table, count, slope):  # type: ignore[no-untyped-def]
-    """Return how far the places of thresholds are from halves at most, less than 1/4; else 1."""
-    most = np.float32(0)
-    for k in range(count):
-        place = (table[k] - table[0]) * slope + np.float32(0.5)
-        beyond = place - np.float32(k) - np.float32(0.5)
-        most = max(most, max(beyond, -beyond))
-    return most if most < np.float32(0.25) else np.float32(1)
+        place = table[k] * slope + offset - np.float32(_ORIGIN + 1 + k)
+        even = even and 0 <= place * np.float32(1 << _BEHIND) < _CLOSE
+        found = found and -0.5 < place - above < 0.5
+    if not (found and (even or count > MOST_COMPARED)):
+        slope = np.float32(0)
+    return slope, offset, np.int32((1 << _BEHIND) - _CLOSE if even else 0)
 
 
 @addressed(FLOATS, FLOATS, FLOATS, SIZE, SIZE, SIZE, BYTES, SIZE, SIZE)
@@ -275,14 +219,14 @@ def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, 
     """Write codes of elements ``first`` to ``last`` of planes of ``inner`` floats.
 
     Plane p has ``factor[c]`` and ``thresholds[count c + k]``, k < ``count``, with c = p modulo
-    ``channels``. Few thresholds are all compared. Equally spaced ones, up to half a step, are
-    compared with the nearest alone: as its number never falls where x grows, and is k at
-    threshold k, it is the code or one less. Others are searched.
+    ``channels``. Few thresholds are all compared. Of equally spaced ones, up to half a step, the
+    nearest alone matters. Others are searched.
     """
     x, out = carray(x_, (last,)), carray(out_, (last,))
     factor, thresholds = carray(factor_, (channels,)), carray(thresholds_, (channels * count,))
     table, scale = np.full(256, np.inf, np.float32), empty(1, np.float32)
-    start, before, slope = first, -1, np.float32(0)
+    start, before = first, -1
+    slope, offset, far = np.float32(0), np.float32(0), np.int32(0)
     while start < last:
         plane = start // inner
         end = min((plane + 1) * inner, last)
@@ -290,16 +234,13 @@ def count_planes(x_, factor_, thresholds_, channels, count, inner, out_, first, 
         if c != before:
             scale[0] = factor[c]
             copy(thresholds, c * count, table, 0, count)
-            slope = _slope(table, count) if count > _FEW else np.float32(0)
+            slope = np.float32(0)
+            if count > _FEW:
+                slope, offset, far = _line(table, count)
             before = c
         if slope > 0:
-            origin, most = table[0], np.float32(count - 1)
-            error = _error(table, count, slope)
             while start + 32 <= end:
-                if count <= 16:
-                    _nearest_32_few(x, start, scale[0], table, origin, slope, most, error, out)
-                else:
-                    _nearest_32(x, start, scale[0], table, origin, slope, most, error, out)
+                _nearest_32(x, start, scale[0], table, slope, offset, np.int32(count), far, out)
                 start += 32
         elif count <= MOST_COMPARED:
             while start + 32 <= end:

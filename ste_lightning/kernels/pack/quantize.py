@@ -35,32 +35,49 @@ def levels(x: Tensor, thresholds: Tensor, factor: Tensor | None = None, axis: in
         return _levels_torch(x, thresholds, factor, axis)
     from ste_lightning.kernels.pack import count_thresholds
 
-    axis %= x.dim()
-    x = x.detach()
-    last = x.movedim(axis, -1) if axis < x.dim() - 1 else x
-    channels_last = last.is_contiguous()
-    x = last if channels_last else x.contiguous()
-    out = torch.empty(x.shape, dtype=torch.uint8)
-    table = thresholds.detach().to(torch.float32).contiguous()
-    if factor is None:
-        scale = _ones(channels)
-    else:
+    x, table = x.detach(), thresholds.detach().to(torch.float32).contiguous()
+    scale = _ones(channels)
+    if factor is not None:
         scale = factor.detach().float().expand(channels).contiguous()
-    size = x.numel()
-    given, places = x.data_ptr(), out.data_ptr()
-    if channels > 1 and channels_last:
-        if count <= count_thresholds.MOST_COMPARED:
-            work, table = count_thresholds.count_rows, table.T.contiguous()
-        else:
-            work = count_thresholds.search_rows
-            table = functional.pad(table, (0, 256 - count), value=math.inf)
-        arguments = (given, scale.data_ptr(), table.data_ptr(), channels, count, places)
-        share(lambda a, b: work(*arguments, a, b), size // channels, 1 + (1 << 16) // channels)
+    if channels == 1:  # where an element lies does not matter
+        if not (x.is_contiguous() or x.movedim(axis, -1).is_contiguous()):
+            x = x.contiguous()
+        out = torch.empty_like(x, dtype=torch.uint8)
+        size = x.numel()
+        one = (x.data_ptr(), scale.data_ptr(), table.data_ptr(), 1, count, size, out.data_ptr())
+        share(lambda a, b: count_thresholds.count_planes(*one, a, b), size, 1 << 16, 64)
+        return out
+    axis %= x.dim()
+    last = x.movedim(axis, -1)
+    if last.is_contiguous():
+        return _levels_last(last, scale, table).movedim(-1, axis)
+    x = x.contiguous()
+    out = torch.empty_like(x, dtype=torch.uint8)
+    inner = math.prod(x.shape[axis + 1 :])
+    planes = (x.data_ptr(), scale.data_ptr(), table.data_ptr(), channels, count, inner)
+    share(
+        lambda a, b: count_thresholds.count_planes(*planes, out.data_ptr(), a, b),
+        x.numel(),
+        1 << 16,
+        64,
+    )
+    return out
+
+
+def _levels_last(x: Tensor, scale: Tensor, table: Tensor) -> Tensor:
+    """Return the codes of rows of channels with their own thresholds."""
+    from ste_lightning.kernels.pack import count_thresholds
+
+    out = torch.empty_like(x, dtype=torch.uint8)
+    channels, count = table.shape
+    if count <= count_thresholds.MOST_COMPARED:
+        work, table = count_thresholds.count_rows, table.T.contiguous()
     else:
-        inner = size if channels == 1 else math.prod(x.shape[axis + 1 :])
-        planes = (given, scale.data_ptr(), table.data_ptr(), channels, count, inner, places)
-        share(lambda a, b: count_thresholds.count_planes(*planes, a, b), size, 1 << 16, 64)
-    return out.movedim(-1, axis) if channels_last and axis < out.dim() - 1 else out
+        work = count_thresholds.search_rows
+        table = functional.pad(table, (0, 256 - count), value=math.inf)
+    arguments = (x.data_ptr(), scale.data_ptr(), table.data_ptr(), channels, count, out.data_ptr())
+    share(lambda a, b: work(*arguments, a, b), x.numel() // channels, 1 + (1 << 16) // channels)
+    return out
 
 
 @functools.lru_cache(maxsize=64)
