@@ -18,7 +18,8 @@ BY_HAND = """Left to you:
 def checks() -> dict[str, bool]:
     """Return every step and whether it is done."""
     number = versions.package()
-    built = [path.name for path in (versions.ROOT / "dist").glob("*")]
+    # an empty file is one that is still written, or was not
+    built = [path.name for path in (versions.ROOT / "dist").glob("*") if path.stat().st_size]
     changes = versions.read(versions.CHANGES)
     tags = {known: versions.tagged(known) for known, _ in versions.released(changes)}
     return {
