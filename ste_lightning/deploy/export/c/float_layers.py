@@ -7,20 +7,21 @@ import math
 from ste_lightning.deploy.export.c.float_call import FloatCall, listed
 from ste_lightning.deploy.export.c.program import c_float
 from ste_lightning.deploy.export.c.shapes import Window, pair
-from ste_lightning.deploy.fusion.batch_norm import norm_line
 
 __all__ = ["LAYERS"]
 
 
 def _norm(call: FloatCall) -> None:
-    """Add a batch norm: y = scale x + shift per channel."""
+    """Add a batch norm, y = scale x + shift per channel, with the roundings of torch."""
     if call.given["training"]:
         raise call.refuse("statistics of the batch")
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     if mean is None or variance is None:
         raise call.refuse("statistics of the batch")
     weight, bias = call.constant("weight"), call.constant("bias")
-    scale, shift = norm_line(weight, bias, mean, variance, call.given["eps"])
+    scale = (variance + call.given["eps"]).sqrt().reciprocal()  # rounded where torch rounds it
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
     factors = call.array("scale", scale)
     shifts = call.array("shift", shift)
     source = call.source("input")
@@ -29,7 +30,8 @@ def _norm(call: FloatCall) -> None:
     body = (
         f"for (int c = 0, i = 0; c < {channels}; ++c) {{\n"
         f"    for (int k = 0; k < {inner}; ++k, ++i) {{\n"
-        f"        y[i] = x[i] * {factors}[c] + {shifts}[c];\n"
+        f"        const float scaled = x[i] * {factors}[c];\n"
+        f"        y[i] = scaled + {shifts}[c];\n"
         f"    }}\n}}"
     )
     call.add([source], body, in_place=True)
