@@ -19,7 +19,8 @@ Keys:
   model=FILE       a packed network (python -m ste_lightning.export format=packed)
   input=PATH       images (png, jpg, ...; a folder of them), an array (npy, npz) with one sample
                    per row, or a csv file of numbers with one sample per line; bytes are pixels of
-                   0..255, other numbers are as the network's own data were before normalization
+                   0..255, other numbers are as the network's own data were before normalization;
+                   for a network of several inputs an npz file of arrays with their names
   out=FILE         predictions as csv; default predictions.csv
   batch_size=64    samples at a time
   normalize=true   apply the mean and deviation that the file carries; false: arrays are ready

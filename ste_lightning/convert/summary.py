@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ste_lightning.convert.costs import Costs, measure
 from ste_lightning.convert.structure import clean_name, quantizable_layers
@@ -43,10 +44,11 @@ def summary(model: nn.Module, sample: Any = None) -> Summary:
         costs = measure(model, sample, owners)
         plain = _measure_in_float(model, sample, owners)
     counted: set[int] = set()
+    made = {part: _computed(part) for part in model.modules()}
     layers = [
         row
         for name, module in rows.items()
-        if (row := _row(clean_name(name), module, owners, counted, costs, plain)) is not None
+        if (row := _row(clean_name(name), module, owners, counted, made, costs, plain)) is not None
     ]
     tensors = [*model.parameters(), *model.buffers()]
     size = sum(t.numel() * t.element_size() for t in tensors)
@@ -82,24 +84,31 @@ def _row(
     module: nn.Module,
     owners: dict[nn.Module, nn.Module],
     counted: set[int],
+    made: dict[nn.Module, _Computed],
     costs: Costs | None,
     plain: Costs | None,
 ) -> LayerSummary | None:
     """Return the row of ``module``, or ``None`` if it holds and costs nothing."""
     parameters = one = low = deployed = 0
+    sources = {id(tensor) for computed in made.values() for tensor in computed.sources}
     for part in module.modules():
         if owners[part] is not module:
             continue
+        for key, value in made[part].tensors.items():
+            bits = _storage_bits(part, key)
+            one += value.numel() if bits == 1 else 0
+            low += value.numel() if bits is not None and bits > 1 else 0
+            deployed += _deployed(part, value, bits)
         for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
             if tensor is None or id(tensor) in counted:
                 continue
             counted.add(id(tensor))
-            bits = _storage_bits(part, key)
+            bits = None if id(tensor) in sources else _storage_bits(part, key)
             if isinstance(tensor, nn.Parameter):
                 parameters += tensor.numel()
                 one += tensor.numel() if bits == 1 else 0
                 low += tensor.numel() if bits is not None and bits > 1 else 0
-            deployed += _deployed(part, tensor, bits)
+            deployed += 0 if id(tensor) in sources else _deployed(part, tensor, bits)
     weight_bits = bits_of(getattr(module, "weight_quantizer", None))
     input_bits = bits_of(getattr(module, "input_quantizer", None))
     row = LayerSummary(
@@ -116,6 +125,38 @@ def _row(
     )
     costly = row.macs or row.score_macs or row.saved_bytes or row.float_saved_bytes
     return row if parameters or costly else None
+
+
+class _Computed(NamedTuple):
+    """What parametrizations and pruning masks compute: packing keeps it as plain tensors.
+
+    Attributes:
+        tensors: by name.
+        sources: of what they are computed.
+    """
+
+    tensors: dict[str, Tensor]
+    sources: list[Tensor]
+
+
+@torch.no_grad()
+def _computed(part: nn.Module) -> _Computed:
+    """Return the tensors of a module that are computed of others."""
+    found = _Computed({}, [])
+    if parametrize.is_parametrized(part):
+        parametrizations: Any = part.parametrizations
+        for key, steps in parametrizations.items():
+            mode = steps.training
+            steps.eval()  # spectral norm changes its vectors when it is read in training
+            found.tensors[key] = getattr(part, key)
+            steps.train(mode)
+            found.sources.extend([*steps.parameters(), *steps.buffers()])
+    for key in (name.removesuffix("_mask") for name in part._buffers if name.endswith("_mask")):
+        latent, mask = part._parameters.get(f"{key}_orig"), part._buffers[f"{key}_mask"]
+        if latent is not None and mask is not None:
+            found.tensors[key] = latent * mask
+            found.sources.extend([latent, mask])
+    return found
 
 
 def _storage_bits(part: nn.Module, key: str) -> int | None:

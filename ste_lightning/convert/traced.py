@@ -14,6 +14,7 @@ from ste_lightning.convert.nonnegative import (
     keeps_sign,
 )
 from ste_lightning.convert.structure import Structure
+from ste_lightning.convert.unchanged import unchanged
 
 __all__ = ["trace"]
 
@@ -60,7 +61,8 @@ def _graph(module: nn.Module, leaves: set[nn.Module]) -> torch.fx.Graph | None:
     if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
         return None
     try:
-        return _Tracer(leaves - {module}).trace(module)
+        with unchanged(module):  # what a forward assigns or adds to them is no symbol
+            return _Tracer(leaves - {module}).trace(module)
     except Exception:  # whatever a user's forward raises on symbols: it is opaque to us
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ste_lightning.convert.structure import clean_name
+from ste_lightning.convert.unchanged import unchanged
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.proof import largest
 from ste_lightning.deploy.graph.trees import cast, float_type, tensors_in
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer
 
@@ -59,7 +63,7 @@ def compared(
 
     Every packed layer gets the input that the trained one got, and the steps after it go on with
     the trained one's result; so no difference hides another, and a tie that rounding turns does
-    not spread. The last row is the network's output.
+    not spread. The last row is the network's output. Buffers that a call changes are put back.
 
     Args:
         model: the trained model.
@@ -68,34 +72,56 @@ def compared(
     """
     dtype = float_type(model.parameters())
     tolerance = max(_TOLERANCES.get(p.dtype, 1e-4) for p in model.parameters())
-    trained, names = _recorded(model, network, args, kwargs, dtype)
+    with unchanged(model):
+        trained, names = _recorded(model, network, args, kwargs, dtype)
     given: defaultdict[str, list[Any]] = defaultdict(list)
     for name, x, y in trained[:-1]:
         given[name].append((x, y))
     found: list[Difference] = []
     calls: defaultdict[str, int] = defaultdict(int)
-    with _replacing(network, names, given, found, calls, tolerance):
+    replacing = _replacing(network, names, given, found, calls, tolerance)
+    with unchanged(network.module, PackedLayer), replacing:
         output = network(*args, **kwargs)
+    for name in names:  # a graph calls no layer whose own hooks it has captured
+        if calls[name] == len(given[name]) or (network.graph is not None and not calls[name]):
+            continue
+        layer = type(network.module.get_submodule(name)).__name__
+        found.append(Difference(name, layer, math.inf, math.inf, tolerance))
     before = _farthest(output, trained[-1][2])
     kind = type(model).__name__
     return [*found, Difference("", kind, before, 0.0, tolerance)]
 
 
-def require_equal(model: nn.Module, network: PackedNetwork, *args: Any, **kwargs: Any) -> None:
+def require_equal(
+    model: nn.Module,
+    network: PackedNetwork,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    rounded: bool = False,
+) -> None:
     """Check that a packed network computes what the trained model computes.
+
+    Args:
+        model, network: as of :func:`compared`.
+        args, kwargs: a call's.
+        rounded: whether float layers keep rounded weights, so that only calls, sizes, and what
+            each packed layer makes of equal inputs can be equal.
 
     Raises:
         ConfigurationError: naming the first layer that differs by more than rounding.
     """
     for row in compared(model, network, *args, **kwargs):
-        if not row.equal:
+        most = sys.float_info.max if rounded else row.tolerance
+        if row.result > row.tolerance or row.before > most:
             where = f"layer {row.name!r}" if row.name else "the output"
             what = "results differ" if row.result > row.tolerance else "inputs differ"
             what = what if row.name else "it differs"
+            by = f"{what} by {max(row.before, row.result):.2g} of the largest"
+            by = by if math.isfinite(row.before) else "it is called otherwise, or of other sizes"
             raise ConfigurationError(
                 f"the packed copy of {type(model).__name__} is not equal to it: {where} "
-                f"({row.kind}): {what} by {max(row.before, row.result):.2g} of the largest; "
-                "what lies before it is computed otherwise when packed."
+                f"({row.kind}): {by}; what lies before it is computed otherwise when packed."
             )
 
 
@@ -160,7 +186,7 @@ def _replacing(
                 ours = module(*cast(inputs, torch.float32), **cast(named, torch.float32))
         finally:
             busy = False
-        kinds = [_TOLERANCES.get(t.dtype, 0.0) for t in tensors_in((list(inputs), wanted))]
+        kinds = [_TOLERANCES.get(t.dtype, 0.0) for t in _tensors((list(inputs), wanted))]
         found.append(
             Difference(name, type(module).__name__, _farthest(args, inputs),
                        _farthest(ours, wanted), max([tolerance, *kinds]))
@@ -187,13 +213,27 @@ def _kept(value: Any) -> Any:
     return tree_map_only(Tensor, lambda t: t.detach().clone(), value)
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    """Return the tensors of a value; of objects that only their own process knows, attributes."""
+    try:
+        return tensors_in(value)
+    except ConfigurationError:
+        leaves = tree_leaves(value)
+    inside = [
+        leaf if isinstance(leaf, Tensor) else vars(leaf)
+        for leaf in leaves
+        if hasattr(leaf, "__dict__")
+    ]
+    return [leaf for leaf in tree_leaves(inside) if isinstance(leaf, Tensor)]
+
+
 def _farthest(one: Any, other: Any) -> float:
     """Return the largest difference of two results, relative to the largest number in them."""
-    ours, theirs = tensors_in(one), tensors_in(other)
-    worst = 0.0 if len(ours) == len(theirs) else float("inf")
+    ours, theirs = _tensors(one), _tensors(other)
+    worst = 0.0 if len(ours) == len(theirs) else math.inf
     for a, b in zip(ours, theirs, strict=False):
         if a.shape != b.shape:
-            return float("inf")
+            return math.inf
         x, y = a.double(), b.double()
         same = (x == y) | (x.isnan() & y.isnan())
         difference = torch.where(same, 0.0, (x - y).abs())

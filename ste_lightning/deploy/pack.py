@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from ste_lightning.convert.unchanged import unchanged
 from ste_lightning.deploy.compare import require_equal
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.sample import arguments
+from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.lower.float_weights import PRECISIONS
 from ste_lightning.deploy.lower.module import packed_copy
 from ste_lightning.errors import unknown
@@ -32,7 +34,8 @@ def pack(
     torch operators, in float32. The model itself is not changed.
 
     With a sample, the call is captured at once, and the packed copy is compared with the model on
-    it, layer by layer; without one, it is captured at the first call.
+    it, layer by layer, whether it could be captured or not; without one, it is captured at the
+    first call.
 
     Args:
         model: any module with quantized layers, such as a LightningModule after training.
@@ -62,7 +65,7 @@ def pack(
         sample = getattr(model, "example_input_array", None)
     if sample is not None:
         args, kwargs = arguments(sample)
-        network(*args, **kwargs)
-        if floats == "float32" and network.graph is not None:
-            require_equal(model, network, *args, **kwargs)
+        with unchanged(network.module, PackedLayer):
+            network(*args, **kwargs)
+        require_equal(model, network, args, kwargs, rounded=floats != "float32")
     return network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from ste_lightning.deploy.compare import Difference, compared
 from ste_lightning.deploy.file.load import load
-from ste_lightning.deploy.predict import Preprocessing
-from ste_lightning.deploy.predict.samples import open_samples
+from ste_lightning.deploy.graph.network import PackedNetwork
+from ste_lightning.deploy.graph.sample import arguments
+from ste_lightning.deploy.predict.inputs import info_of, open_inputs
 from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.running.quiet import quiet
 from ste_lightning.running.restoring import evaluation_samples, restored
@@ -48,15 +50,16 @@ def run_diff(
         if input is None:
             x = evaluation_samples(data, int(samples))
         else:
-            x = _read(input, Preprocessing.of(packed.info), int(samples))
-        rows = compared(trained, packed, x)
+            x = _read(input, packed, int(samples))
+        args, kwargs = arguments(x)
+        rows = compared(trained, packed, *args, **kwargs)
         with torch.no_grad():
-            outputs = trained(x), packed(x)
+            outputs = trained(*args, **kwargs), packed(*args, **kwargs)
     console = Console()
     _print(console, model, rows)
     if all(isinstance(y, Tensor) and y.dim() > 1 for y in outputs):
         different = int((outputs[0].argmax(1) != outputs[1].argmax(1)).sum())
-        console.print(f"{different} of {len(x)} predictions differ", highlight=False)
+        console.print(f"{different} of {len(outputs[0])} predictions differ", highlight=False)
     wrong = next((row for row in rows if not row.equal), None)
     if wrong is not None:
         where = f"layer {wrong.name!r}" if wrong.name else "the output"
@@ -64,8 +67,8 @@ def run_diff(
     return wrong is None
 
 
-def _read(path: str, preprocessing: Preprocessing, count: int) -> Tensor:
-    batch = next(open_samples(path, preprocessing).batches(count), None)
+def _read(path: str, packed: PackedNetwork, count: int) -> Any:
+    batch = next(open_inputs(path, packed, info_of(packed)).batches(count), None)
     if batch is None or not batch.names:
         reason = f": {batch.failed[0][1]}" if batch is not None and batch.failed else ""
         raise ConfigurationError(f"input={path!r} cannot be used: it holds no sample{reason}.")

@@ -16,6 +16,7 @@ from ste_lightning.deploy.predict.samples import open_samples
 from ste_lightning.deploy.predict.transforms import preprocessing_of
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantLinear
+from ste_lightning.predict import main
 from ste_lightning.running.model_info import model_info
 
 Image = pytest.importorskip("PIL.Image")
@@ -270,6 +271,103 @@ def test_mappings_tuples_and_probabilities() -> None:
     with pytest.raises(ConfigurationError, match="does not fit"):
         deploy.predict.predict(Ends(lambda y: y), x[:, :3])
     assert deploy.predict.predict(Ends(lambda y: y[:, 0]), x)[0].prediction is None
+
+
+class Several(nn.Module):
+    """Takes pairs of pictures in a dict, features, tokens, and one table for all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 8), nn.Embedding(9, 8)
+        self.c = QuantLinear(8, 3, weight_quantizer="sign", input_quantizer="sign")
+
+    def forward(self, batch, extra, tokens=None, table=None, *, turned: bool = False):
+        y = self.a(batch["left"].flatten(1)) - self.a(batch["right"].flatten(1))
+        y = y + self.b(tokens).sum(1) + extra[0] * extra[1]
+        return self.c(y @ table), y
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Its file, and samples for it."""
+    torch.manual_seed(0)
+    pictures = {"left": torch.rand(5, 1, 4, 4), "right": torch.rand(5, 1, 4, 4)}
+    given = {"batch": pictures, "extra": [torch.randn(5, 8), torch.randn(5, 8)],
+             "tokens": torch.randint(9, (5, 4)), "table": torch.eye(8)}  # fmt: skip
+    net = Several().eval()
+    info = {"preprocessing": {"range": [0, 1], "mean": [0.5]}, "classes": ["a", "b", "c"]}
+    path = tmp_path_factory.mktemp("several") / "net.safetensors"
+    deploy.save(deploy.pack(net, given, info=info), path)
+    return net, path, given
+
+
+def test_several_inputs_by_name(several, tmp_path) -> None:
+    net, path, given = several
+    pixels_ = {key: (x * 255).round().byte() for key, x in given["batch"].items()}
+    ready = {key: x / 255 - 0.5 for key, x in pixels_.items()}
+    with torch.no_grad():
+        wanted = net(**{**given, "batch": ready})[0]
+    flat = {"left": pixels_["left"], "batch.right": pixels_["right"], "extra.0": given["extra"][0],
+            "extra.1": given["extra"][1], "tokens": given["tokens"], "table": given["table"],
+            "labels": torch.zeros(5)}  # fmt: skip
+    network = deploy.load(path)
+    np.savez(tmp_path / "x.npz", **{key: x.numpy() for key, x in flat.items()})
+    pictures = [Image.fromarray(x[0].numpy()) for x in pixels_["left"]]
+    for source in (flat, tmp_path / "x.npz", {**flat, "left": pictures}):
+        found = network.predict(source, batch_size=2)
+        outputs = torch.stack([p.outputs for p in found])
+        torch.testing.assert_close(outputs, wanted, rtol=1e-4, atol=1e-4)
+        assert [p.prediction for p in found] == ["abc"[i] for i in wanted.argmax(1)]
+    floats = {f"batch.{key}": x for key, x in given["batch"].items()}
+    plain = network.predict({**flat, **floats}, normalize=False)
+    torch.testing.assert_close(plain[4].outputs, net(**given)[0][4], rtol=1e-4, atol=1e-4)
+    out = tmp_path / "out.csv"
+    assert main([f"model={path}", f"input={tmp_path / 'x.npz'}", f"out={out}", "threads=1"]) == 0
+    lines = out.read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["abc"[i] for i in wanted.argmax(1)]
+
+
+def test_several_inputs_that_are_wrong_are_named(several, tmp_path) -> None:
+    _, path, given = several
+    network = deploy.load(path)
+    flat = {**given["batch"], "extra.0": given["extra"][0], "extra.1": given["extra"][1].clone(),
+            "tokens": given["tokens"], "table": given["table"]}  # fmt: skip
+    flat["extra.1"][3] = torch.nan
+    with pytest.raises(ConfigurationError, match=r"3: extra\.1: .*not finite"):
+        network.predict(flat, batch_size=2)
+    with pytest.warns(UserWarning, match="skipped 3"):
+        found = network.predict(flat, batch_size=2, on_error="skip")
+    assert [p.sample for p in found] == ["0", "1", "2", "4"]
+    flat["extra.1"] = given["extra"][1]
+    wanted = network(**given)[0][4]
+    for changed, words in {
+        "takes 6 inputs .batch.left, batch.right, extra.0, extra.1, tokens, table.;": flat["left"],
+        "tokens missing": {key: x for key, x in flat.items() if key != "tokens"},
+        "'tokens': 4": {**flat, "tokens": flat["tokens"][:4]},
+        "cannot be (computed|used)": {**flat, "left": torch.rand(5, 1, 4, 5)},
+        "whole numbers": {**flat, "tokens": flat["tokens"] + 0.5},
+        "input 'right': images=list": {**flat, "right": [1]},
+    }.items():
+        with pytest.raises(ConfigurationError, match=changed):
+            network.predict(words, normalize=False)
+    np.save(tmp_path / "x.npy", flat["left"].numpy())
+    with pytest.raises(ConfigurationError, match="npz file of arrays with these names"):
+        network.predict(tmp_path / "x.npy")
+    assert torch.equal(network.predict(flat, normalize=False)[4].outputs, wanted)
+
+
+def test_an_archive_has_the_array_by_the_arguments_name(tmp_path) -> None:
+    class Named(nn.Sequential):
+        def forward(self, features):
+            return super().forward(features)
+
+    x = torch.randn(4, 8)
+    sign = QuantLinear(8, 3, weight_quantizer="sign", input_quantizer="sign")
+    packed = deploy.pack(Named(sign).eval(), x)
+    np.savez(tmp_path / "x.npz", data=np.zeros((2, 8)), features=x.numpy())
+    assert len(packed.predict(tmp_path / "x.npz")) == len(packed.predict({"features": x})) == 4
+    with pytest.raises(ConfigurationError, match="before its first call"):
+        deploy.pack(Named(sign).eval()).predict({"features": x})
 
 
 @pytest.fixture(scope="module")

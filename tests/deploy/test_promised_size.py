@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from ste_lightning import deploy
 from ste_lightning.convert import quantize_, summary
@@ -105,12 +106,23 @@ def keywords():
     return nn.Sequential(*layers), torch.randn(2, 1, 49, 10)
 
 
+def normed():
+    """Most of the weights are computed: by weight norm, spectral norm, a pruning mask."""
+    net = nn.Sequential(*(nn.Linear(96, 96) for _ in range(5)), nn.Linear(96, 10))
+    parametrizations.weight_norm(net[1])
+    parametrizations.spectral_norm(net[2])
+    prune.l1_unstructured(net[3], "weight", 0.5)
+    parametrizations.weight_norm(net[5])
+    return net, torch.randn(2, 96)
+
+
 NETWORKS = {
     "mobilenet": mobilenet,
     "resnet": resnet,
     "vision transformer": lambda: (Vision(), torch.randn(2, 3, 16, 16)),
     "language model": lambda: (Language(), torch.randint(0, 100, (2, 16))),
     "keyword spotting": keywords,
+    "norms and masks of weights": normed,
 }
 LSQ = {"map": "lsq", "bits": 4}
 POLICIES = {

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.distributions import Categorical
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from ste_lightning import deploy
@@ -396,6 +397,70 @@ def test_what_cannot_be_captured_says_why(kind, capfd) -> None:
         packed = deploy.pack(net, torch.randn(3, 8))
     assert packed.reason
     assert capfd.readouterr().err == ""  # torch would show its graph
+
+
+class Branches(Body):
+    """What follows depends on values, so that nothing can be captured."""
+
+    def forward(self, x):
+        y = self.b(self.a(x))
+        packed = isinstance(self.b, deploy.PackedLayer)
+        return self.function(self, y if y.sum() < 1e9 else -y, packed)
+
+
+IN_PROCESS = {  # what a packed copy computes otherwise
+    "another result": (lambda net, y, packed: net.c(-y if packed else y), "the output"),
+    "one of no tensors": (
+        lambda net, y, packed: Categorical(logits=net.c(-y if packed else y)), "the output",
+    ),
+    "fewer calls": (lambda net, y, packed: y if packed else net.b(y), "layer 'b'"),
+    "more calls": (lambda net, y, packed: net.b(y) if packed else y, "layer 'b'"),
+    "another size": (lambda net, y, packed: net.b(y[: 2 - packed]), "layer 'b'"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be captured")
+@pytest.mark.parametrize("kind", IN_PROCESS)
+def test_what_cannot_be_captured_is_compared_in_process(kind) -> None:
+    function, where = IN_PROCESS[kind]
+    net, x = Branches(function), torch.randn(3, 8)
+    quantize_(net, INNER)
+    for floats in ("float32", "int8"):
+        if floats == "int8" and where == "the output":
+            continue  # it differs by the rounding of floats anyway
+        net.function = function
+        with pytest.raises(ConfigurationError, match=where):
+            deploy.pack(net.eval(), x, floats=floats)
+        net.function = lambda net, y, packed: function(net, y, False)
+        assert deploy.pack(net, x, floats=floats).reason
+
+
+class Averages(Body):
+    """Its buffers go on changing in eval: one in place, one by assignment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        y = self.b(self.a(x))
+        self.mean.mul_(0.5).add_(y.mean(0), alpha=0.5)
+        self.calls = self.calls + 1
+        return self.c(y - self.mean) * self.calls
+
+
+def test_packing_leaves_buffers_that_change_in_eval_as_they_are() -> None:
+    net, x = Averages(), torch.randn(3, 8)
+    quantize_(net, INNER)
+    net.eval()
+    with pytest.warns(UserWarning, match="cannot be captured"):
+        packed = deploy.pack(net, x)
+    assert net.calls == packed.module.calls == 0
+    assert not net.mean.any()
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(packed(x), net(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_cast_that_the_packed_copy_cannot_follow_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ste_lightning import deploy
+from ste_lightning import deploy, kernels
 from ste_lightning.convert import summary
 from ste_lightning.deploy.export import export, integer_state_dict, runtime
 from ste_lightning.deploy.export.torch_form import PlainNetwork
@@ -69,11 +69,12 @@ def packed_alike(net, x, folder):
     return packed
 
 
+@pytest.mark.parametrize("size", [4, 32])
 @pytest.mark.parametrize("name", MAPS)
-def test_every_map_inside_a_network(name, tmp_path):
+def test_every_map_inside_a_network(name, size, tmp_path):
     weight, inputs = MAPS[name]
     torch.manual_seed(0)
-    grouped = {"weight_quantizer": {**weight, "group_size": 4}, "input_quantizer": inputs}
+    grouped = {"weight_quantizer": {**weight, "group_size": size}, "input_quantizer": inputs}
     net = nn.Sequential(
         QuantLinear(12, 64, weight_quantizer="bitnet", input_quantizer=LSQ | {"group_size": None}),
         *(nn.BatchNorm1d(64), nn.ReLU(), QuantLinear(64, 96, **grouped)),
@@ -82,12 +83,33 @@ def test_every_map_inside_a_network(name, tmp_path):
     x = torch.randn(20, 12)
     packed = packed_alike(net, x, tmp_path)
     layer = packed.module[3]
-    assert layer.scale.shape == (96, 16)
+    assert layer.scale.shape == (96, 64 // size)
     assert torch.equal(layer.float_weight(), net[3].quantized_weight())
     row = next(row for row in layer_rows(packed, x) if row.name == "3")
     assert "in groups" in row.bits or inputs is None
     assert row.integer == 64 * 96
-    assert integer_state_dict(packed)["3.scale"].shape == (96, 16)
+    assert integer_state_dict(packed)["3.scale"].shape == (96, 64 // size)
+
+
+@pytest.mark.skipif(kernels.default_format() == "torch", reason="floats without compiled code")
+@pytest.mark.parametrize("inputs", [{"map": "uniform", "bits": 8}, "token"])
+def test_groups_are_sums_of_integers(inputs):
+    torch.manual_seed(0)
+    layer = QuantLinear(256, 3, bias=False, weight_quantizer=LSQ | {"group_size": 128},
+                        input_quantizer=inputs)  # fmt: skip
+    levels = torch.randint(1, 8, (3, 2, 64))
+    levels = torch.cat([levels, -levels], 2)[..., torch.randperm(128)]
+    with torch.no_grad():
+        layer.train()(torch.randn(4, 256))
+        steps = torch.tensor([[0.1, 0.3], [1 / 3, 1e-3], [0.7, 7.1]])
+        layer.weight_quantizer.scale.copy_(steps.view_as(layer.weight_quantizer.scale))
+        layer.weight.copy_((levels * steps[..., None]).view(3, 256))
+    packed = deploy.pack(nn.Sequential(layer))
+    assert torch.equal(packed.module[0].integer_weight().view(3, 2, 128).long(), levels)
+    x = torch.tensor([[0.3], [0.77], [-1.9]]).expand(3, 256)
+    assert not packed(x).any()  # floats leave a rest: their products are rounded
+    assert packed(x[:0]).shape == (0, 3)
+    assert packed(x.view(3, 1, 256)).shape == (3, 1, 3)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ste_lightning import kernels
 from ste_lightning.deploy.layers.input_quantizers import Input, TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
+from ste_lightning.deploy.layers.scale_groups import multiplies_groups, product_of_groups
 from ste_lightning.deploy.layers.spatial import PackedSpatial
 from ste_lightning.deploy.layers.torch_and_gpu import computed
 from ste_lightning.kernels import Codes, Geometry
@@ -41,9 +42,12 @@ class PackedLinear(PackedLayer):
             return found
         outputs, inputs = self.shape
         self.check_channels(x, -1)
-        if not self._by_kernel(x):
+        by_kernel, rows = self._by_kernel(x), x.detach().reshape(-1, inputs)
+        if not by_kernel and multiplies_groups(self):
+            y = product_of_groups(self, rows)
+            return y.view(*x.shape[:-1], outputs).to(x.dtype)
+        if not by_kernel:
             return computed(self, x)
-        rows = x.detach().reshape(-1, inputs)
         if isinstance(self.input, TokenInput):
             codes, scale = self.input.encode_tokens(rows.float())
             y = kernels.linear(codes, self.prepared()) * scale

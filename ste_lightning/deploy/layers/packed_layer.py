@@ -46,7 +46,8 @@ class PackedLayer(Opaque):
 
     The integer product of the input's levels with the weights' levels is exact; it is multiplied
     with ``scale`` (the weights' scale times the input's) and ``bias`` is added, per output. Weights
-    with several scales per output are multiplied as floats, as in training.
+    with several scales per output are multiplied group by group in linear layers
+    (:mod:`.scale_groups`), as floats in others.
 
     Args:
         input: how the input is quantized.

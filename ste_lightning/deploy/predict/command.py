@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from ste_lightning.deploy.file.load import load
-from ste_lightning.deploy.predict.predictions import ON_ERROR, Prediction, info_of, predictions
-from ste_lightning.deploy.predict.preprocessing import Preprocessing
-from ste_lightning.deploy.predict.samples import Limits, open_samples
+from ste_lightning.deploy.predict.inputs import info_of, open_inputs
+from ste_lightning.deploy.predict.predictions import ON_ERROR, Prediction, predictions
+from ste_lightning.deploy.predict.samples import Limits
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.progress import progress
 from ste_lightning.io.whole_file import written_whole
@@ -55,9 +55,8 @@ def predict_files(
     if range is not None:
         known = info.get("preprocessing") or info.get("normalization") or {}
         info["preprocessing"] = {**known, "range": list(_limits("range", range))}
-    preprocessing = Preprocessing.of(info)
     limits = None if pixels is None else _limits("pixels", pixels)
-    samples = open_samples(input, preprocessing, normalize=normalize == "true", limits=limits)
+    samples = open_inputs(input, network, info, normalize=normalize == "true", limits=limits)
     if samples.remark:
         print(f"note: {samples.remark}", file=sys.stderr)
     rows: list[Prediction] = []

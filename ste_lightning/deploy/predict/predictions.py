@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ste_lightning.deploy.predict.preprocessing import Preprocessing
-from ste_lightning.deploy.predict.samples import Limits, Samples, open_samples
+from ste_lightning.deploy.graph.trees import tensors_in
+from ste_lightning.deploy.predict.inputs import called, info_of, open_inputs
+from ste_lightning.deploy.predict.samples import Limits, Samples
 from ste_lightning.errors import ConfigurationError, require, unknown
 
-__all__ = ["Prediction", "info_of", "predict", "predictions"]
+__all__ = ["ON_ERROR", "Prediction", "predict", "predictions"]
 
 ON_ERROR = ("stop", "skip")
 
@@ -49,9 +50,10 @@ def predict(
         network: a packed network; its ``info`` holds ``preprocessing``, ``input_shape`` and
             ``classes``.
         images: a path (image, folder, npy, npz, csv), an array or tensor, a Pillow image, or a
-            list of pictures, of their paths, or of arrays of one sample each. Bytes are pixels
-            of 0..255, other numbers are in the range that the network was trained on; channels
-            may come first or last.
+            list of pictures, of their paths, or of arrays of one sample each; for a network of
+            several inputs a dict of these by the names of its arguments, or an npz file of
+            arrays with these names. Bytes are pixels of 0..255, other numbers are in the range
+            that the network was trained on; channels may come first or last.
         batch_size: samples at a time.
         normalize: False takes arrays as the network takes them.
         pixels: (low, high), what black and white are in an array of pixels.
@@ -67,8 +69,7 @@ def predict(
     require(batch_size > 0, "batch_size", batch_size, "use a positive integer")
     if on_error not in ON_ERROR:
         raise unknown("on_error", on_error, ON_ERROR)
-    preprocessing = Preprocessing.of(info_of(network))
-    samples = open_samples(images, preprocessing, normalize=normalize, limits=pixels)
+    samples = open_inputs(images, network, info_of(network), normalize=normalize, limits=pixels)
     found: list[Prediction] = []
     for rows, failed in predictions(network, samples, batch_size):
         for name, reason in failed:
@@ -98,25 +99,16 @@ def predictions(
         yield rows, failed
 
 
-def info_of(network: nn.Module) -> dict[str, Any]:
-    """Return what a network says of itself; its graph knows whether it takes whole numbers."""
-    info = dict(getattr(network, "info", {}))
-    graph = getattr(network, "graph", None)
-    types = [given.dtype for given in graph.inputs] if graph is not None else []
-    if types == [torch.int64]:
-        info.setdefault("input_dtype", "int64")
-    return info
-
-
-def _outputs(network: nn.Module, x: Tensor) -> Tensor:
+def _outputs(network: nn.Module, x: Any) -> Tensor:
     try:
         with torch.no_grad():
-            y = network(x)
+            y = called(network, x)
     except (RuntimeError, ValueError, IndexError) as error:
         if isinstance(error, ConfigurationError):
             raise
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(x)]
         raise ConfigurationError(
-            f"input of shape {tuple(x.shape)} does not fit the network: {error}"
+            f"input of shape {', '.join(map(str, shapes))} does not fit the network: {error}"
         ) from error
     if isinstance(y, Mapping):
         y = y.get("logits", next(iter(y.values()), None))

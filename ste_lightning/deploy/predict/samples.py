@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ste_lightning.deploy.predict.arrays import arranged, pictures_in
+from ste_lightning.deploy.predict.files import FILES, arrays_in
 from ste_lightning.deploy.predict.pictures import pixels, pixels_of_file
 from ste_lightning.deploy.predict.preprocessing import Preprocessing
 from ste_lightning.errors import ConfigurationError, require
@@ -20,6 +21,7 @@ from ste_lightning.io.pictures import SUFFIXES, check_pillow
 __all__ = ["Batch", "Limits", "Samples", "open_samples"]
 
 Limits = tuple[float, float]
+_NAMES = ("x", "inputs", "images", "data")
 _BYTES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
@@ -28,12 +30,12 @@ class Batch(NamedTuple):
 
     Attributes:
         names: of those that could be read.
-        x: them, as the network takes them.
+        x: them, as the network takes them: a tensor, or its arguments by name.
         failed: (name, reason) of the others.
     """
 
     names: list[str]
-    x: Tensor
+    x: Any
     failed: list[tuple[str, str]]
 
 
@@ -50,7 +52,7 @@ class Samples:
         self, names: Sequence[str], read: Callable[[int, int], Batch], remark: str = ""
     ) -> None:
         self.names, self.remark = list(names), remark
-        self._read = read
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,7 +60,7 @@ class Samples:
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the samples, ``size`` at a time."""
         for start in range(0, len(self), size):
-            yield self._read(start, min(start + size, len(self)))
+            yield self.read(start, min(start + size, len(self)))
 
 
 def open_samples(
@@ -67,6 +69,7 @@ def open_samples(
     *,
     normalize: bool = True,
     limits: Limits | None = None,
+    names: Sequence[str] = (),
 ) -> Samples:
     """Open what people have.
 
@@ -79,12 +82,14 @@ def open_samples(
             takes them, and pictures get no mean and deviation.
         limits: range of an array's numbers, if they are pixels; by default that of bytes or
             16-bit integers by their type, and the network's own for all others.
+        names: of the array to take from an npz file; others are x, inputs, images and data, or
+            the first.
 
     Raises:
         ConfigurationError: for what cannot be read or does not fit, with the reason.
     """
     if isinstance(source, (str, Path)):
-        return _from_path(str(source), Path(source), preprocessing, normalize, limits)
+        return _from_path(str(source), Path(source), preprocessing, normalize, limits, names)
     if isinstance(source, Tensor):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
@@ -118,26 +123,24 @@ def _stacked(arrays: Sequence[Any]) -> NDArray[Any]:
 
 
 def _from_path(
-    path: str, source: Path, preprocessing: Preprocessing, normalize: bool, limits: Limits | None
+    path: str,
+    source: Path,
+    preprocessing: Preprocessing,
+    normalize: bool,
+    limits: Limits | None,
+    names: Sequence[str],
 ) -> Samples:
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
         require(bool(files), "input", path, "the folder holds no image")
-        names = [str(file.relative_to(source)) for file in files]
-        return _from_pictures(names, files, preprocessing, normalize)
+        found = [str(file.relative_to(source)) for file in files]
+        return _from_pictures(found, files, preprocessing, normalize)
     require(source.is_file(), "input", path, "there is no such file or folder")
     suffix = source.suffix.lower()
     if suffix in SUFFIXES:
         return _from_pictures([source.name], [source], preprocessing, normalize)
-    if suffix in (".npy", ".npz", ".csv"):
-        try:
-            array = _array(source, suffix)
-        except (ConfigurationError, PermissionError):
-            raise
-        except Exception as error:  # of numpy, zip, zlib and a tokenizer, for damaged files
-            # numpy proposes here to unpickle them, which runs what they contain
-            holds = "it holds Python objects, not numbers" if "pickle" in str(error) else error
-            raise ConfigurationError(f"input={path!r} cannot be read: {holds}.") from error
+    if suffix in FILES:
+        array = next(iter(arrays_in(source, (*names, *_NAMES)).values()))
         try:
             return _from_array(array, preprocessing, normalize, limits)
         except (ValueError, OverflowError) as error:
@@ -145,26 +148,6 @@ def _from_path(
     raise ConfigurationError(
         f"input={path!r} cannot be used: give images, a folder of images, npy, npz or csv."
     )
-
-
-def _array(source: Path, suffix: str) -> NDArray[Any]:
-    if suffix == ".csv":
-        if not source.read_bytes().strip():
-            raise ValueError("it is empty")
-        text = np.genfromtxt(source, delimiter=",", dtype=np.float64, ndmin=2)
-        # A line of column names is read as one of no numbers.
-        return text[1:] if len(text) and bool(np.isnan(text[0]).all()) else text
-    if suffix == ".npy":
-        mapped: NDArray[Any] = np.load(source, allow_pickle=False, mmap_mode="r")
-        return mapped
-    with source.open("rb") as file:  # closed too where the archive turns out to be damaged
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        require(len(loaded.files) >= 1, "input", str(source), "the archive is empty")
-        name = next((n for n in ("x", "inputs", "images", "data") if n in loaded), loaded.files[0])
-        found: NDArray[Any] = loaded[name]
-        return found
 
 
 def _from_array(
