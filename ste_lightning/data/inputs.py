@@ -17,6 +17,7 @@ from ste_lightning.data.real_rows import (
     Shape,
     breast_cancer,
     digits,
+    fashion_mnist,
     normal_like,
     rows,
     wine,
@@ -185,7 +186,7 @@ _LAWS: dict[str, Callable[..., InputLaw]] = {
     for law in (
         *(gaussian, correlated, clusters, exponential, lognormal, uniform),
         *(bernoulli, rademacher, student_t),
-        *(digits, breast_cancer, wine, normal_like),
+        *(digits, fashion_mnist, breast_cancer, wine, normal_like),
     )
 }
 

@@ -18,6 +18,7 @@ __all__ = [
     "Shape",
     "breast_cancer",
     "digits",
+    "fashion_mnist",
     "normal_like",
     "rows",
     "wine",
@@ -88,6 +89,22 @@ def wine() -> InputLaw:
     return rows(_wine())
 
 
+@functools.cache
+def _fashion_mnist() -> Tensor:
+    from ste_lightning.data.public import FashionMNIST
+
+    images = torch.as_tensor(FashionMNIST().read()[0].images).float()
+    return torch.nn.functional.avg_pool2d(images, 4).flatten(1)
+
+
+def fashion_mnist() -> InputLaw:
+    """Garments of Fashion-MNIST, 60,000 rows: means over blocks of 4 x 4, 49 of them.
+
+    Needs the files of Debian's package ``dataset-fashion-mnist``.
+    """
+    return rows(_fashion_mnist())
+
+
 def _normal(rng: np.random.Generator, shape: Shape, mean: Array, root: Array) -> Array:
     columns = len(mean)
     require(
@@ -103,9 +120,14 @@ def normal_like(table: str = "digits") -> InputLaw:
     What real rows have beyond their first two moments is what sets the two apart.
 
     Args:
-        table: ``digits`` (48 pixels), ``breast_cancer`` or ``wine``.
+        table: ``digits`` (48 pixels), ``fashion_mnist`` (49), ``breast_cancer`` or ``wine``.
     """
-    tables = {"digits": _digits, "breast_cancer": _breast_cancer, "wine": _wine}
+    tables = {
+        "digits": _digits,
+        "fashion_mnist": _fashion_mnist,
+        "breast_cancer": _breast_cancer,
+        "wine": _wine,
+    }
     if table not in tables:
         raise unknown("table", table, tables)
     x = tables[table]().double()

@@ -45,9 +45,9 @@ class TeacherStudent(L.LightningDataModule):
         trials: independent problems, solved side by side; default 1.
         inputs: distribution of the entries of Z: a name (``gaussian``, ``correlated``,
             ``clusters``, ``exponential``, ``lognormal``, ``uniform``, ``bernoulli``,
-            ``rademacher``, ``student_t``; real rows: ``digits``, ``breast_cancer``, ``wine``, and
-            normal ones with their moments: ``normal_like``), a mapping with ``name`` and
-            parameters, or a tensor (rows, n) of real data.
+            ``rademacher``, ``student_t``; real rows: ``digits``, ``fashion_mnist``,
+            ``breast_cancer``, ``wine``, and normal ones with their moments: ``normal_like``), a
+            mapping with ``name`` and parameters, or a tensor (rows, n) of real data.
         normalize: ``none``, ``center``, ``standardize`` (each feature), ``layer_norm`` (each row),
             ``standardize_layer_norm`` (one after the other) or ``whitening``.
         noise: standard deviation of the label noise, drawn once; default 0.

@@ -24,8 +24,9 @@ from torch import Tensor
 from ste_lightning.errors import require
 from ste_lightning.functional import sign, surrogate
 from ste_lightning.theory.coupling import occupation
-from ste_lightning.theory.small_networks import Networks, Task, backward, minibatches, task
+from ste_lightning.theory.small_networks import Networks, backward, minibatches
 from ste_lightning.theory.statistics import correlation
+from ste_lightning.theory.tasks import Task, task
 
 __all__ = ["train_recurring_layer"]
 

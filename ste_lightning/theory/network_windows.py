@@ -15,8 +15,8 @@ from ste_lightning.theory.small_networks import (
     backward,
     losses,
     minibatches,
-    task,
 )
+from ste_lightning.theory.tasks import task
 
 __all__ = ["train_window_network"]
 

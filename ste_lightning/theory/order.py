@@ -10,7 +10,8 @@ from torch import Tensor
 from ste_lightning.errors import require, unknown
 from ste_lightning.functional import hard_sign
 from ste_lightning.models.streams import Stream, generator
-from ste_lightning.theory.small_networks import Networks, accuracy, backward, minibatches, task
+from ste_lightning.theory.small_networks import Networks, accuracy, backward, minibatches
+from ste_lightning.theory.tasks import task
 
 __all__ = ["ORDERS", "hardened", "train_in_order"]
 

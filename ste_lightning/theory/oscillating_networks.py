@@ -15,11 +15,11 @@ from ste_lightning.theory.small_networks import (
     Networks,
     accuracy,
     backward,
-    digits_task,
     losses,
     minibatches,
     relu,
 )
+from ste_lightning.theory.tasks import digits_task
 
 __all__ = ["level_weights", "train_oscillating_network"]
 

@@ -18,8 +18,8 @@ from ste_lightning.theory.small_networks import (
     losses,
     minibatches,
     relu,
-    task,
 )
+from ste_lightning.theory.tasks import task
 
 __all__ = ["COOLDOWNS", "learning_rate", "train_share"]
 

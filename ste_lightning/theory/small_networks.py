@@ -6,8 +6,6 @@ minutes to start. Weights are (trials, inputs, outputs), rows (trials, rows, inp
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -16,79 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ste_lightning.errors import require, unknown
+from ste_lightning.errors import require
 from ste_lightning.models.streams import Stream, generator
+from ste_lightning.theory.tasks import Task
 
-__all__ = [
-    "Networks",
-    "Task",
-    "accuracy",
-    "backward",
-    "digits_task",
-    "losses",
-    "minibatches",
-    "planted_task",
-    "relu",
-    "task",
-]
+__all__ = ["Networks", "accuracy", "backward", "losses", "minibatches", "relu"]
 
 _EPSILON = 1e-5
-_TEST_ROWS = 1000
-
-
-@dataclasses.dataclass
-class Task:
-    """Training and test rows of every trial, (trials, rows, inputs), and their classes."""
-
-    rows: Tensor
-    labels: Tensor
-    test_rows: Tensor
-    test_labels: Tensor
-    classes: int
-
-
-def digits_task(samples: int, trials: int, seed: int) -> Task:
-    """Return scikit-learn's digits, each trial with its own split: ``samples`` rows, the rest."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    require(samples < len(labels), "samples", samples, f"there are {len(labels)} images")
-    x = torch.from_numpy(pixels).float()
-    x = (x - x.mean()) / x.std()
-    order = np.stack([generator(seed, Stream.INPUTS, t).permutation(len(x)) for t in range(trials)])
-    train, test = torch.from_numpy(order).tensor_split([samples], 1)
-    y = torch.from_numpy(labels)
-    return Task(x[train], y[train], x[test], y[test], 10)
-
-
-def planted_task(n: int, samples: int, trials: int, depth: int, seed: int) -> Task:
-    """Return normal rows with the classes, 0 or 1, of binary networks of ``depth`` sign layers.
-
-    All teacher weights are +-1, each layer is n wide; the class is the sign of the output.
-    """
-    rows, labels = torch.empty(trials, samples + _TEST_ROWS, n), []
-    for t in range(trials):
-        draw = generator(seed, Stream.INPUTS, t)
-        rows[t] = torch.from_numpy(draw.standard_normal(rows.shape[1:], dtype=np.float32))
-        signs = generator(seed, Stream.TEACHER, t)
-        h = rows[t]
-        for width in [n] * depth + [1]:
-            w = torch.from_numpy(signs.choice(np.array([-1, 1], np.float32), (n, width)))
-            h = torch.where(h @ w >= 0, 1.0, -1.0)
-        labels.append((h[:, 0] > 0).long())
-    y = torch.stack(labels)
-    return Task(rows[:, :samples], y[:, :samples], rows[:, samples:], y[:, samples:], 2)
-
-
-def task(inputs: str, *, n: int, samples: int, trials: int, depth: int, seed: int) -> Task:
-    """Return the task of a name: ``digits`` or ``planted``."""
-    known = {
-        "digits": functools.partial(digits_task, samples, trials, seed),
-        "planted": functools.partial(planted_task, n, samples, trials, depth, seed),
-    }
-    if inputs not in known:
-        raise unknown("inputs", inputs, known)
-    return known[inputs]()
 
 
 class Networks:

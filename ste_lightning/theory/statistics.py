@@ -6,12 +6,22 @@ import math
 from collections.abc import Sequence
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 from ste_lightning.errors import require
 from ste_lightning.theory.estimates import Estimate
 
-__all__ = ["average", "correlation", "crossing", "half_point", "logistic", "lowest", "wilson"]
+__all__ = [
+    "average",
+    "correlation",
+    "crossing",
+    "half_point",
+    "logistic",
+    "lowest",
+    "student_mean",
+    "wilson",
+]
 
 _Z95 = 1.959963984540054
 
@@ -167,6 +177,19 @@ def average(values: Sequence[float] | Tensor, replicates: int = 400, seed: int =
     means = x[torch.randint(len(x), (replicates, len(x)), generator=generator)].mean(1)
     low, high = (float(means.quantile(q)) for q in (0.025, 0.975))
     return Estimate(float(x.mean()), low, high, means)
+
+
+def student_mean(values: Sequence[float]) -> Estimate:
+    """Return the mean of independent values with the interval of Student's t, for few of them.
+
+    Args:
+        values: at least two.
+    """
+    require(len(values) > 1, "values", values, "give at least two")
+    x = torch.tensor(values, dtype=torch.float64)
+    half = float(student.ppf(0.975, len(x) - 1)) * float(x.std()) / math.sqrt(len(x))
+    centre = float(x.mean())
+    return Estimate(centre, centre - half, centre + half, torch.empty(0, dtype=torch.float64))
 
 
 def lowest(

@@ -9,10 +9,11 @@ from ste_lightning.errors import ConfigurationError
 from ste_lightning.figures.studies import curves_figure
 from ste_lightning.theory.order import hardened, train_in_order
 from ste_lightning.theory.share import learning_rate, train_share
-from ste_lightning.theory.small_networks import Networks, digits_task, minibatches, planted_task
+from ste_lightning.theory.small_networks import Networks, minibatches
 from ste_lightning.theory.statistics import average, lowest
 from ste_lightning.theory.studies import expand, run
 from ste_lightning.theory.studies.means import best_rows
+from ste_lightning.theory.tasks import digits_task, planted_task
 
 
 def test_networks_are_ordinary_perceptrons():

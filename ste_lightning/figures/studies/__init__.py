@@ -15,6 +15,7 @@ from ste_lightning.figures.studies.recurrence import recurrence_study_figure
 from ste_lightning.figures.studies.rules import rules_figure
 from ste_lightning.figures.studies.scaling import scaling_figure
 from ste_lightning.figures.studies.swing import swing_figure
+from ste_lightning.figures.studies.votes import votes_figure
 from ste_lightning.figures.studies.wandering import wandering_figure, window_step_figure
 from ste_lightning.figures.studies.window import window_figure
 
@@ -34,6 +35,7 @@ __all__ = [
     "rules_figure",
     "scaling_figure",
     "swing_figure",
+    "votes_figure",
     "wandering_figure",
     "window_figure",
     "window_step_figure",

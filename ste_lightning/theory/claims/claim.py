@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 import torch
-from scipy.stats import t as student
 
 from ste_lightning.theory.estimates import Estimate
-from ste_lightning.theory.statistics import wilson
+from ste_lightning.theory.statistics import student_mean, wilson
 from ste_lightning.theory.studies.runner import Result
 
 __all__ = ["Claim", "Measured", "at", "mean", "measured", "share"]
@@ -100,7 +98,4 @@ def mean(what: str, values: Sequence[float]) -> Measured | None:
     """Return the mean of independent values, with the interval of Student's t; None below two."""
     if len(values) < 2:
         return None
-    x = torch.tensor(values, dtype=torch.float64)
-    half = float(student.ppf(0.975, len(x) - 1)) * float(x.std()) / math.sqrt(len(x))
-    centre = float(x.mean())
-    return Measured(what, centre, centre - half, centre + half)
+    return measured(what, student_mean(values))

@@ -28,6 +28,7 @@ from ste_lightning.theory.oscillation import train_oscillating
 from ste_lightning.theory.proximal import train_proximal
 from ste_lightning.theory.share import train_share
 from ste_lightning.theory.simulate import simulate
+from ste_lightning.theory.votes import train_votes
 from ste_lightning.theory.window_samples import sample_window
 
 __all__ = ["EXPERIMENTS", "NUMBERS", "RUN_SETTINGS", "Cell", "expand", "label", "rule_of", "shrink"]
@@ -51,6 +52,7 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "proximal": train_proximal,
     "recurring_layer": train_recurring_layer,
     "share": train_share,
+    "votes": train_votes,
     "window_network": train_window_network,
     "window_samples": sample_window,
 }
