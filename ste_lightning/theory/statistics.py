@@ -20,6 +20,7 @@ __all__ = [
     "logistic",
     "lowest",
     "student_mean",
+    "vertex",
     "wilson",
 ]
 
@@ -216,6 +217,36 @@ def lowest(
     found = where[values.double()[:, picked].mean(2).argmin(0)]
     low, high = (float(found.quantile(q)) for q in (0.025, 0.975))
     return Estimate(float(where[values.double().mean(1).argmin()]), low, high, found)
+
+
+def vertex(
+    places: Sequence[float], values: Tensor, replicates: int = 400, seed: int = 0
+) -> Estimate:
+    """Return where the mean over trials is lowest, between places too, with its interval.
+
+    It is the vertex of the least-squares parabola through the logarithms of the means over those
+    of the places; the interval is the bootstrap's over trials. A parabola that opens downwards
+    has none: then it is the place of the lowest mean.
+
+    Args:
+        places: the K places, at least 3, positive.
+        values: positive, of every trial at every place, (K, trials).
+        replicates: bootstrap samples; default 400.
+        seed: of the bootstrap.
+    """
+    x = torch.tensor(places, dtype=torch.float64).log()
+    require(len(x) > 2, "places", places, "give at least 3")
+    trials = values.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    picked = torch.randint(trials, (replicates, trials), generator=generator)
+    means = torch.cat([values.double().mean(1)[None], values.double()[:, picked].mean(2).T])
+    design = torch.stack([torch.ones_like(x), x, x * x], 1)
+    _, slope, bend = (means.log() @ torch.linalg.pinv(design).T).T
+    lowest = x[means.argmin(1)]
+    inside = (-slope / (2 * bend.clamp(min=1e-9))).clamp(x.min(), x.max())
+    found = torch.where(bend > 0, inside, lowest).exp()
+    low, high = (float(found[1:].quantile(q)) for q in (0.025, 0.975))
+    return Estimate(float(found[0]), low, high, found[1:])
 
 
 def logistic(x: Tensor, rates: Tensor, trials: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,9 @@ from ste_lightning.theory.claims import (
     oscillation,
     proximal,
     real_rows,
+    samples,
     two_layer,
+    votes,
     wandering,
 )
 from ste_lightning.theory.claims.claim import Claim, Measured
@@ -29,6 +31,8 @@ CLAIMS: tuple[Claim, ...] = (
     *oscillation.CLAIMS,
     *networks.CLAIMS,
     *real_rows.CLAIMS,
+    *samples.CLAIMS,
+    *votes.CLAIMS,
     *wandering.CLAIMS,
 )
 """All claims; the page sorts them by source."""

@@ -21,19 +21,23 @@ __all__ = ["CLAIMS"]
 _ORDER, _SHARE = "2606.27759", "2509.22935"
 
 
-def _gain(results: Sequence[Result], part: str, depth: int) -> Estimate | None:
-    """Return the accuracy of front to back less that of back to front, on digits."""
-    here = at(results, inputs="digits", part=part, depth=depth, gradient="blocked")
+def _gain(
+    results: Sequence[Result], part: str, depth: int, inputs: str = "digits"
+) -> Estimate | None:
+    """Return the accuracy of front to back less that of back to front."""
+    here = at(results, inputs=inputs, part=part, depth=depth, gradient="blocked")
     both = [at(here, order=order) for order in ("front", "back")]
     if not all(both):
         return None
     return difference(*(average(cells[0].columns["accuracy"]) for cells in both))
 
 
-def _order(results: Sequence[Result], part: str) -> Measured | None:
-    deepest = max(r.settings["depth"] for r in results)
+def _order(
+    results: Sequence[Result], part: str, inputs: str = "digits", depth: int | None = None
+) -> Measured | None:
+    deepest = max(r.settings["depth"] for r in results) if depth is None else depth
     words = f"accuracy, front to back less back to front, binary {part}, {deepest} layers"
-    return measured(words, _gain(results, part, deepest))
+    return measured(words, _gain(results, part, deepest, inputs))
 
 
 def _deeper(results: Sequence[Result]) -> Measured | None:
@@ -57,9 +61,9 @@ def _estimator(results: Sequence[Result]) -> Measured | None:
     return measured(words, difference(*accuracies))
 
 
-def _growth(results: Sequence[Result], levels: int) -> Measured | None:
+def _growth(results: Sequence[Result], levels: int, inputs: str | None = None) -> Measured | None:
     """Return the exponent of the best share on the total number of steps, all totals alike."""
-    here = at(results, levels=levels, cooldown="fused")
+    here = at(results, levels=levels, cooldown="fused", inputs=inputs)  # None: digits
     places = [(g["steps"], best) for g, best in best_places(here, "share", "loss") if "steps" in g]
     if len(places) < 2:
         return None
@@ -89,7 +93,7 @@ def _fused(results: Sequence[Result]) -> Measured | None:
     best = []
     for steps in sorted({r.settings["steps"] for r in results}):
         for cooldown in ("separate", "fused"):
-            cells = at(results, levels=3, steps=steps, cooldown=cooldown)
+            cells = at(results, levels=3, steps=steps, cooldown=cooldown, inputs=None)
             if not cells:
                 return None
             best.append(min((average(r.columns["loss"]) for r in cells), key=lambda e: e.value))
@@ -132,6 +136,23 @@ CLAIMS = (
         within="0.02",
     ),
     Claim(
+        "So it is for classes that a binary network planted: activations",
+        _ORDER,
+        "likewise; with depth such classes cannot be learnt: two layers",
+        "order",
+        lambda r: _order(r, "activations", "planted", 2),
+        (0.0, 1.0),
+    ),
+    Claim(
+        "and weights alone",
+        _ORDER,
+        "likewise: the difference is 0",
+        "order",
+        lambda r: _order(r, "weights", "planted", 2),
+        (-0.02, 0.02),
+        within="0.02",
+    ),
+    Claim(
         "Front to back, without an estimator, is better than straight-through training",
         _ORDER,
         "the difference exceeds 0",
@@ -146,10 +167,15 @@ CLAIMS = (
             _SHARE,
             "the exponent exceeds 0",
             "share",
-            functools.partial(_growth, levels=levels),
+            functools.partial(_growth, levels=levels, inputs=inputs),
             (1e-9, math.inf),
         )
-        for levels, name in ((2, "binary"), (3, "ternary"), (4, "2-bit"))
+        for levels, inputs, name in (
+            (2, None, "binary"),
+            (3, None, "ternary"),
+            (4, None, "2-bit"),
+            (3, "fashion_mnist", "Fashion-MNIST, ternary"),
+        )
     ),
     Claim(
         "Fusing the cool-down with quantized training saves steps",

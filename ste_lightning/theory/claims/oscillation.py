@@ -64,10 +64,29 @@ def _against_qat(
 
 def _pushed(results: Sequence[Result], levels: int) -> Measured | None:
     words = f"test loss, best push and rounding / QAT, {levels} levels, digits"
+    results = at(results, seed=None)
     pushed = [r for r in results if float(r.settings["strength"]) > 0]
     return _against_qat(
         [*at(results, method="qat"), *pushed], ["regularized"], words, levels=levels
     )
+
+
+def _remedy(results: Sequence[Result]) -> Measured | None:
+    """Return the loss over QAT's of the best remedy of the first networks, on the others."""
+    ternary = at(results, levels=3)
+    remedies = [r for r in ternary if r.settings["method"] in ("dampened", "frozen")]
+    first = at(remedies, seed=None)
+    if not first:
+        return None
+    best = min(first, key=lambda r: float(average(r.columns["loss"]).value)).settings
+    others = at(ternary, seed=1)
+    remedy = at(others, method=best["method"], strength=best["strength"])
+    qat = at(others, method="qat")
+    if not remedy or not qat:
+        return None
+    losses = (average(cells[0].columns["loss"]) for cells in (remedy, qat))
+    words = f"test loss, {best['method']} ({best['strength']:g}) / QAT, 3 levels, digits"
+    return measured(words, quotient(*losses))
 
 
 def _rounded(results: Sequence[Result]) -> Measured | None:
@@ -141,15 +160,13 @@ CLAIMS = (
         (1.0, math.inf),
     ),
     Claim(
-        "Dampening or freezing improves on training on the levels",
+        "Dampening or freezing lowers the loss of training on the levels by 5 % or more",
         _REMEDIES,
-        "ratio of losses below 1 for ternary weights",
+        "ratio of losses at most 0.95 for ternary weights",
         "oscillation_digits",
-        lambda r: _against_qat(
-            r, ["dampened", "frozen"], "test loss, best remedy / QAT, 3 levels, digits", levels=3
-        ),
-        (0.0, 1.0),
-        note="the best of four settings, chosen on the same trials",
+        _remedy,
+        (0.0, 0.95),
+        note="the best of four settings on 12 networks, measured on 36 others",
     ),
     Claim(
         "Dampening improves on training on the levels where inputs are correlated",

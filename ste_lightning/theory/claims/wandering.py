@@ -10,7 +10,7 @@ import torch
 from ste_lightning.theory.claims.claim import Claim, Measured, at, measured
 from ste_lightning.theory.claims.sources import OURS
 from ste_lightning.theory.estimates import Estimate, power_law, quotient
-from ste_lightning.theory.statistics import average, lowest
+from ste_lightning.theory.statistics import average, lowest, vertex
 from ste_lightning.theory.studies.cells import label
 from ste_lightning.theory.studies.runner import Result
 from ste_lightning.theory.studies.tables import thresholds
@@ -103,8 +103,11 @@ def _narrowing(results: Sequence[Result]) -> Measured | None:
     best = []
     for n in sizes:
         cells = at(results, n=n)
-        best.append(_lowest(cells, [r.settings["width"] for r in cells], "loss", 1))
-    spread = ", ".join(f"{e.value:g} at {n}" for n, e in zip(sizes, best, strict=True))
+        losses = torch.tensor([r.columns["loss"] for r in cells], dtype=torch.float64)
+        if len(cells) < 3:
+            return None
+        best.append(vertex([r.settings["width"] for r in cells], losses))
+    spread = ", ".join(f"{e.value:.2f} at {n}" for n, e in zip(sizes, best, strict=True))
     return measured(f"exponent of the best width on the units ({spread})", power_law(sizes, best))
 
 

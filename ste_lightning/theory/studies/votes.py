@@ -14,10 +14,10 @@ from ste_lightning.theory.votes import KEPT
 __all__ = ["gains", "vote_rows"]
 
 
-def gains(result: Result, kept: str) -> list[float]:
-    """Return each network's accuracy by ``kept`` less that of its last iterate."""
+def gains(result: Result, kept: str, over: str = "last") -> list[float]:
+    """Return each network's accuracy by ``kept`` less that by ``over``, the last iterate."""
     columns = result.columns
-    return [a - b for a, b in zip(columns[kept], columns["last"], strict=True)]
+    return [a - b for a, b in zip(columns[kept], columns[over], strict=True)]
 
 
 def vote_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
