@@ -69,6 +69,7 @@ def train_large(
         total = np.zeros(n, np.int64)
         step = np.float32(lr / (samples * _UNIT))
         hit, flips = train(rows, by_column, teacher, latent, steps, step, total)
+        del rows, by_column  # before the next trial's are drawn
         wrong = int(((latent >= 0) != (teacher > 0)).sum())
         columns["trial"].append(trial)
         columns["last"].append(wrong == 0)
