@@ -45,7 +45,7 @@ def wilson(successes: Tensor | int, trials: Tensor | int) -> tuple[Tensor, Tenso
     centre = p + z2 / (2 * count)
     half = _Z95 * (p * (1 - p) / count + z2 / (4 * count**2)).sqrt()
     low, high = ((centre + s * half) / (1 + z2 / count) for s in (-1, 1))
-    return low.clamp(min=0), high.clamp(max=1)
+    return low.clamp(min=0) * (p > 0), high.clamp(max=1)  # without a success exactly 0
 
 
 def half_point(

@@ -22,7 +22,7 @@ MOMENTS = {
     "lognormal": (math.exp(0.5), (math.exp(2) - math.exp(1)) ** 0.5),
     "clusters": (0.0, 2**0.5),
 }
-REAL = {"digits", "breast_cancer", "wine", "normal_like"}
+REAL = {"digits", "fashion_mnist", "breast_cancer", "wine", "normal_like"}
 
 
 @pytest.mark.parametrize("name", sorted(MOMENTS))

