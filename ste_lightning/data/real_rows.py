@@ -122,7 +122,7 @@ def normal_like(table: str = "digits") -> InputLaw:
     Args:
         table: ``digits`` (48 pixels), ``fashion_mnist`` (49), ``breast_cancer`` or ``wine``.
     """
-    tables = {
+    tables: dict[str, Callable[[], Tensor]] = {
         "digits": _digits,
         "fashion_mnist": _fashion_mnist,
         "breast_cancer": _breast_cancer,

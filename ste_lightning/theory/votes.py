@@ -7,6 +7,7 @@ small ones at once.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -116,12 +117,12 @@ def train_votes(
     columns: dict[str, list[Any]] = {"trial": list(range(trials))}
     with torch.no_grad():
         for name, signs in kept.items():
-            found = net(
-                given.test_rows,
-                lambda layer, latent, signs=signs: latent if layer == depth else signs[layer],
-                activation,
-            )
+            found = net(given.test_rows, functools.partial(_chosen, signs), activation)
             columns[name] = accuracy(found, given.test_labels).tolist()
     apart = [(a != b).flatten(1) for a, b in zip(last, kept["vote"], strict=True)]
     columns["moved"] = torch.cat(apart, 1).float().mean(1).tolist()
     return columns
+
+
+def _chosen(signs: list[Tensor], layer: int, latent: Tensor) -> Tensor:
+    return signs[layer] if layer < len(signs) else latent
