@@ -131,7 +131,7 @@ def test_the_vertex_of_a_valley():
     valley = torch.tensor([[(math.log(p / 0.7)) ** 2] for p in places]).exp()
     found = vertex(places, valley.repeat(1, 4))
     assert (found.value, found.low) == pytest.approx((0.7, 0.7))
-    assert vertex(places, 1 / valley.repeat(1, 4)).value == pytest.approx(0.25)
+    assert vertex(places, 1 / valley.repeat(1, 4)).value == pytest.approx(2.0)  # farthest
     with pytest.raises(ConfigurationError, match="places"):
         vertex(places[:2], valley[:2])
 
