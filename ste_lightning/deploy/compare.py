@@ -63,7 +63,8 @@ def compared(
 
     Every packed layer gets the input that the trained one got, and the steps after it go on with
     the trained one's result; so no difference hides another, and a tie that rounding turns does
-    not spread. The last row is the network's output. Buffers that a call changes are put back.
+    not spread. The last row is the network's output. Buffers and the state of random numbers
+    are put back.
 
     Args:
         model: the trained model.
@@ -72,7 +73,7 @@ def compared(
     """
     dtype = float_type(model.parameters())
     tolerance = max(_TOLERANCES.get(p.dtype, 1e-4) for p in model.parameters())
-    with unchanged(model):
+    with unchanged(model), torch.random.fork_rng(devices=[]):
         trained, names = _recorded(model, network, args, kwargs, dtype)
     given: defaultdict[str, list[Any]] = defaultdict(list)
     for name, x, y in trained[:-1]:
@@ -80,7 +81,8 @@ def compared(
     found: list[Difference] = []
     calls: defaultdict[str, int] = defaultdict(int)
     replacing = _replacing(network, names, given, found, calls, tolerance)
-    with unchanged(network.module, PackedLayer), replacing:
+    draws = torch.random.fork_rng(devices=[])  # both draw the same random numbers
+    with unchanged(network.module, PackedLayer), draws, replacing:
         output = network(*args, **kwargs)
     for name in names:  # a graph calls no layer whose own hooks it has captured
         if calls[name] == len(given[name]) or (network.graph is not None and not calls[name]):
