@@ -137,6 +137,24 @@ def test_c_gives_what_the_packed_network_gives(name, tmp_path):
     assert (runtime(path, "c")(x) - y).abs().max() <= 1e-5 * max(1.0, float(y.abs().max()))
 
 
+@needs_compiler
+def test_the_first_of_several_results_may_be_the_output(tmp_path):
+    network = nn.Sequential(QuantLinear(6, 8), nn.AdaptiveMaxPool1d(2))
+    x = torch.randn(9, 3, 6)
+    packed = deploy.pack(network.eval(), x)
+    run = runtime(export(packed, tmp_path / "net.c", "c", x), "c")
+    assert torch.allclose(run(x), packed(x), atol=1e-5)
+
+
+@needs_compiler
+def test_rows_of_a_float_layer_follow_those_of_a_packed_one(tmp_path):
+    tokens = {"weight_quantizer": "bitnet", "input_quantizer": "token"}
+    network, x = nn.Sequential(QuantLinear(9, 6, **tokens), nn.Linear(6, 6)), torch.randn(9, 12, 9)
+    packed = deploy.pack(trained(network, 12, 9), x)
+    run = runtime(export(packed, tmp_path / "net.c", "c", x), "c")
+    assert torch.allclose(run(x), packed(x), atol=1e-5)
+
+
 class Ending(nn.Module):
     """A linear layer, and something after it."""
 

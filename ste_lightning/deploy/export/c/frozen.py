@@ -87,12 +87,13 @@ def frozen(network: PackedNetwork, example: Any) -> Frozen:
             if not references((step.args, step.kwargs)):
                 constants[step.result] = value
     values |= firsts
+    output = known.get(graph.output.name, graph.output)
     steps, constants = planned(steps, constants)
     if network.folds:
-        layers, steps = fold_thresholds(dict(layers), steps, graph.output, constants, values)
-    steps = without_unused([s for s in steps if s.result not in constants], graph.output)
-    flow = Flow(layers, steps, graph.output, constants, values)
-    return Frozen(steps, flow, graph.inputs[0].name, graph.output.name, sample)
+        layers, steps = fold_thresholds(dict(layers), steps, output, constants, values)
+    steps = without_unused([s for s in steps if s.result not in constants], output)
+    flow = Flow(layers, steps, output, constants, values)
+    return Frozen(steps, flow, graph.inputs[0].name, output.name, sample)
 
 
 def _require_one(what: str, right: bool) -> None:

@@ -29,6 +29,12 @@ auto break case char const continue default do double else enum extern float for
 long main memory register restrict return shape short signed sizeof static struct switch threshold
 typedef union unsigned void volatile while
 """
+_COMPILERS = """#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#define restrict /* GCC 12 at -O3 reads too early where functions of such pointers meet */
+#endif
+"""
 _TAKEN = frozenset([*_WORDS.split(), *_ORDER, *dir(math)])
 _RECORDED = 1 << 16  # numbers, at most, but for one sample
 
@@ -112,8 +118,7 @@ def _source(name: str, header: str, found: Frozen, program: Program, memory: Mem
     parts = [
         _plan(name, program, memory),
         "#include <math.h>\n#include <stddef.h>\n#include <stdint.h>\n\n"
-        f'#include "{header}"\n\n'
-        "#if defined(__clang__)\n#pragma STDC FP_CONTRACT OFF\n#endif\n",
+        f'#include "{header}"\n\n{_COMPILERS}',
         threshold if program.largest_threshold else "",
         "\n".join(map(_kernel, kernels)),
         "\n".join(
