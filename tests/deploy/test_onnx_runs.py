@@ -11,7 +11,7 @@ from ste_lightning import deploy
 from ste_lightning.deploy.export import export, runtime
 from ste_lightning.deploy.export.requantized import Sums, of_thresholds
 from ste_lightning.deploy.fusion.requantize import Emission
-from ste_lightning.layers import QuantConv2d
+from ste_lightning.layers import QuantConv1d, QuantConv2d
 
 
 @pytest.mark.parametrize("count", [1, 3, 15])
@@ -105,3 +105,25 @@ def test_networks(case, tmp_path):
         while name != before.output[0]:
             assert made[name].op_type in ("Min", "Clip", "MaxPool", "Identity")
             name = made[name].input[0]
+
+
+def test_floats_between_bytes_are_not_rounded(tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    torch.manual_seed(0)
+    eight = {"map": "lsq", "bits": 8}
+    given = {"weight_quantizer": eight, "input_quantizer": eight, "bias": False}
+    net = nn.Sequential(
+        nn.Conv1d(8, 24, 5, 2),
+        nn.ReLU(),
+        QuantConv1d(24, 24, 3, groups=24, **given),
+        nn.BatchNorm1d(24),
+        nn.ReLU(),
+        QuantConv1d(24, 32, 1, **given),
+        nn.BatchNorm1d(32),  # the last step
+    ).train()
+    for _ in range(3):
+        net(torch.randn(16, 8, 40))
+    packed = deploy.pack(net.eval(), x := torch.randn(24, 8, 40))
+    y = runtime(export(packed, tmp_path / "net", "onnx", x), "onnx")(x)
+    assert (y - packed(x)).abs().max() < 1e-5 * packed(x).abs().max()

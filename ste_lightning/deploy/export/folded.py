@@ -62,18 +62,19 @@ def folded(network: PackedNetwork) -> Folded:
     layers: dict[str, nn.Module] = dict(network.layers())
     constants = {CONSTANT + name: value for name, value in network.constants().items()}
     steps: list[Step] = list(graph.steps)
+    output = graph.output
     if not any(map(is_in_place, steps)):
         steps, constants = planned(steps, constants)
         if network.folds:
-            steps, values = as_rows(layers, steps, graph.output, constants, network.values)
-            given = (layers, steps, graph.output, constants, values)
+            steps, values = as_rows(layers, steps, output, constants, network.values)
+            given = (layers, steps, output, constants, values)
             layers, steps = fold_thresholds(*given, floats=False)
-        layers, steps = _norms_in_layers(layers, steps, graph.output, constants)
+        layers, steps, output = _norms_in_layers(layers, steps, output, constants)
     whole = _whole(layers, steps)
     used = {name for step in steps for name in references((step.args, step.kwargs))}
-    used |= set(references(graph.output))
+    used |= set(references(output))
     constants = {name: value for name, value in constants.items() if name in used}
-    return Folded(names, steps, layers, constants, graph.output, whole)
+    return Folded(names, steps, layers, constants, output, whole)
 
 
 def _whole(layers: dict[str, nn.Module], steps: Sequence[Step]) -> dict[str, float]:
@@ -95,7 +96,7 @@ def _whole(layers: dict[str, nn.Module], steps: Sequence[Step]) -> dict[str, flo
 
 def _norms_in_layers(
     layers: dict[str, nn.Module], steps: list[Step], output: Any, constants: dict[str, Tensor]
-) -> tuple[dict[str, nn.Module], list[Step]]:
+) -> tuple[dict[str, nn.Module], list[Step], Any]:
     """Let layers scale and shift their sums as the batch norms after them do."""
     flow = Flow(layers, steps, output, constants, {})
     made = {step.result: step for step in steps if step.op == "layer"}
@@ -111,7 +112,8 @@ def _norms_in_layers(
             continue
         layers[before.target] = _scaled(layer, *norm)
         gone[step.result] = Ref(source)
-    return layers, [rewired(step, gone) for step in steps if step.result not in gone]
+    kept = [rewired(step, gone) for step in steps if step.result not in gone]
+    return layers, kept, rewired(Step("", "", "", (output,), {}), gone).args[0]
 
 
 def _norm(step: Step, constants: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:

@@ -93,12 +93,12 @@ class Quantizing:
         """Return the levels as floats, and each token's scale or ""."""
         if self.quantizer.codes is None:
             return x.name, ""
+        # not by DequantizeLinear: onnxruntime then rounds float weights and biases that come after
         codes, token = self.bytes(x)
-        if 0 <= self.zero < 256:
-            given = [codes, self.nodes.numbers(1, np.float32), self._byte(self.zero)]
-            return self.nodes.add("DequantizeLinear", given), token
-        shift = self.nodes.numbers(-self.zero, np.float32)
-        return self.nodes.add("Add", [self.nodes.floats(codes), shift]), token
+        found = self.nodes.floats(codes)
+        if self.zero:
+            found = self.nodes.add("Add", [found, self.nodes.numbers(-self.zero, np.float32)])
+        return found, token
 
     def _byte(self, value: int) -> str:
         return self.nodes.numbers(value, np.uint8)
