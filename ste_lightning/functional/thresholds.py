@@ -72,9 +72,10 @@ def threshold_quantize(u: Tensor, start: Tensor, widths: Tensor, rule: Surrogate
     edges = torch.cat([start.reshape(1), start + widths.cumsum(0)])
     with torch.no_grad():
         thresholds = (edges[:-1] + edges[1:]) / 2
-        count = torch.bucketize(u, thresholds).to(u.dtype)
+        dense = u.contiguous()  # torch warns of what it copies itself
+        count = torch.bucketize(dense, thresholds).to(u.dtype)
         # (E_(i-1), E_i] is segment i - 1, counted from 0; -1 and n lie outside
-        segment = torch.bucketize(u, edges) - 1
+        segment = torch.bucketize(dense, edges) - 1
         inside = (segment >= 0) & (segment < widths.numel())
         segment = segment.clamp(0, widths.numel() - 1)
     rise = segment + (u - edges[segment]) / widths[segment]

@@ -66,7 +66,7 @@ class _Grid(torch.autograd.Function):
         clipped = v.clamp(-1, 1)
         grad = widen(grads[0])
         inside = (v >= grid[0]) & (v <= 1)
-        above = torch.bucketize(clipped, grid).clamp(1, grid.numel() - 1)
+        above = torch.bucketize(clipped.contiguous(), grid).clamp(1, grid.numel() - 1)
         low, high = grid[above - 1], grid[above]
         slope = ctx.rule.derivative(2 * (clipped - low) / (high - low) - 1) * inside
         by_alpha = grad * (_nearest(clipped, grid) - slope * clipped)
@@ -85,7 +85,7 @@ def _nearest(v: Tensor, grid: Tensor) -> Tensor:
 
 def _index(v: Tensor, grid: Tensor) -> Tensor:
     """Return the index of the nearest grid value; ties go to the lower."""
-    return torch.bucketize(v, (grid[1:] + grid[:-1]) / 2)
+    return torch.bucketize(v.contiguous(), (grid[1:] + grid[:-1]) / 2)
 
 
 class _PowerGrid(Calibrated):

@@ -56,6 +56,19 @@ def test_golden_values_and_gradients(row: Row) -> None:
         torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-7, msg=name)
 
 
+@each_row
+def test_any_order_in_memory(row: Row) -> None:
+    q, x = row.quantizer().double().train(row.training), row.input()
+    other = x.movedim(0, -1).contiguous().movedim(-1, 0)
+    torch.set_warn_always(True)  # else torch warns of the first one alone
+    try:
+        torch.testing.assert_close(q(other), q(x))
+        for ours, theirs in zip(gradients(q, other), gradients(q, x), strict=True):
+            torch.testing.assert_close(ours, theirs)
+    finally:
+        torch.set_warn_always(False)
+
+
 values = arrays(
     np.float64, st.tuples(st.integers(1, 4), st.just(8)), elements=st.floats(-5, 5, width=32)
 )
