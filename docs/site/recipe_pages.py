@@ -16,6 +16,7 @@ TRACES = {"recurrence", "optimizers"}  # studies that draw what stored results l
 PARTS: dict[str, tuple[str, ...]] = {"window": ("~parts.n256", "base.trials=48")}
 # trainings whose picture is of a part of them, as the whole takes hours: what is set
 SHORT: dict[str, tuple[str, ...]] = {
+    "fashion_mnist_vgg_small": ("data.limit=12000",),
     "rules_compare": ("seed=0", "trainer.max_epochs=8"),
 }
 # pictures that have another name than their recipe has

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ste_lightning.errors import require
 from ste_lightning.figures.colours import BLUE, GREY
@@ -30,6 +31,7 @@ def learning_curves(run: Finished) -> Figure:
         _curve(axes, run.history, f"train/{quantity}", "training", TRAIN)
         _curve(axes, run.history, f"val/{quantity}", "validation", VALIDATION)
         axes.set(xlabel="epoch", ylabel=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.spines[["top", "right"]].set_visible(False)
     if "test/accuracy" in run.metrics:
         axes.set_title(f"test accuracy {run.metrics['test/accuracy']:.2%}", fontsize=10)
