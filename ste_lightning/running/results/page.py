@@ -87,7 +87,8 @@ def _section(plan: Plan, images: Path | None) -> str:
 
 def _spent(lines: Sequence[Line]) -> str:
     seconds = sum(float(row["training_seconds"]) for line in lines for row in line.rows)
-    return f", {seconds / 3600:.1f} hours of training in all" if lines else ""
+    spent = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
+    return f", {spent} of training in all" if lines else ""
 
 
 def _processors(lines: Sequence[Line]) -> str:
