@@ -23,11 +23,13 @@ def test_a_quantizer_trains_a_layer(path):
     node = OmegaConf.to_container(OmegaConf.load(path))
     assert set(node) == {"weight", "input"}
     torch.manual_seed(0)
-    net = MLP(12, 3, (16, 16), weight_quantizer=node["weight"], input_quantizer=node["input"])
+    quantizers = {"weight_quantizer": node["weight"], "input_quantizer": node["input"]}
+    net = MLP(1024, 3, (16, 16), **quantizers)  # many inputs: weights begin near 0
     layer = next(m for m in net if hasattr(m, "weight_quantizer"))
     assert (layer.weight_quantizer is None) == (node["weight"] is None)
     assert (layer.input_quantizer is None) == (node["input"] is None)
-    nn.functional.cross_entropy(net(torch.randn(8, 12)), torch.arange(8) % 3).backward()
+    nn.functional.cross_entropy(net(torch.randn(8, 1024)), torch.arange(8) % 3).backward()
+    assert layer.quantized_weight().any()
     assert layer.weight.grad.isfinite().all()
     assert layer.weight.grad.abs().sum() > 0
 
