@@ -16,6 +16,7 @@ from torch import nn
 from ste_lightning import deploy
 from ste_lightning.data import Digits
 from ste_lightning.deploy.export import export, runtime
+from ste_lightning.deploy.export.export import write
 from ste_lightning.deploy.export.html import page
 from ste_lightning.deploy.export.html.page import runs
 from ste_lightning.deploy.predict import Preprocessing
@@ -195,9 +196,13 @@ def test_what_the_page_refuses_when_it_is_opened(net, x, reason, tmp_path):
     net = nn.Sequential(
         net, nn.Flatten(), QuantLinear(net(x)[0].numel(), 3, weight_quantizer="sign")
     )
-    path = export(deploy.pack(net.eval(), x), tmp_path / "net.html", "html", x)
+    path = tmp_path / "net.html"
+    write(deploy.pack(net.eval(), x), path, "html", x)
     with pytest.raises(ConfigurationError, match=reason):
         runtime(path, "html")
+    with pytest.raises(ConfigurationError, match=reason):  # it is opened before it is kept
+        export(deploy.pack(net, x), tmp_path / "kept.html", "html", x)
+    assert [*tmp_path.iterdir()] == [path]
 
 
 OPENED = """
