@@ -182,6 +182,7 @@ def test_gradients_are_those_of_the_float_product(monkeypatch: pytest.MonkeyPatc
 
 
 def test_training_follows_the_float_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)  # where a float lies at a tie of two levels, the curves part
     x, y = torch.randn(32, 3, 6, 6), torch.randint(10, (32,))
     curves = []
     for summed in (True, False):
