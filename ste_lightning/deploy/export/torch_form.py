@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ste_lightning.deploy.export.even_levels import Even, even, line
-from ste_lightning.deploy.export.folded import Folded, folded
+from ste_lightning.deploy.export.folded import folded
 from ste_lightning.deploy.file.save import captured
 from ste_lightning.deploy.fusion.rows import ROWS
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.operators import resolved
-from ste_lightning.deploy.graph.steps import Ref, Step, applied, references
+from ste_lightning.deploy.graph.simplify import without_unused
+from ste_lightning.deploy.graph.steps import Ref, applied, references
 from ste_lightning.deploy.layers.embedding import PackedEmbedding
 from ste_lightning.deploy.layers.input_quantizers import Input, LevelsInput, TokenInput
 from ste_lightning.deploy.layers.packed_layer import PackedLayer, fits_signed, scaled_weight
@@ -192,7 +193,10 @@ class PlainNetwork(nn.Module):
         super().__init__()
         captured(network)
         self._given = given = folded(network)
-        self.output, self._steps = given.output, _unchecked(given)
+        self.output = given.output
+        # checks would fix sizes, and so would what only they use
+        unchecked = [step for step in given.steps if step.target != "sizes.check"]
+        self._steps = without_unused(unchecked, given.output)
         called = {step.target for step in given.steps if step.op == "layer"}
         names = [name for name in given.layers if name in called]
         self.places = {name: str(i) for i, name in enumerate(names)}
@@ -219,13 +223,3 @@ class PlainNetwork(nn.Module):
         if isinstance(output, Ref):
             return values[output.name]
         return tuple(values[name] for name in references(output))
-
-
-def _unchecked(given: Folded) -> list[Step]:
-    """Return the steps without checks of sizes and what only those use, which fix sizes."""
-    used, kept = set(references(given.output)), []
-    for step in reversed(given.steps):
-        if not step.target.startswith("sizes.") or step.result in used:
-            kept.append(step)
-            used.update(references((step.args, step.kwargs)))
-    return kept[::-1]
