@@ -317,6 +317,8 @@ class QuantizationAwareTraining(L.Callback):
             self._batches += 1
         if self._first is not None and self._first.batch_done():
             self._first = None
+            if self.watch_batches > 0:
+                self._say(dead_weights(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Warn about dead weights, lost zeros and collapsed steps."""
@@ -328,9 +330,7 @@ class QuantizationAwareTraining(L.Callback):
         for finding in collapsed_steps(pl_module):
             rank_zero_warn(finding.message)
         if self.watch_batches > 0:
-            for finding in dead_weights(pl_module):
-                rank_zero_warn(finding.message)
-            self._say(lost_zeros(pl_module))
+            self._say((*dead_weights(pl_module), *lost_zeros(pl_module)))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look before anything is measured, and a checkpoint written."""

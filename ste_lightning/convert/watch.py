@@ -193,7 +193,7 @@ def collapsed_steps(model: nn.Module) -> list[Finding]:
 
 @torch.no_grad()
 def dead_weights(model: nn.Module) -> list[Finding]:
-    """Return the layers whose quantized weights are all on one level."""
+    """Return the layers whose quantized weights are all on one level, the latent ones not zero."""
     found = []
     for name, layer in named_quantized_layers(model):
         if layer.weight_quantizer is None:
@@ -201,13 +201,16 @@ def dead_weights(model: nn.Module) -> list[Finding]:
         weight = layer.quantized_weight()
         levels = weight.sign() if bits_of(layer.weight_quantizer) <= 1 else weight
         if weight.numel() > 1 and bool((levels == levels.flatten()[0]).all()):
+            if not bool(layer.latent_weight().any()):
+                continue  # set to zero on purpose, as at the end of a residual branch
             kind = describe(layer.weight_quantizer)
-            found.append(
-                Finding(
-                    name,
-                    True,
-                    f"the weights of layer {name!r} are all on one level of {kind}. Lower the "
-                    "learning rate or the weight decay, or clip the latent weights.",
-                )
+            zero = not bool(weight.any())
+            remedy = (
+                "They lie in its dead zone: make that smaller, or use map: twn, whose dead zone "
+                "follows the weights."
+                if zero
+                else "Lower the learning rate or the weight decay, or clip the latent weights."
             )
+            message = f"the weights of layer {name!r} are all on one level of {kind}. {remedy}"
+            found.append(Finding(name, zero, message))
     return found

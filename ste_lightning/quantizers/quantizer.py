@@ -251,6 +251,12 @@ def quantizer_class(name: str) -> type[nn.Module]:
     if name not in _QUANTIZERS:
         load_installed()
     if name not in _QUANTIZERS:
+        stem, call, _ = name.partition("(")
+        if call and stem in _QUANTIZERS:
+            raise ConfigurationError(
+                f"unknown quantizer {name!r}: write its options as a mapping, "
+                f"{{'map': {stem!r}, ...}}."
+            )
         raise unknown("quantizer", name, _QUANTIZERS, REMEDY)
     return _QUANTIZERS[name]
 
@@ -294,8 +300,9 @@ def build(
         )
     arguments = {str(key): value for key, value in spec.items()}
     schedules = arguments.pop("schedule", None)
+    remedy = "" if "map" in arguments else "'map' names the quantizer; without it, it is 'sign'."
     cls = quantizer_class(str(arguments.pop("map", "sign")))
-    _check_keys(cls, arguments)
+    _check_keys(cls, arguments, remedy)
     context = {"operand": operand, "channel_dim": channel_dim}
     takes = inspect.signature(cls.__init__).parameters
     quantizer = cls(**{k: v for k, v in context.items() if k in takes} | arguments)
@@ -344,7 +351,7 @@ def _attach_schedules(quantizer: nn.Module, spec: str | Mapping[str, Any]) -> No
             quantizer.schedule(parameter, preset, **arguments)
 
 
-def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
+def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any], remedy: str) -> None:
     """Refuse keys that neither the map nor the rule knows."""
     signature = inspect.signature(cls.__init__).parameters
     known = {n for n, p in signature.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
@@ -359,6 +366,7 @@ def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
                 f"key of quantizer {getattr(cls, 'map_name', cls.__name__)!r}:",
                 key,
                 known | {"map", "schedule"},
+                remedy,
             )
 
 

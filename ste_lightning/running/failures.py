@@ -187,6 +187,7 @@ def _composition(error: BaseException) -> str:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         known = sorted(str(key) for key in parent if key != "hydra")
         hint += f" Known here: {', '.join(known)}." if known else ""
+        hint += f" A further key takes a plus: +{inner.full_key}=..." if not close else ""
     place = f" (at {inner.full_key})" if inner.full_key and inner.full_key not in reason else ""
     before = "" if said == reason else f"{said.rstrip(':.')}: "
     return f"{before}{reason.rstrip('.')}{place}.{hint}"

@@ -34,6 +34,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from omegaconf import DictConfig
 
 from ste_lightning.callbacks import QuantizationMonitor
+from ste_lightning.convert import dead_weights
 from ste_lightning.errors import ConfigurationError, unknown
 from ste_lightning.figures.finished import Finished
 from ste_lightning.io.checkpoint import read_checkpoint
@@ -73,6 +74,7 @@ def rehearse(cfg: DictConfig, folder: Path, begin: Callable[[str], None]) -> Non
         _read_again(scratch)
         logged = history(scratch / files.METRICS)
         run = Finished(parts.model, parts.data, logged, metrics)
+        _check_weights(parts)
         begin("trying the settings: what is reported")
         _check_names(settings, parts, run)
         begin("trying the settings: figures")
@@ -217,6 +219,13 @@ def _read_again(scratch: Path) -> None:
                 f"{found[1] if found else 'other objects'}, but only tensors and plain data are "
                 "read. Look at on_save_checkpoint, state_dict and save_hyperparameters."
             ) from error
+
+
+def _check_weights(parts: Parts) -> None:
+    """Refuse weights that are all zero once quantized: no gradient passes through them."""
+    for finding in dead_weights(parts.model):
+        if finding.severe:
+            raise ConfigurationError(finding.message)
 
 
 def _monitors(parts: Parts) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ste_lightning.callbacks import QuantizationAwareTraining, load_quantized
 from ste_lightning.callbacks.first_batches import FirstBatches
-from ste_lightning.convert import Calibration, dequantize_, quantize_
+from ste_lightning.convert import Calibration, dead_weights, dequantize_, quantize_
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer, QuantLinear
 from ste_lightning.quantizers import Sign
@@ -408,6 +408,23 @@ def test_dead_weights_warn_at_the_end_of_an_epoch() -> None:
         module.net[6].weight.abs_()
     with pytest.warns(UserWarning, match="weights of layer 'net.6' are all on one level"):
         trainer([QuantizationAwareTraining(BINARY)]).fit(module, digits(2))
+
+
+@pytest.mark.filterwarnings("error:the weights of layer")
+def test_weights_in_the_dead_zone_warn_after_the_first_batches() -> None:
+    policy = [{"match": "net.6", "weight": {"map": "ternary", "threshold": 9.0}}]
+    training = trainer([QuantizationAwareTraining(policy, watch_batches=1)])
+    with pytest.raises(UserWarning, match=r"'net.6' are all on one level.*dead zone.*map: twn"):
+        training.fit(Plain(), digits(3))
+    assert training.global_step == 1
+
+
+def test_layers_that_start_at_zero_on_purpose_are_no_finding() -> None:
+    layer = QuantLinear(8, 8, weight_quantizer={"map": "uniform", "bits": 4})
+    assert not dead_weights(nn.Sequential(layer))
+    with torch.no_grad():
+        layer.weight.zero_()
+    assert not dead_weights(nn.Sequential(layer))
 
 
 def test_an_example_input_shows_functions_that_no_trace_sees() -> None:

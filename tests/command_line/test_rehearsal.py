@@ -97,6 +97,11 @@ def own(tmp_path):
             "found in the current folder, in the folder of --config",
         ),
         ([RUN, "quantizer.input.rule=nobodys"], "imports=[module]"),
+        ([RUN, "quantizer.weight.threshold=1"], "takes a plus: +quantizer.weight.threshold="),
+        (
+            [RUN, "quantizer.weight.map=ternary", "+quantizer.weight.threshold=0.9"],
+            "all on one level of ternary/clipped. They lie in its dead zone",
+        ),
         ([RUN, "--multirn"], "unknown flag '--multirn'. Did you mean '--multirun'"),
         ([STUDENT, "model.trace_steps=0"], "trace_steps=0"),
         ([STUDENT, "report=[recoverd]"], "Did you mean 'recovered'"),

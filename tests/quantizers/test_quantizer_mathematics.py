@@ -351,6 +351,8 @@ def test_bits_out_of_range_say_what_to_do(name: str, bits: Any) -> None:
         ("pact", "weights", "meant for activations"),
         ("libra", "activations", "meant for weights"),
         ("unifrom", "weights", "Did you mean 'uniform'"),
+        ("lsq(bits=4)", "weights", "as a mapping, {'map': 'lsq', ...}"),
+        ({"name": "lsq", "bits": 4}, "weights", "'map' names the quantizer; without it"),
         ({"map": "uniform", "bit": 4}, "weights", "Did you mean 'bits'"),
         ({"map": "uniform", "rule": "relu"}, "activations", "every transition"),
         ({"map": "lsq", "rule": "magnitude_aware"}, "weights", "every transition"),
