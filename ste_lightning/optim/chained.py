@@ -19,7 +19,14 @@ class Chained(Optimizer):
     Lightning's automatic optimization takes one optimizer; Bop needs a second one for the
     parameters that are not binary::
 
-        Chained(Bop(latent_weights), torch.optim.Adam(the_rest, lr=1e-3))
+        import torch
+        from ste_lightning import layers, optim
+
+        net = torch.nn.Sequential(
+            layers.QuantLinear(8, 8, weight_quantizer="sign"), torch.nn.Linear(8, 2)
+        )
+        adam = torch.optim.Adam(net[1].parameters(), lr=1e-3)
+        optimizer = optim.Chained(optim.Bop([net[0].weight]), adam)
 
     Learning-rate schedulers see the parameter groups of all of them.
 

@@ -1,8 +1,7 @@
 """The blocks of code of README and documentation, page by page.
 
-A comment above a block says what is special: ``<!-- slow -->`` runs with the slow tests only,
-``<!-- needs: torchao -->`` where that is installed, ``<!-- by: .venv-keras -->`` by that
-environment's Python (``tests/peers/test_migrate.py``).
+A comment above a block says what is special: ``<!-- needs: torchao -->`` runs where that is
+installed, ``<!-- by: .venv-keras -->`` by that environment's Python (``tests/peers``).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The code of README and documentation runs, and its commands are commands that there are."""
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -7,6 +8,7 @@ import io
 import re
 import shlex
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -40,13 +42,13 @@ def executed(found: list[Block], namespace: dict) -> None:
             exec(code, namespace)
 
 
-def with_python(slow: bool) -> list[pytest.param]:
-    found = []
-    for page in PAGES:
-        ours = [b for b in blocks(page, "python") if not b.note.startswith("by: ")]
-        if ours and any(b.note == "slow" for b in ours) == slow:
-            found.append(pytest.param(page, ours, id=page.relative_to(ROOT).as_posix()))
-    return found
+def with_python() -> list[pytest.param]:
+    ours = {page: [b for b in blocks(page, "python") if b.note[:4] != "by: "] for page in PAGES}
+    return [
+        pytest.param(page, found, id=page.relative_to(ROOT).as_posix())
+        for page, found in ours.items()
+        if found
+    ]
 
 
 def run_page(page: Path, found: list[Block], tmp_path: Path, monkeypatch) -> None:
@@ -61,15 +63,29 @@ def run_page(page: Path, found: list[Block], tmp_path: Path, monkeypatch) -> Non
     executed(found, module.__dict__)
 
 
-@pytest.mark.parametrize(("page", "found"), with_python(slow=False))
+@pytest.mark.parametrize(("page", "found"), with_python())
 def test_python_of_a_page_runs(page, found, tmp_path, monkeypatch) -> None:
     run_page(page, found, tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("page", "found"), with_python(slow=True))
-def test_long_python_of_a_page_runs(page, found, tmp_path, monkeypatch) -> None:
-    run_page(page, found, tmp_path, monkeypatch)
+def docstrings() -> list[pytest.param]:
+    """Return the indented blocks of code that docstrings hold, after a line that ends in ``::``."""
+    found = []
+    for file in sorted((ROOT / "ste_lightning").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        for node in (node for node in ast.walk(tree) if isinstance(node, kinds)):
+            text = ast.get_docstring(node) or ""
+            for block in re.findall(r"^(?!\.\.).*::\n\n((?:    .*\n|\n)+)", text + "\n", re.M):
+                name = getattr(node, "name", file.stem)
+                found.append(pytest.param(textwrap.dedent(block), id=name))
+    return found
+
+
+@pytest.mark.parametrize("code", docstrings())
+def test_code_of_a_docstring_runs(code, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
 
 
 def written() -> dict[str, list[list[str]]]:
