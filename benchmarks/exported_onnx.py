@@ -26,9 +26,9 @@ from ste_lightning.convert import dequantize_
 from ste_lightning.deploy.export.export import write
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.layers import QuantConv2d, QuantLinear
-from ste_lightning.models.networks import MobileNetV2, ResNet18
+from ste_lightning.models.networks import MobileNetV2, ResNet18, ResNet20
 
-BITS = ("W1A1", "W4A4", "W8A8")
+BITS = ("W1A1", "W2A2", "W4A4", "W8A8")
 
 
 def quantizers(bits: str) -> dict[str, Any]:
@@ -65,6 +65,7 @@ NETWORKS: dict[str, tuple[Callable[[str], nn.Module], tuple[int, ...]]] = {
         lambda bits: MobileNetV2(classes=10, large=False, **quantizers(bits)),
         (3, 32, 32),
     ),
+    "ResNet-20": (lambda bits: ResNet20(**quantizers(bits)), (3, 32, 32)),
     "keyword spotting": (keyword_spotting, (1, 49, 10)),
 }
 

@@ -159,12 +159,13 @@ def _windows(nodes: Nodes, layer: PackedConv, x: Place) -> str:
     if math.prod(g.kernel) == 1 and max(g.stride) == 1:
         return x.name
     axes = nodes.numbers(np.arange(-len(g.kernel) - 1, -1))
-    stride, parts = nodes.numbers(g.stride), []
+    stride = [nodes.numbers(g.stride)] if max(g.stride) > 1 else []
+    parts = []
     for tap in itertools.product(*map(range, g.kernel)):
         start = np.array(tap) * g.dilation
         end = start - np.array(g.dilation) * (np.array(g.kernel) - 1)
         ends = (nodes.numbers(start), nodes.numbers(np.where(end == 0, _END, end)))
-        parts.append(nodes.add("Slice", [x.name, *ends, axes, stride]))
+        parts.append(nodes.add("Slice", [x.name, *ends, axes, *stride]))
     return parts[0] if len(parts) == 1 else nodes.add("Concat", parts, axis=-1)
 
 

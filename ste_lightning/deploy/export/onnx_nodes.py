@@ -38,6 +38,7 @@ class Nodes:
         self.tensors = {tensor.name: tensor for tensor in tensors}
         self.opset, self.ir, self.domains = 18, 10, set[str]()
         self._levels: dict[tuple[int, bytes], str] = {}
+        self._numbers: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.last: dict[str, str] = {}
         self._count = 0
 
@@ -45,27 +46,29 @@ class Nodes:
         self, operator: str, inputs: Sequence[str], output: str = "", domain: str = "", **more: Any
     ) -> str:
         """Add a node; return its result's name."""
-        output = output or self._name(operator.lower())
-        self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **more))
+        output = output or self._name("v")
+        node = helper.make_node(operator, inputs, [output], domain=domain or None, **more)
+        self.nodes.append(node)
         if domain:
             self.domains.add(domain)
         return output
 
     def _name(self, kind: str) -> str:
         self._count += 1
-        return f"{kind}.{self._count}"
+        return f"{kind}.{self._count}"  # short: small networks' files are half names
 
     def numbers(self, values: Any, dtype: Any = np.int64) -> str:
         """Return the name of a small tensor; equal ones are one."""
         array = np.asarray(values, dtype)
-        name = f"{array.dtype}{list(array.shape)}{array.tobytes().hex()}"
-        if name not in self.tensors:
+        known = (array.dtype.str, array.shape, array.tobytes())
+        if known not in self._numbers:
+            self._numbers[known] = name = self._name("n")
             self.tensors[name] = numpy_helper.from_array(array, name)
-        return name
+        return self._numbers[known]
 
     def tensor(self, values: torch.Tensor) -> str:
         """Return the name of a new tensor."""
-        name = self._name("tensor")
+        name = self._name("t")
         self.tensors[name] = numpy_helper.from_array(
             values.detach().cpu().contiguous().numpy(), name
         )
@@ -99,7 +102,7 @@ class Nodes:
         else:
             signed, unsigned, opset, ir = _TYPES[bits]
             self.opset, self.ir = max(self.opset, opset), max(self.ir, ir)
-            name, kind = self._name("weight"), unsigned if step else signed
+            name, kind = self._name("w"), unsigned if step else signed
             data = packed_codes(codes, bits).tobytes()
             self.tensors[name] = helper.make_tensor(name, kind, values.shape, data, raw=True)
         if step or not alone:
