@@ -61,8 +61,8 @@ def curves_figure(
         return words.get(text, text)
 
     shown = list(dict.fromkeys(name(r, panels) for r in results))
-    columns = min(4, len(shown))
-    lines = -(-len(shown) // columns)
+    lines = -(-len(shown) // 4)  # up to four side by side, all lines about equally full
+    columns = -(-len(shown) // lines)
     width = 5.0 if len(shown) == 1 else 2.9 * columns
     figure = Figure(figsize=(width + 3.2, max(3.6, 2.7 * lines + 1.0)), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
@@ -91,11 +91,17 @@ def curves_figure(
         grid(panel)
     figure.supxlabel(xlabel or x, fontsize=10)
     figure.supylabel(ylabel or y, fontsize=10)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    for panel in axes.flat[max(0, len(shown) - columns) : len(shown)]:
+        panel.xaxis.set_tick_params(labelbottom=True)  # also where the line below is shorter
+    named = {text: handle for panel in axes.flat for handle, text in _named(panel)}
     notes = f"{shared_settings(results)}; bars: 95 % intervals"
     figure.suptitle(f"{title}\n{notes}" if title else notes, fontsize=11)
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(named.values(), named.keys(), loc="outside right center", frameon=False, fontsize=9)
     return figure
+
+
+def _named(axes: Axes) -> Iterator[tuple[Any, str]]:
+    return zip(*axes.get_legend_handles_labels(), strict=True)
 
 
 def _styles() -> Iterator[dict[str, Any]]:
