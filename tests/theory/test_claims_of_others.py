@@ -73,7 +73,7 @@ def _levels():
 def _digits():
     first = [r for r in _levels() if r.settings["correlation"] == 0.0]
     others = [
-        _cell({"levels": 3, "seed": 1, "method": method, "strength": strength}, loss=_around(loss))
+        _cell({"levels": 3, "seed": 2, "method": method, "strength": strength}, loss=_around(loss))
         for method, strength, loss in (("qat", 0.0, 2.0), ("dampened", 0.1, 1.8))
     ]
     return first + others
@@ -145,8 +145,8 @@ def _phase(groups, sizes, last, averaged):
     return [
         _cell(
             {**group, "n": n, "samples": round(factor * last(n, group))},
-            last=_recovery(factor * last(n, group), last(n, group)),
-            ergodic=_recovery(factor * last(n, group), averaged(n, group)),
+            last=4 * _recovery(factor * last(n, group), 0.97 * last(n, group)),
+            ergodic=4 * _recovery(factor * last(n, group), 0.97 * averaged(n, group)),
         )
         for group in groups
         for n in sizes

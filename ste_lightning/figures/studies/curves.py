@@ -74,9 +74,11 @@ def curves_figure(
         for curve, style in drawn.items():
             cells = [r for r in results if name(r, panels) == part and name(r, curves) == curve]
             if cells:
-                cells.sort(key=lambda r: float(r.settings[x]))
-                found = [average(r.columns[y]) for r in cells]
-                _draw(panel, [r.settings[x] for r in cells], found, best, label=curve, **style)
+                trials: dict[float, list[float]] = {}  # of all cells at a place, such as seeds
+                for r in sorted(cells, key=lambda r: float(r.settings[x])):
+                    trials.setdefault(float(r.settings[x]), []).extend(r.columns[y])
+                found = [average(values) for values in trials.values()]
+                _draw(panel, list(trials), found, best, label=curve, **style)
         panel.set_title(part, fontsize=10)
         for axis in log:
             getattr(panel, f"set_{axis}scale")("log")
@@ -96,7 +98,9 @@ def curves_figure(
     named = {text: handle for panel in axes.flat for handle, text in _named(panel)}
     notes = f"{shared_settings(results)}; bars: 95 % intervals"
     figure.suptitle(f"{title}\n{notes}" if title else notes, fontsize=11)
-    figure.legend(named.values(), named.keys(), loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(
+        named.values(), named.keys(), loc="outside right center", frameon=False, fontsize=9
+    )
     return figure
 
 

@@ -71,7 +71,8 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     rows[-1].set_xlabel("steps since the first hit")
     parts[1].supylabel("wrong signs", fontsize=10)
     parts[1].suptitle("the trial that leaves most often, green at w*", fontsize=10)
-    figure.suptitle(f"{shared_settings(results)}; bands: 95 % intervals", fontsize=11)
+    title = "Which optimizers rest at the teacher once they are there?"
+    figure.suptitle(f"{title}\n{shared_settings(results)}; bands: 95 % intervals", fontsize=11)
     return figure
 
 

@@ -63,11 +63,15 @@ def outcome_figure(results: Sequence[Result]) -> Figure:
         loc="outside upper center",
         ncols=3,
         frameon=False,
-        title=f"{shared_settings(results)}; lines: 95 % interval of w*",
+        title="Where does training of both layers end?\n"
+        f"{shared_settings(results)}; lines: 95 % interval of w*",
         title_fontsize=9,
     )
     return figure
 
 
 def _name(result: Result, keys: Sequence[str]) -> str:
-    return ", ".join(f"{key} {label(result.settings.get(key, ''))}" for key in keys)
+    words = {"v_init": "start of v"}
+    return ", ".join(
+        f"{words.get(key, key)} = {label(result.settings.get(key, ''))}" for key in keys
+    )

@@ -85,14 +85,15 @@ def phase_figure(results: Sequence[Result], smallest: int = 64) -> Figure:
     low, high = gap.get_ylim()
     gap.set_ylim(min(low, 0.8), max(high, 1.2))
     legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3.5)
-    figure.suptitle(f"{shared_settings(results)}; bars: 95 % intervals", fontsize=11)
+    title = "How many samples does it take to recover the teacher?"
+    figure.suptitle(f"{title}\n{shared_settings(results)}; bars: 95 % intervals", fontsize=11)
     legend(gap)
     return figure
 
 
 def _name(group: Mapping[str, str]) -> str:
     """Return a group's label: rules speak for themselves, other settings say what they are."""
-    return ", ".join(value if key == "rule" else f"{key} {value}" for key, value in group.items())
+    return ", ".join(value if key == "rule" else f"{key} = {value}" for key, value in group.items())
 
 
 def _heat(axes: Axes, members: Sequence[tables.Threshold], title: str) -> QuadMesh:

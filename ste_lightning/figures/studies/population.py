@@ -63,7 +63,8 @@ def population_figure(results: Sequence[Result]) -> Figure:
         ncols=2,
         frameon=False,
         fontsize=9,
-        title=f"{shared_settings(shown)}; lines: computed; dots: sampled, ± 4 standard errors",
+        title="What does the expected coarse gradient do? Below 0 across w: a step turns w to the teacher\n"
+        f"{shared_settings(shown)}; lines: computed; dots: sampled, ± 4 standard errors",
         title_fontsize=9,
     )
     return figure

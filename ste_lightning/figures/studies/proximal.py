@@ -80,7 +80,8 @@ def proximal_figure(results: Sequence[Result]) -> Figure:
     )
     legend(axes, loc="upper left")
     grid(axes)
-    figure.suptitle(f"{shared_settings(results)}; bars: 95 % intervals", fontsize=11)
+    title = "Does a map that hardens into the sign help the last iterate?"
+    figure.suptitle(f"{title}\n{shared_settings(results)}; bars: 95 % intervals", fontsize=11)
     return figure
 
 

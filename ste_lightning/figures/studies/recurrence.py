@@ -98,6 +98,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     for axes in (middle, right):
         clean(axes)
     figure.suptitle(
+        "With noisy labels a run leaves the teacher and returns: how often, and is it predicted?\n"
         f"{shared} a cell, each with its own data set; bars: 95 % of the mean over data sets",
         fontsize=11,
     )

@@ -55,7 +55,9 @@ def rules_figure(results: Sequence[Result]) -> Figure:
     ticks = sorted({N for t in found for N in t.samples if N & (N - 1) == 0})
     axes.set_xticks(ticks, [str(N) for N in ticks])
     axes.set_xlabel("N50: samples at which half of the trials recover (orange last, blue averaged)")
-    axes.set_title(f"{shared_settings(results)}, no label noise; 95 % intervals", fontsize=10)
+    title = "How many samples does each backward rule need?"
+    shared = f"{shared_settings(results)}, no label noise; 95 % intervals"
+    axes.set_title(f"{title}\n{shared}", fontsize=10)
     axes.grid(axis="x", color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)
     clean(axes)

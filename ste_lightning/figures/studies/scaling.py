@@ -58,6 +58,8 @@ def scaling_figure(results: Sequence[Result]) -> Figure:
         grid(axes)
     axes.legend(frameon=False, fontsize=8)
     figure.suptitle(
-        f"{shared_settings(results)}; dots measured, 95 % intervals; lines predicted", fontsize=11
+        "How many samples does label noise ask for?\n"
+        f"{shared_settings(results)}; dots measured, 95 % intervals; lines predicted",
+        fontsize=11,
     )
     return figure

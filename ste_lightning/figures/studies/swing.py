@@ -66,7 +66,8 @@ def _path(axes: Axes) -> None:
         axes.plot(path, color=color, marker=".", linewidth=1, label=f"step size {lr}")
     for height, name in ((0.0, "level"), (0.5, "threshold"), (1.0, "level")):
         axes.axhline(height, color=GREY, linewidth=1, linestyle="--" if height == 0.5 else "-")
-        axes.text(steps, height + 0.015, name, ha="right", fontsize=8, color="#555555")
+        above = 0.06 if name == "threshold" else 0.015  # clear of the paths
+        axes.text(steps, height + above, name, ha="right", fontsize=8, color="#555555")
     axes.axhline(target, color="#2e8b57", linewidth=1.4)
     axes.text(steps, target + 0.015, "target w*", ha="right", fontsize=8, color="#2e8b57")
     axes.set(xlabel="step", ylabel="latent weight")

@@ -53,7 +53,9 @@ def window_figure(results: Sequence[Result]) -> Figure:
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
     axes.set(xlabel="window: f'(a) = 1 for |a| up to", ylabel="N50 / n, last iterate")
     axes.set_title(
-        f"{shared_settings(results)}; 95 % intervals, ring: best, hollow: a bound", fontsize=10
+        "Which window of the backward rule needs the fewest samples?\n"
+        f"{shared_settings(results)}; 95 % intervals, ring: best, hollow: a bound",
+        fontsize=10,
     )
     legend(axes)
     grid(axes)

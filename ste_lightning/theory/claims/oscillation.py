@@ -79,7 +79,7 @@ def _remedy(results: Sequence[Result]) -> Measured | None:
     if not first:
         return None
     best = min(first, key=lambda r: float(average(r.columns["loss"]).value)).settings
-    others = at(ternary, seed=1)
+    others = at(ternary, seed=2)
     remedy = at(others, method=best["method"], strength=best["strength"])
     qat = at(others, method="qat")
     if not remedy or not qat:
@@ -160,13 +160,21 @@ CLAIMS = (
         (1.0, math.inf),
     ),
     Claim(
-        "Dampening or freezing lowers the loss of training on the levels by 5 % or more",
+        "Dampening or freezing lowers the loss of training on the levels",
+        _REMEDIES,
+        "ratio of losses below 1 for ternary weights",
+        "oscillation_digits",
+        _remedy,
+        (0.0, 1.0),
+        note="the best of four settings on 12 networks, measured on 400 others",
+    ),
+    Claim(
+        "and by 5 % or more",
         _REMEDIES,
         "ratio of losses at most 0.95 for ternary weights",
         "oscillation_digits",
         _remedy,
         (0.0, 0.95),
-        note="the best of four settings on 12 networks, measured on 36 others",
     ),
     Claim(
         "Dampening improves on training on the levels where inputs are correlated",
