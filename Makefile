@@ -2,7 +2,7 @@
 #   make demo   an environment of its own, then the main job: a binary two-layer network learns
 #               its teacher, then a binary network learns handwritten digits
 #   make test   an environment of its own, then linter, type checker, tests, wheel and sdist
-#   make studies-small   every study of the theory in its small version, under outputs/study-small
+#   make studies-small   every study of the theory in its small version, under outputs/study-small, or OUT=FOLDER
 PYTHON ?= python3
 DEMO := .venv-demo/bin/python
 TEST := .venv-test/bin/python
@@ -66,8 +66,8 @@ docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 .venv-docs/bin/python -m mkdocs build --strict --clean
 
 studies-small: .venv-test/ready
-	$(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
-	  hydra.sweep.dir=outputs/study-small
+	began=$$(date +%s); $(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
+	  hydra.sweep.dir=$(or $(OUT),outputs/study-small) && echo "all studies: $$(($$(date +%s) - began)) s"
 
 lint: .venv-test/ready
 	$(TEST) -m ruff check .

@@ -30,15 +30,16 @@ def _prepare() -> None:
     ConfigStore.instance().store(name="ste_study", node=Schema, provider="ste_lightning")
 
 
-def _for_every_recipe(arguments: Sequence[str]) -> list[str]:
-    """Let plain settings of a recipe be given with ``--multirun``, too.
+def _set_or_added(arguments: Sequence[str]) -> list[str]:
+    """Let every argument of the experiment be given, also one that the recipe does not set.
 
-    Hydra first composes what the runs share, without the recipe that is swept over: there is
-    nothing yet that ``base.steps=20`` could override, so it is set or added ("++").
+    So ``base.trials=8`` is set or added ("++"); names are checked when cells are made. With
+    ``--multirun`` that goes for all settings of a recipe: Hydra first composes what the runs share,
+    without the recipe that is swept over, and there is nothing yet that they could override.
     """
-    if not {"--multirun", "-m"} & set(arguments):
-        return list(arguments)
-    own = ("base.", "grid.", "parts.", "table.", "figure.")
+    own = ("base.",)
+    if {"--multirun", "-m"} & set(arguments):
+        own += ("grid.", "parts.", "table.", "figure.")
     return [f"++{a}" if a.startswith(own) else a for a in arguments]
 
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     words = "interrupted; run the same command again to go on"
-    return status_of(_task, _for_every_recipe(given), _prepare, ("recipe",), words)
+    return status_of(_task, _set_or_added(given), _prepare, ("recipe",), words)
 
 
 if __name__ == "__main__":

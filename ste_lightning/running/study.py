@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,29 @@ def _check(settings: dict[str, Any]) -> None:
                 check_values(where, experiment, {key: value})
 
 
+def _check_effect(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse a setting of all cells that each of them has anew: it would change nothing."""
+    parts = {f"parts.{name}": part for name, part in settings["parts"].items()} or {"grid": {}}
+    for text in overrides:
+        found = re.match(r"\+*base\.(\w+)=(.*)", text)
+        if found is None:
+            continue
+        names = {found[1]} | ({"samples_per_input"} if found[1] == "samples" else set())
+        own = [
+            f"{where}.{name}"
+            for part, grid in parts.items()
+            for where, values in (("grid", settings["grid"]), (part, grid))
+            for name in names & values.keys()
+        ]
+        every = all(names & {**settings["grid"], **grid}.keys() for grid in parts.values())
+        require(
+            not every,
+            f"base.{found[1]}",
+            found[2],
+            f"it is set by {own[0]}: change that" if own else "",
+        )
+
+
 def study(cfg: DictConfig) -> None:
     """Run what is missing of a study, print its table, write its files.
 
@@ -66,6 +90,7 @@ def study(cfg: DictConfig) -> None:
             folder.rmdir()  # Hydra made it; it stays if something is in it
     require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
     _check(settings)
+    _check_effect(settings, HydraConfig.get().overrides.task)
     own_folders_on_path()
     import_own(settings["imports"])
     torch.set_num_threads(1)  # the cells are what runs side by side
@@ -104,7 +129,7 @@ def study(cfg: DictConfig) -> None:
 
 def _command() -> str:
     """Return the command line that repeats this study's results."""
-    given = [str(one) for one in HydraConfig.get().overrides.task]
+    given = [re.sub(r"^\+\+base\.", "base.", one) for one in HydraConfig.get().overrides.task]
     no_part = ("keep=", "workers=", "launcher=", "write_report=", "small_n=", "figure=")
     given = [one for one in given if not one.startswith(no_part)]
     return shlex.join(["python", "-m", "ste_lightning.study", *given])

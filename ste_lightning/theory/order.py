@@ -106,7 +106,6 @@ def train_in_order(
     ):
         if value not in known:
             raise unknown(argument, value, known)
-    require(depth > 0, "depth", depth, "use a positive integer")
     require(steps > 0, "steps", steps, "use a positive integer")
     given = task(inputs, n=n, samples=samples, trials=trials, depth=depth, seed=seed)
     net = Networks([given.rows.shape[2], *[n] * depth, given.classes], trials, seed)

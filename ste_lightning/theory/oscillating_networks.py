@@ -19,7 +19,7 @@ from ste_lightning.theory.small_networks import (
     minibatches,
     relu,
 )
-from ste_lightning.theory.tasks import digits_task
+from ste_lightning.theory.tasks import task
 
 __all__ = ["level_weights", "train_oscillating_network"]
 
@@ -80,9 +80,8 @@ def train_oscillating_network(
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     require(levels in GAUSSIAN_STEPS, "levels", levels, f"use one of {list(GAUSSIAN_STEPS)}")
-    require(depth > 0, "depth", depth, "use a positive integer")
     require(steps > 1, "steps", steps, "use at least 2")
-    given = digits_task(samples, trials, seed)
+    given = task("digits", n=n, samples=samples, trials=trials, depth=depth, seed=seed)
     net = Networks([64, *[n] * depth, 10], trials, seed)
     optimizer = torch.optim.SGD(net.parameters, lr=lr, momentum=_MOMENTUM)
     codes = [level_weights(latent, levels)[0] for latent in net.weights]

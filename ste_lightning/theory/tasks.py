@@ -64,7 +64,7 @@ def picture_task(name: str, samples: int, trials: int, seed: int) -> Task:
     """
     pictures, labels = _pictures(name)
     most = len(labels[0])
-    require(0 < samples <= most, "samples", samples, f"there are {most} pictures to learn from")
+    require(samples <= most, "samples", samples, f"there are {most} pictures to learn from")
     picked = []
     for y, count in zip(labels, (samples, _TEST_ROWS), strict=True):
         draws = [generator(seed, Stream.INPUTS, t).permutation(len(y)) for t in range(trials)]
@@ -101,6 +101,8 @@ def planted_task(n: int, samples: int, trials: int, depth: int, seed: int) -> Ta
 
 def task(inputs: str, *, n: int, samples: int, trials: int, depth: int, seed: int) -> Task:
     """Return the task of a name: ``digits``, ``mnist5000``, ``fashion_mnist`` or ``planted``."""
+    for argument, size in {"n": n, "samples": samples, "trials": trials, "depth": depth}.items():
+        require(size > 0, argument, size, "use a positive integer")
     known: dict[str, Callable[[], Task]] = {
         "digits": functools.partial(digits_task, samples, trials, seed),
         "planted": functools.partial(planted_task, n, samples, trials, depth, seed),

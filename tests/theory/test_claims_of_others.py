@@ -55,17 +55,19 @@ def _swinging():
 
 def _levels():
     losses = {("qat", 0.0): 2.0, ("regularized", 0.0): 1.0, ("dampened", 0.1): 0.5}
-    losses |= {("regularized", 0.1): 2.01, ("frozen", 0.0): 1.9}
+    pushed = ("regularized", 0.1)
+    losses |= {pushed: 2.01, ("frozen", 0.0): 1.9}
     return [
         _cell(
             {"levels": levels, "method": method, "strength": strength, **settings},
-            loss=_around(3.0 if (method, strength, levels) == ("regularized", 0.1, 3) else loss),
+            loss=_around(3.0 if pushed == (method, strength) and levels < 8 else loss),
         )
         for (method, strength), loss in losses.items()
-        for levels in (3, 8, 16)
+        for levels in (3, 4, 8, 16)
         for settings in (
             {"model": "linear", "correlation": 0.0},
             {"model": "linear", "correlation": 0.8},
+            {"model": "step", "correlation": 0.8},
         )
     ]
 
@@ -74,13 +76,17 @@ def _digits():
     first = [r for r in _levels() if r.settings["correlation"] == 0.0]
     others = [
         _cell({"levels": 3, "seed": 2, "method": method, "strength": strength}, loss=_around(loss))
-        for method, strength, loss in (("qat", 0.0, 2.0), ("dampened", 0.1, 1.8))
+        for method, strength, loss in (
+            ("qat", 0.0, 2.0),
+            ("dampened", 0.1, 1.7),
+            ("frozen", 0.0, 1.9),
+        )
     ]
     return first + others
 
 
 def _order():
-    accuracy = {"front": 0.9, "back": 0.6, "start": 0.7}
+    accuracy = {"front": 0.9, "back": 0.6, "start": 0.7, "together": 0.89}
     return [
         _cell(
             {"inputs": inputs, "part": part, "depth": d, "order": order, "gradient": gradient},
@@ -104,11 +110,14 @@ def _share():
     return [
         _cell(
             {"levels": levels, "steps": steps, "share": share, "cooldown": cooldown, **inputs},
-            loss=_around((1 + abs(share - steps / 800)) * (1.5 if cooldown == "separate" else 1)),
+            loss=_around(
+                (1 + abs(share - steps / (400 if levels == 2 else 800)))
+                * (1.5 if cooldown == "separate" else 1)
+            ),
         )
         for levels in (2, 3, 4)
         for steps in (100, 200, 400)
-        for share in (0.125, 0.25, 0.5)
+        for share in (0.125, 0.25, 0.5, 1.0)
         for inputs in ({}, {"inputs": "fashion_mnist"})
         for cooldown in ("fused", "separate")
     ]

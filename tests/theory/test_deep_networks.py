@@ -153,6 +153,7 @@ def test_means_and_lowest_places():
         (train_in_order, {"order": "middle"}, "order"),
         (train_in_order, {"part": "bias"}, "part"),
         (train_in_order, {"depth": 0}, "depth"),
+        (train_in_order, {"trials": 0}, "trials"),
         (train_in_order, {"inputs": "mnist"}, "inputs"),
         (train_votes, {"schedule": "cosine"}, "schedule"),
         (train_share, {"share": 2.0}, "share"),

@@ -68,6 +68,16 @@ table: {_target_: ste_lightning.theory.studies.rates.rate_rows}
     assert "tanh_only" in capsys.readouterr().out
     assert study.main([*arguments, "base.stpes=10"]) == 1
     assert "Did you mean 'steps'" in capsys.readouterr().err
+
+    # one study: arguments that the recipe leaves out may be set, others only where they count
+    one = ["+recipe=tanh_only", "small=true", "write_report=false", "--config-dir", str(recipes)]
+    assert study.main([*one, "base.lr=0.5", "base.steps=5", "hydra.run.dir=one"]) == 0
+    (cell,) = (tmp_path / "one" / "cells").iterdir()
+    assert store.read(cell)[1]["settings"]["lr"] == 0.5
+    assert study.main([*one, "base.stpes=10"]) == 1
+    assert "Did you mean 'steps'" in capsys.readouterr().err
+    assert study.main([*one, "base.samples=12"]) == 1
+    assert "base.samples='12' cannot be used: it is set by grid.samples" in capsys.readouterr().err
     torch.set_num_threads(threads)
 
 

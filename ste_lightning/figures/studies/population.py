@@ -63,7 +63,7 @@ def population_figure(results: Sequence[Result]) -> Figure:
         ncols=2,
         frameon=False,
         fontsize=9,
-        title="What does the expected coarse gradient do? Below 0 across w: a step turns w to the teacher\n"
+        title="The expected coarse gradient: where it is below 0, a step turns w towards w*\n"
         f"{shared_settings(shown)}; lines: computed; dots: sampled, ± 4 standard errors",
         title_fontsize=9,
     )

@@ -19,6 +19,12 @@ _PAPER = "2405.05171"
 _END = {"approx", "clipped", "clipped(width=0.3)", "swish", "triangular"}
 
 
+def _of(results: Sequence[Result], optimizer: str, among: Callable[[str], bool]) -> list[Disguise]:
+    """Return the rules of an optimizer; of Adam's memories the shortest."""
+    found = [d for d in disguises(results) if d.optimizer == optimizer and among(d.rule)]
+    return [d for d in found if d.optimizer == "sgd" or d.beta2 == min(e.beta2 for e in found)]
+
+
 def _largest(
     results: Sequence[Result],
     optimizer: str,
@@ -27,17 +33,19 @@ def _largest(
     among: Callable[[str], bool] = lambda rule: True,
 ) -> Measured | None:
     """Return the largest of a number over rules, with its rule's name."""
-    found = [d for d in disguises(results) if d.optimizer == optimizer and among(d.rule)]
-    found = [d for d in found if d.optimizer == "sgd" or d.beta2 == min(e.beta2 for e in found)]
+    found = _of(results, optimizer, among)
     if not found:
         return None
     worst = max(found, key=lambda d: value(d).value)
     return measured(f"{what} of the worst of {len(found)} rules, {worst.rule}", value(worst))
 
 
-def _exponent(results: Sequence[Result]) -> Measured | None:
+def _exponent(
+    results: Sequence[Result], optimizer: str, among: Callable[[str], bool] = lambda rule: True
+) -> Measured | None:
     """Return the mean exponent over rules; all have the same trials."""
-    known = [d.exponent for d in disguises(results) if d.optimizer == "sgd" and d.exponent]
+    found = _of(results, optimizer, among)
+    known = [d.exponent for d in found if d.exponent]
     if not known:
         return None
     replicates = torch.stack([e.replicates for e in known]).mean(0)
@@ -94,7 +102,7 @@ CLAIMS = (
         OURS,
         "Taylor: an error of step² in each of 1/step steps, if signs flip together: exponent 1",
         "disguise",
-        _exponent,
+        lambda r: _exponent(r, "sgd"),
         (0.9, 1.1),
         within="0.1",
     ),
@@ -129,6 +137,15 @@ CLAIMS = (
         (-0.01, 0.01),
         within="0.01 of the way",
         note="rules with f' > 0, as the paper assumes",
+    ),
+    Claim(
+        "and the distance falls with the step",
+        _PAPER,
+        "from the smallest steps on: an exponent above 0",
+        "disguise",
+        lambda r: _exponent(r, "adam", lambda rule: rule not in _END),
+        (0.0, float("inf")),
+        note="rules with f' > 0",
     ),
     Claim(
         "With Adam this includes rules that end: masks, triangles",

@@ -22,11 +22,11 @@ _ORDER, _SHARE = "2606.27759", "2509.22935"
 
 
 def _gain(
-    results: Sequence[Result], part: str, depth: int, inputs: str = "digits"
+    results: Sequence[Result], part: str, depth: int, inputs: str = "digits", over: str = "back"
 ) -> Estimate | None:
-    """Return the accuracy of front to back less that of back to front."""
+    """Return the accuracy of front to back less that of another order."""
     here = at(results, inputs=inputs, part=part, depth=depth, gradient="blocked")
-    both = [at(here, order=order) for order in ("front", "back")]
+    both = [at(here, order=order) for order in ("front", over)]
     if not all(both):
         return None
     # Planted classes hardly generalize from so few rows: there the training rows are asked.
@@ -39,6 +39,12 @@ def _order(results: Sequence[Result], part: str, inputs: str = "digits") -> Meas
     rows = "accuracy" if inputs == "digits" else "training accuracy"
     words = f"{rows}, front to back less back to front, binary {part}, {deepest} layers"
     return measured(words, _gain(results, part, deepest, inputs))
+
+
+def _together(results: Sequence[Result], part: str) -> Measured | None:
+    deepest = max(r.settings["depth"] for r in results)
+    words = f"accuracy, front to back less all at once, binary {part}, {deepest} layers"
+    return measured(words, _gain(results, part, deepest, over="together"))
 
 
 def _deeper(results: Sequence[Result]) -> Measured | None:
@@ -75,6 +81,19 @@ def _growth(results: Sequence[Result], levels: int, inputs: str | None = None) -
     exponent = _combined([best for _, best in places], lambda best: slope @ best.log())
     spread = ", ".join(f"{e.value:g} of {steps}" for steps, e in places)
     return measured(f"exponent of the best share on steps ({spread})", exponent)
+
+
+def _fewer_bits(results: Sequence[Result]) -> Measured | None:
+    """Return the geometric mean, over totals of steps, of binary over 2-bit weights' best share."""
+    places: list[Estimate] = []
+    for steps in sorted({r.settings["steps"] for r in results}):
+        for levels in (2, 4):
+            cells = at(results, levels=levels, steps=steps, cooldown="fused", inputs=None)
+            if len(cells) < 2:
+                return None
+            places.append(best_places(cells, "share", "loss")[0][1])
+    ratio = _combined(places, lambda best: (best[::2] / best[1::2]).log().mean(0).exp())
+    return measured("best share, binary / 2-bit weights, mean over totals", ratio)
 
 
 def _recurring(
@@ -128,6 +147,23 @@ CLAIMS = (
         (0.0, 1.0),
     ),
     Claim(
+        "Front to back is better than all layers at once: binary activations and weights",
+        _ORDER,
+        "all at once stops all layers but the last: the difference exceeds 0",
+        "order",
+        lambda r: _together(r, "both"),
+        (0.0, 1.0),
+    ),
+    Claim(
+        "For binary activations alone all layers at once do as well as front to back",
+        OURS,
+        "once a layer is binary those before it stop, either way: the difference is 0",
+        "order",
+        lambda r: _together(r, "activations"),
+        (-0.03, 0.03),
+        within="0.03",
+    ),
+    Claim(
         "For binary weights alone the order does not matter",
         _ORDER,
         "a binary weight passes the gradient on: the difference is 0",
@@ -178,6 +214,14 @@ CLAIMS = (
             (4, None, "2-bit"),
             (3, "fashion_mnist", "Fashion-MNIST, ternary"),
         )
+    ),
+    Claim(
+        "Fewer bits ask for a larger share",
+        _SHARE,
+        "it is said to follow the steps per byte of weights: ratio above 1",
+        "share",
+        _fewer_bits,
+        (1 + 1e-9, math.inf),
     ),
     Claim(
         "Fusing the cool-down with quantized training saves steps",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -89,6 +90,11 @@ def _remedy(results: Sequence[Result]) -> Measured | None:
     return measured(words, quotient(*losses))
 
 
+def _correlated(results: Sequence[Result], method: str, model: str) -> Measured | None:
+    words = f"loss, best {method} / QAT, {model} unit, 3 levels, correlation 0.8"
+    return _against_qat(results, [method], words, levels=3, model=model, correlation=0.8)
+
+
 def _rounded(results: Sequence[Result]) -> Measured | None:
     here = at(results, model="linear", correlation=0.0, levels=16, strength=0.0)
     qat, rounded = at(here, method="qat"), at(here, method="regularized")
@@ -151,13 +157,16 @@ CLAIMS = (
         lambda r: _pushed(r, 16),
         (0.0, 1.05),
     ),
-    Claim(
-        "Training on the levels wins for ternary weights",
-        _PUSH,
-        "ratio of losses above 1",
-        "oscillation_digits",
-        lambda r: _pushed(r, 3),
-        (1.0, math.inf),
+    *(
+        Claim(
+            f"Training on the levels wins for {name} weights",
+            source,
+            "ratio of losses above 1",
+            "oscillation_digits",
+            functools.partial(_pushed, levels=levels),
+            (1.0, math.inf),
+        )
+        for levels, name, source in ((3, "ternary", _PUSH), (4, "2-bit", OURS))
     ),
     Claim(
         "Dampening or freezing lowers the loss of training on the levels",
@@ -169,26 +178,46 @@ CLAIMS = (
         note="the best of four settings on 12 networks, measured on 400 others",
     ),
     Claim(
-        "and by 5 % or more",
+        "and by a tenth or more",
         _REMEDIES,
-        "ratio of losses at most 0.95 for ternary weights",
+        "ratio of losses at most 0.9 for ternary weights",
         "oscillation_digits",
         _remedy,
-        (0.0, 0.95),
+        (0.0, 0.9),
+        note="whether by 5 %, what we asked first, 400 networks leave open",
     ),
     Claim(
-        "Dampening improves on training on the levels where inputs are correlated",
+        "Freezing alone lowers it",
         _REMEDIES,
-        "ratio of losses below 1 for a linear unit with ternary weights",
-        "oscillation",
+        "ratio of losses below 1 for ternary weights",
+        "oscillation_digits",
         lambda r: _against_qat(
-            r,
-            ["dampened"],
-            "loss, best dampening / QAT, 3 levels, correlation 0.8",
-            levels=3,
-            model="linear",
-            correlation=0.8,
+            at(r, seed=2), ["frozen"], "test loss, frozen / QAT, 3 levels, digits", levels=3
         ),
         (0.0, 1.0),
+    ),
+    *(
+        Claim(
+            f"{remedy} improves on training on the levels where inputs are correlated: {name}",
+            _REMEDIES,
+            "ratio of losses below 1 for ternary weights",
+            "oscillation",
+            functools.partial(_correlated, method=method, model=model),
+            (0.0, 1.0),
+        )
+        for method, remedy, model, name in (
+            ("dampened", "Dampening", "linear", "a linear unit"),
+            ("dampened", "Dampening", "step", "a unit with a step"),
+            ("frozen", "Freezing", "linear", "a linear unit"),
+        )
+    ),
+    Claim(
+        "Freezing changes nothing for a unit with a step",
+        OURS,
+        "the step hides most swings, and what is frozen is not better: ratio of losses 1",
+        "oscillation",
+        lambda r: _correlated(r, "frozen", "step"),
+        (0.85, 1.15),
+        within="15 %",
     ),
 )

@@ -40,7 +40,9 @@ def _exponents(results: Sequence[Result]) -> Measured | None:
         if len(known) < 2:
             return None
         fits.append(power_law(list(known), list(known.values())))
-    return measured("exponent of N50, PARQ's less the hard one's, n >= 64", difference(*fits))
+    parq, hard = fits
+    words = f"exponent of N50, n >= 64, PARQ's {parq} less the hard one's {hard}"
+    return measured(words, difference(parq, hard))
 
 
 CLAIMS = (

@@ -32,7 +32,7 @@ def _ratio(results: Sequence[Result], rule: str, normalize: str, table: str) -> 
 def _recovered(results: Sequence[Result], rule: str) -> Measured | None:
     """Return how much oftener standardized garments are recovered than normal rows like them.
 
-    Not the ratio of N50: real rows saturate at one half or below, so there may be none.
+    Not the ratio of N50: recovery of real rows stays below one half, so there may be none.
     """
     cells = at(results, rule=rule, normalize="standardize")
     like = {"name": "normal_like", "table": "fashion_mnist"}
@@ -76,7 +76,7 @@ CLAIMS = (
             functools.partial(_recovered, rule=rule),
             (-0.1, 0.1),
             within="0.1",
-            note="more samples do not help",
+            note="recovery hardly rises with N",
         )
         for rule in _RULES
     ),

@@ -26,6 +26,7 @@ SOURCES = {
     "2606.27759": "Smith and Islam, *Layerwise Progressive Freezing: A Training Scaffold for "
     "Depth-Scalable Binary Networks*",
     "2509.22935": "Dremov et al., *Compute-Optimal Quantization-Aware Training*",
+    "2112.00133": "Zhang, Zhang and Lew, *PokeBNN: A Binary Pursuit of Lightweight Accuracy*",
     OURS: "Our own claims",
 }
 """arXiv number, or :data:`OURS` -> what it is, in the order of the page."""

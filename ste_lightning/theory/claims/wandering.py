@@ -9,7 +9,7 @@ import torch
 
 from ste_lightning.theory.claims.claim import Claim, Measured, at, measured
 from ste_lightning.theory.claims.sources import OURS
-from ste_lightning.theory.estimates import Estimate, power_law, quotient
+from ste_lightning.theory.estimates import Estimate, difference, power_law, quotient
 from ste_lightning.theory.statistics import average, lowest, vertex
 from ste_lightning.theory.studies.cells import label
 from ste_lightning.theory.studies.runner import Result
@@ -126,6 +126,21 @@ def _rules(results: Sequence[Result], above: str) -> Measured | None:
     return measured(f"N50 last, {above} / identity, m = 1, n = {n}", ratio)
 
 
+def _narrow_gain(results: Sequence[Result]) -> Measured | None:
+    """Return the most that a narrower window gains over the one next to 1, over all networks."""
+    found = []
+    for n in sorted({r.settings["n"] for r in results}):
+        cells = [r for r in at(results, n=n) if r.settings["width"] <= 1.0]
+        usual = max(cells, key=lambda r: float(r.settings["width"]), default=None)
+        for r in cells:
+            if usual is not None and r is not usual:
+                a, b = (average(cell.columns["accuracy"]) for cell in (r, usual))
+                width, one = r.settings["width"], usual.settings["width"]
+                words = f"accuracy, width {width:g} less {one:g}, best: {n} units"
+                found.append(measured(words, difference(a, b)))
+    return max((m for m in found if m is not None), key=lambda m: m.value, default=None)
+
+
 def _lowest(cells: Sequence[Result], widths: Sequence[float], column: str, sign: int) -> Estimate:
     values = torch.tensor([r.columns[column] for r in cells], dtype=torch.float64)
     return lowest(widths, sign * values)
@@ -207,6 +222,15 @@ CLAIMS = (
         (0.85, 1.15),
         within="15 %",
         note="with more units it does: see the windows",
+    ),
+    Claim(
+        "A narrower window of the activations' signs gains more than 3 points",
+        "2112.00133",
+        "accuracy of the best narrower window less that of width 0.95: above 0.03",
+        "window_network",
+        _narrow_gain,
+        (0.03, 1.0),
+        note="perceptrons on digits; the paper's are convolutional, on ImageNet",
     ),
     Claim(
         "The best window of a binary network on digits narrows as its layers widen",
