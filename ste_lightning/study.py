@@ -37,7 +37,7 @@ def _set_or_added(arguments: Sequence[str]) -> list[str]:
     ``--multirun`` that goes for all settings of a recipe: Hydra first composes what the runs share,
     without the recipe that is swept over, and there is nothing yet that they could override.
     """
-    own = ("base.",)
+    own: tuple[str, ...] = ("base.",)
     if {"--multirun", "-m"} & set(arguments):
         own += ("grid.", "parts.", "table.", "figure.")
     return [f"++{a}" if a.startswith(own) else a for a in arguments]
