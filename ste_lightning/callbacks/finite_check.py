@@ -23,8 +23,8 @@ class FiniteCheck(L.Callback):
     :class:`~ste_lightning.callbacks.QuantizationAwareTraining` does the same by itself, unless one
     that looks as often stands beside it.
 
-    Cost: of the processor time of a step of a binary network 64-n-n-10 with 128 rows 9 % at
-    n = 128, 5 % at 512, 2.5 % at 2048 (``benchmarks/callback_overhead.py --check``).
+    Cost: of the processor time of a step of a binary network 64-n-n-10 with 128 rows 8 % at
+    n = 128, 3 % at 512 (``benchmarks/callback_overhead.py --check``).
 
     Args:
         every: training steps between two looks at the model; default 10.

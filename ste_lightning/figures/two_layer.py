@@ -84,8 +84,8 @@ def _agreement(axes: Axes, predicted: np.ndarray, observed: np.ndarray) -> None:
     axes.plot([low, high], [low, high], color=GREY, linewidth=1, zorder=1)
     axes.scatter(predicted, observed, s=20, color=BLUE, alpha=0.65, linewidth=0, zorder=2)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set_xlabel(r"predicted  $\prod\,(1 - p_i)$", fontsize=10)
-    axes.set_ylabel("observed fraction of steps at w*", fontsize=10)
+    axes.set_xlabel("predicted share, with coupling", fontsize=10)
+    axes.set_ylabel("seen share of steps at w*", fontsize=10)
     title = "time at the teacher, one dot per data set"
     if len(observed) > 2 and predicted.std() > 0 and observed.std() > 0:
         title += f"\ncorrelation {np.corrcoef(predicted, observed)[0, 1]:.2f}"

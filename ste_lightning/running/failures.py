@@ -149,6 +149,14 @@ _YOUR_OWN = {
 }
 
 
+# what people type, where another key of this name, or a similar one, is something else
+_MEANT = {
+    "epochs": ["trainer.max_epochs"],
+    "bits": ["quantizer=lsq4", "quantizer.weight.bits"],
+    "gpu": ["trainer=gpu"],
+}
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()  # `raise cause from error` makes a circle
     while error is not None and id(error) not in seen:
@@ -164,11 +172,16 @@ def _group_to_choose(reason: str) -> str:
 
 
 def _groups_with(parent: DictConfig, key: str) -> list[str]:
-    """Return where a key stands one level deeper: ``rule`` as ``model.rule``."""
+    """Return where a key stands deeper: ``rule`` as ``model.rule``, ``n`` as ``parts.small.n``."""
     plain = OmegaConf.to_container(parent, resolve=False)
     assert isinstance(plain, dict)
-    groups = ((name, group) for name, group in plain.items() if isinstance(group, dict))
-    return [f"{name!s}.{key}" for name, group in groups if key in group and name != "hydra"]
+    level = {str(name): group for name, group in plain.items() if name != "hydra"}
+    while level := {name: group for name, group in level.items() if isinstance(group, dict)}:
+        if found := [f"{name}.{key}" for name, group in level.items() if key in group]:
+            return found
+        deeper = ((f"{name}.{k!s}", part) for name, g in level.items() for k, part in g.items())
+        level = dict(deeper)
+    return []
 
 
 def _composition(error: BaseException) -> str:
@@ -181,10 +194,12 @@ def _composition(error: BaseException) -> str:
     hint = _group_to_choose(reason) if isinstance(inner, InterpolationKeyError) else ""
     if isinstance(inner, (ConfigKeyError, ConfigAttributeError)) and isinstance(parent, DictConfig):
         key = str(inner.key)
-        close = _groups_with(parent, key) or difflib.get_close_matches(
-            key, map(str, parent), n=1, cutoff=0.5
+        close = (
+            _MEANT.get(key)
+            or _groups_with(parent, key)
+            or difflib.get_close_matches(key, map(str, parent), n=1, cutoff=0.5)
         )
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = f" Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
         known = sorted(str(key) for key in parent if key != "hydra")
         hint += f" Known here: {', '.join(known)}." if known else ""
         hint += f" A further key takes a plus: +{inner.full_key}=..." if not close else ""

@@ -31,9 +31,9 @@ class Estimate:
     runs: int
 
     def __str__(self) -> str:
-        """Return ``mean [low, high]`` with four decimals."""
+        """Return ``mean [low, high]`` with four decimals; one run's count is a whole number."""
         if self.low is None or self.high is None:
-            return f"{self.mean:.4f}"
+            return f"{self.mean:.0f}" if self.mean.is_integer() else f"{self.mean:.4f}"
         return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 

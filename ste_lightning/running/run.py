@@ -36,7 +36,7 @@ from ste_lightning.running.resuming import (
     keep_command,
     newest,
 )
-from ste_lightning.running.settings import resolved
+from ste_lightning.running.settings import refuse_kept_rule, resolved
 from ste_lightning.running.stopping import (
     INTERRUPTED,
     TERMINATED,
@@ -113,6 +113,7 @@ def _run(cfg: DictConfig, folder: Path, progress: Progress) -> float | None:
     import_own(settings["imports"])
     testing = settings["mode"] == "test"
     overrides = HydraConfig.get().overrides.task
+    refuse_kept_rule(settings, overrides)
     if settings["resume"] is not None and not testing:
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         if sweep and (folder / files.RESULTS).is_file():

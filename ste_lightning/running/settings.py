@@ -11,11 +11,12 @@ from typing import Any, TypeGuard
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.quantizers import quantizer_class, quantizer_names
 from ste_lightning.running import recipes
 from ste_lightning.running.intervals import INTERVALS
 from ste_lightning.running.schema import Schema
 
-__all__ = ["Settings", "completed", "resolved"]
+__all__ = ["Settings", "completed", "refuse_kept_rule", "resolved"]
 
 Settings = dict[str, Any]
 
@@ -78,6 +79,32 @@ def completed(settings: Settings, schema: type) -> Settings:
         if key not in defaults:
             raise unknown("key", key, defaults)
     return defaults | settings
+
+
+def refuse_kept_rule(settings: Settings, overrides: Sequence[str]) -> None:
+    """Refuse another map with the backward rule of the quantizer that was there before.
+
+    Args:
+        settings: of the run.
+        overrides: those of the command line.
+
+    Raises:
+        ConfigurationError: if ``quantizer.weight.map=...`` comes without a rule, and the map's own
+            default is another one than the option's.
+    """
+    given = dict(one.lstrip("+").partition("=")[::2] for one in overrides)
+    for role in ("weight", "input"):
+        key = f"quantizer.{role}"
+        name, kept = given.get(f"{key}.map"), (settings["quantizer"].get(role) or {}).get("rule")
+        if name in quantizer_names() and kept is not None and f"{key}.rule" not in given:
+            own = getattr(quantizer_class(name), "default_rule", kept)
+            require(
+                kept == own,
+                f"{key}.map",
+                name,
+                f"it would keep rule={kept} of the quantizer before; {key}={name} takes the whole "
+                f"quantizer, {key}.rule=... says which rule",
+            )
 
 
 def _check(settings: Settings) -> None:

@@ -121,13 +121,14 @@ def _columns(name: str, value: Estimate) -> Row:
 def shown(table: Sequence[Line]) -> list[Row]:
     """Return the table as people read it: ``mean [low, high]``, and differences where there are."""
     rows: list[Row] = []
+    differ = {m for line in table for m, v in line.differences.items() if v.runs > 1 or v.mean != 0}
     for line in table:
         row: Row = dict(line.settings)
         if any(one.runs > 1 for one in table):
             row["runs"] = line.runs
         for metric, value in line.values.items():
             row[metric] = short(value.mean) if metric == "seconds" else str(value)
-            if metric in line.differences:
+            if metric in line.differences.keys() & differ:
                 row[f"{metric} - baseline"] = str(line.differences[metric])
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row))

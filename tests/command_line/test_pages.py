@@ -224,6 +224,24 @@ def test_a_sweep_compares_its_settings() -> None:
     assert {row["at"] for row in parallel["data"]["values"] if row["axis"] == "lr"} == {0, 1}
 
 
+def test_a_sweep_of_one_run_each_has_no_intervals_and_draws_what_differs() -> None:
+    rows = [{"setting": str(n), "n": n, "trials": 64, "found": n / 9} for n in (3, 6)]
+    estimates = [
+        {"metric": metric, "name": row["setting"], "mean": row[metric]}
+        for row in rows
+        for metric in ("trials", "found")
+    ]
+    page = sweep_page("one", rows, ["n"], ["trials", "found"], estimates, [{"n": 3}], {}, "foot")
+    text = page.html("")
+    forest, parallel = charts_of(text)
+    assert [layer["data"]["values"][0].keys() for layer in forest["layer"]] == [
+        {"name", "value"},
+        {"metric", "name", "mean"},
+    ]
+    assert {row["axis"] for row in parallel["data"]["values"]} == {"n", "found"}
+    assert "One run each" in Checked(text).text
+
+
 @pytest.fixture
 def light(monkeypatch):
     """Pages without the drawing library, which takes seconds to put together."""

@@ -16,6 +16,7 @@ RUN = "+recipe=digits_mlp"
         ([], "no recipe chosen: add +recipe=NAME"),
         (["+recipe=gap"], "It belongs to: python -m ste_lightning.study +recipe=gap"),
         (["+recipe=teacher_student", "rule=identity"], "Did you mean 'model.rule'?"),
+        (["+recipe=digits_mlp", "epochs=3"], "Did you mean 'trainer.max_epochs'?"),
         ([RUN, "data=my_data"], "python -m ste_lightning.new"),
         ([RUN, "sede=2"], "Did you mean 'seed'?"),
         ([RUN, "seed=two"], "'two'"),

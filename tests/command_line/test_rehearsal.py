@@ -102,6 +102,8 @@ def own(tmp_path):
             [RUN, "quantizer.weight.map=ternary", "+quantizer.weight.threshold=0.9"],
             "all on one level of ternary/clipped. They lie in its dead zone",
         ),
+        ([RUN, "quantizer.weight.map=lsq"], "it would keep rule=clipped of the quantizer before"),
+        ([RUN, "callbacks=monitor", "quantizer=float"], "no layer has a weight quantizer"),
         ([RUN, "--multirn"], "unknown flag '--multirn'. Did you mean '--multirun'"),
         ([STUDENT, "model.trace_steps=0"], "trace_steps=0"),
         ([STUDENT, "report=[recoverd]"], "Did you mean 'recovered'"),

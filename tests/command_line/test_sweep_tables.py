@@ -47,7 +47,8 @@ def test_the_bootstrap_covers_and_repeats() -> None:
     assert 85 <= inside <= 99  # a little short, as the bootstrap is
     assert bootstrap([1.0, 2.0, 4.0]) == bootstrap([1.0, 2.0, 4.0])
     assert bootstrap([3.0]) == student_t([3.0])
-    assert str(student_t([3.0])) == "3.0000"
+    assert str(student_t([3.25])) == "3.2500"
+    assert str(student_t([64.0])) == "64"
 
 
 def test_differences_are_taken_seed_by_seed() -> None:

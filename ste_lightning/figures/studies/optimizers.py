@@ -62,15 +62,15 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     left.set_title(f"N = {sizes[-1]}{dashed}; no label noise", fontsize=10)
     parts[0].legend(loc="outside lower center", ncols=len(most), frameon=False, fontsize=9)
     middle.set(xlabel="steps since the first hit", ylabel="wrong signs, mean over trials")
-    middle.set_title("the gradient is zero at w*, the momentum is not", fontsize=10)
+    middle.set_title(f"at w* the gradient is zero, momentum is not; N = {sizes[-1]}", fontsize=10)
     for axes in (left, middle):
         grid(axes)
-    rows = parts[1].subplots(len(most), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, r in zip(rows, most, strict=True):
-        _one_trial(axes, r, colors[_name(r)])
+    rows = parts[1].subplots(len(most), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    tops = [_one_trial(axes, r, colors[_name(r)]) for axes, r in zip(rows, most, strict=True)]
+    rows[0].set_ylim(-0.3, max(tops))
     rows[-1].set_xlabel("steps since the first hit")
     parts[1].supylabel("wrong signs", fontsize=10)
-    parts[1].suptitle("the trial that leaves most often, green at w*", fontsize=10)
+    parts[1].suptitle(f"the worst trial of each, green at w*; N = {sizes[-1]}", fontsize=10)
     title = "Which optimizers rest at the teacher once they are there?"
     figure.suptitle(f"{title}\n{shared_settings(results)}; bands: 95 % intervals", fontsize=11)
     return figure
@@ -89,21 +89,21 @@ def _after_hit(result: Result) -> npt.NDArray[np.int64]:
     return np.array(rows)
 
 
-def _one_trial(axes: Axes, result: Result, color: str) -> None:
-    """Draw the trace that leaves w* most often, shaded where it is there."""
+def _one_trial(axes: Axes, result: Result, color: str) -> float:
+    """Draw the trace that leaves w* most often, shaded where it is there; return its height."""
     after = _after_hit(result)
     axes.set_title(_name(result), fontsize=9, loc="left", pad=2)
     clean(axes)
     if not len(after):
-        return
+        return 2.3
     leaves = ((after[:, :-1] == 0) & (after[:, 1:] > 0)).sum(1)
     trace = after[leaves.argmax()]
     steps = result.settings["every"] * np.arange(len(trace))
     axes.step(steps, trace, where="post", color=color, linewidth=1)
     top = max(2, trace.max()) + 0.3
     there = trace == 0
-    axes.fill_between(steps, -0.3, top, where=there, color=PALE_GREEN, linewidth=0, step="post")
-    axes.set_ylim(-0.3, top)
+    axes.fill_between(steps, -0.3, 99, where=there, color=PALE_GREEN, linewidth=0, step="post")
+    return float(top)
 
 
 def _name(result: Result) -> str:

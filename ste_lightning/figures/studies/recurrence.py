@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["recurrence_study_figure"]
 
+_SIZES = ("#b5b5b5", "#777777", "#222222")  # colours say how much noise
 _QUANTITIES = ("share of steps at w*", "escapes per step", "mean return time, steps")
 
 
@@ -57,7 +59,7 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     axes.set_xlabel("step")
     middle, right = upper.add_subplot(grid[:, 1]), upper.add_subplot(grid[:, 2])
     sizes = sorted({r.settings["samples"] for r in results})
-    for size, color in zip(sizes, palette(), strict=False):
+    for size, color in zip(sizes, itertools.cycle(_SIZES), strict=False):
         members = sorted(
             (r for r in results if r.settings["samples"] == size), key=lambda r: r.settings["noise"]
         )
@@ -82,7 +84,9 @@ def recurrence_study_figure(results: Sequence[Result]) -> Figure:
     middle.set(xlabel="standard deviation of the label noise", ylabel="share of steps at w*")
     middle.set_title("time at w*: dots seen, lines predicted", fontsize=10)
     middle.legend(frameon=False, fontsize=8)
-    for r, color in zip(chosen, palette(), strict=False):
+    of_noise = {r.settings["noise"]: color for r, color in zip(most, palette(), strict=False)}
+    for r in chosen:
+        color = of_noise[r.settings["noise"]]
         counts = np.sum(r.columns["return_histogram"], axis=0)
         if counts.sum():
             left = 1 - np.concatenate([[0], np.cumsum(counts)]) / counts.sum()
@@ -162,5 +166,5 @@ def _step_sizes(axes: Axes, runs: Sequence[Result]) -> None:
     axes.errorbar(steps, share, error, color="#222222", marker="o", capsize=2)
     axes.set(xscale="log", ylim=(0, 1), xlabel="step size", ylabel="share of steps at w*")
     noise, samples = runs[0].settings["noise"], runs[0].settings["samples"]
-    axes.set_title(f"noise {noise:g}, N = {samples}", fontsize=10)
+    axes.set_title(f"the step size changes nothing\nnoise {noise:g}, N = {samples}", fontsize=10)
     clean(axes)

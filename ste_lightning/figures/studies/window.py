@@ -51,10 +51,12 @@ def window_figure(results: Sequence[Result]) -> Figure:
     axes.set_xscale("log")
     ticks = sorted(set(widths.values()))
     axes.set_xticks(ticks, [f"{width:g}" for width in ticks])
-    axes.set(xlabel="window: f'(a) = 1 for |a| up to", ylabel="N50 / n, last iterate")
+    axes.set(
+        xlabel="window: f'(a) = 1 for |a| up to", ylabel="N50 / n, last iterate (lower is better)"
+    )
     axes.set_title(
         "Which window of the backward rule needs the fewest samples?\n"
-        f"{shared_settings(results)}; 95 % intervals, ring: best, hollow: a bound",
+        f"{shared_settings(results)}; 95 % intervals; ring: best; hollow: outside the N run",
         fontsize=10,
     )
     legend(axes)

@@ -176,30 +176,27 @@ def forest(
     tooltip = [
         {"field": "name", "title": "setting"},
         {"field": "mean", "title": "mean", "format": ".4f"},
-        {"field": "low", "title": "low", "format": ".4f"},
-        {"field": "high", "title": "high", "format": ".4f"},
     ]
-    return {
-        "height": 70 + 26 * len(rows),
-        "encoding": {"y": y},
-        "layer": [
-            {
-                "data": {"values": list(singles)},
-                "mark": {"type": "point", "filled": False, "size": 30, "opacity": 0.6},
-                "encoding": {"x": _axis("value", title=value)},
-            },
-            {
-                "data": {"values": [row for row in rows if "low" in row]},
-                "mark": {"type": "rule", "strokeWidth": 2},
-                "encoding": {"x": _axis("low", title=value), "x2": {"field": "high"}},
-            },
-            {
-                "data": {"values": list(rows)},
-                "mark": {"type": "point", "shape": "diamond", "size": 110},
-                "encoding": {"x": _axis("mean", title=value), "tooltip": tooltip},
-            },
-        ],
-    }
+    layer: list[Spec] = [
+        {
+            "data": {"values": list(singles)},
+            "mark": {"type": "point", "filled": False, "size": 30, "opacity": 0.6},
+            "encoding": {"x": _axis("value", title=value)},
+        }
+    ]
+    if known := [row for row in rows if "low" in row]:  # of one run there is no interval
+        tooltip += [{"field": end, "title": end, "format": ".4f"} for end in ("low", "high")]
+        interval = {"x": _axis("low", title=value), "x2": {"field": "high"}}
+        mark = {"type": "rule", "strokeWidth": 2}
+        layer.append({"data": {"values": known}, "mark": mark, "encoding": interval})
+    layer.append(
+        {
+            "data": {"values": list(rows)},
+            "mark": {"type": "point", "shape": "diamond", "size": 110},
+            "encoding": {"x": _axis("mean", title=value), "tooltip": tooltip},
+        }
+    )
+    return {"height": 70 + 26 * len(rows), "encoding": {"y": y}, "layer": layer}
 
 
 def phases(

@@ -37,7 +37,10 @@ def sweep_page(
         failed: folder -> what stopped the run.
         foot: versions.
     """
-    shown = [metric for metric in metrics if any(metric in row for row in rows)]
+    found = {metric: {row[metric] for row in rows if metric in row} for metric in metrics}
+    shown = [m for m, values in found.items() if values]
+    # what all runs have in common, as the number of trials, is in the table alone
+    shown = [m for m in shown if len(found[m]) > 1] or shown
     sections = [
         Section("Result", _result(rows, shown, estimates, failed)),
         Section("Comparison", [_forest(metric, rows, estimates) for metric in shown[:_METRICS]]),
@@ -78,6 +81,8 @@ def _forest(metric: str, rows: Sequence[Row], estimates: Sequence[Row]) -> Chart
         for row in found
     ]
     note = "Diamonds are means, lines 95 % intervals over seeds, circles single runs."
+    if not any("low" in row for row in found):
+        note = "One run each; several seeds (seed=0,1,2) would show intervals."
     spec = charts.forest(found, metric, singles)
     numbers = Table(metric, ["setting", "mean", "low", "high"], cells)
     return Chart(metric, note, spec, numbers, wide=len(found) > 12)
