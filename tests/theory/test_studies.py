@@ -51,6 +51,7 @@ def test_a_small_version_has_fewer_trials_and_no_large_n():
     cells = shrink(expand({**BASE, "trials": 96}, {"n": [8, 32, 64], "samples": [4, 8]}))
     assert {(c.settings["n"], c.settings["trials"]) for c in cells} == {(8, 12), (32, 12)}
     assert shrink(expand({"n": 8, "samples": 4}, {}))[0].settings["trials"] == 8
+    assert shrink(expand({"n": 8, "samples": 4, "trials": 3}, {}))[0].settings["trials"] == 3
     wider = shrink(expand({"samples": 4}, {"n": [8, 128, 256]}), largest=128)
     assert [cell.settings["n"] for cell in wider] == [8, 128]
     cells = shrink(expand({"samples": 4}, {"n": [64, 128]}))

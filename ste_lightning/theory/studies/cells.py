@@ -156,7 +156,8 @@ def shrink(cells: Sequence[Cell], largest: int = 32) -> list[Cell]:
         experiment = EXPERIMENTS[settings.get("experiment", "simulate")]
         parameter = inspect.signature(experiment).parameters.get("trials")
         if parameter is not None:
-            settings["trials"] = max(8, settings.get("trials", parameter.default) // 8)
+            trials = settings.get("trials", parameter.default)
+            settings["trials"] = min(trials, max(8, trials // 8))
         if _size(settings) <= largest:
             shrunk = Cell(settings)
             small.setdefault(shrunk.key, shrunk)
