@@ -112,24 +112,40 @@ class OneBitProduct:
         if convolved is not None:
             in_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2] else None
             return *convolved, in_bias
-        pads = self._pads()
-        padding = [0] * len(g.padding) if any(pads) else list(g.padding)
-        in_x, in_weight, in_bias = torch.ops.aten.convolution_backward(
+        if not any(self._pads()):
+            return self._convolution_gradients(grad, x, weight, g.padding, wanted)
+        # what images are padded with has no gradient: that of the input is multiplied without it
+        in_x = self._convolution_gradients(grad, x, weight, g.padding, (wanted[0], False, False))[0]
+        rest, none = (False, *wanted[1:]), (0,) * len(g.padding)
+        return in_x, *self._convolution_gradients(grad, self._padded(x), weight, none, rest)[1:]
+
+    def _convolution_gradients(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        padding: tuple[int, ...],
+        wanted: tuple[bool, bool, bool],
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        if not any(wanted):
+            return None, None, None
+        g = self.geometry
+        assert g is not None
+        found: tuple[Tensor | None, Tensor | None, Tensor | None]
+        found = torch.ops.aten.convolution_backward(
             grad,
-            self._padded(x),
+            x,
             weight,
             [weight.shape[0]],
             g.stride,
             padding,
             g.dilation,
             False,
-            [0] * len(g.padding),
+            [0] * len(padding),
             g.groups,
             wanted,
         )
-        if wanted[0] and any(pads):
-            in_x = F.pad(in_x, [-p for p in pads])
-        return in_x, in_weight, in_bias
+        return found
 
     def _pads(self) -> list[int]:
         g = self.geometry
