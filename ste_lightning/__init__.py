@@ -113,4 +113,5 @@ if not TYPE_CHECKING:  # type checkers see the imports above, and find a name th
 
 def __dir__() -> list[str]:
     """Return what completion offers."""
-    return sorted({*globals(), *_MODULES, *_PACKAGES})
+    public = (name for name in globals() if name.startswith("__"))
+    return sorted({*public, *_MODULES, *_PACKAGES})

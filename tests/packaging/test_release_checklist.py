@@ -1,7 +1,6 @@
 """What a release needs agrees already, and the checklist notices what does not."""
 
 import importlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +34,9 @@ def project(tmp_path, monkeypatch) -> Path:
         monkeypatch.setenv(f"{name}_NAME", "A")
         monkeypatch.setenv(f"{name}_EMAIL", "a@example.org")
     (tmp_path / "ste_lightning").mkdir()
-    for name in (versions.PACKAGE, versions.CITED):
-        shutil.copy(ROOT / name, tmp_path / name)
+    for name, quoted in ((versions.PACKAGE, '"0.2.0"'), (versions.CITED, "0.2.0")):
+        text = (ROOT / name).read_text(encoding="utf-8")  # of whichever version it is now
+        (tmp_path / name).write_text(versions._LINE[name].sub(rf"\g<1>{quoted}", text))
     versions.git("init", "--quiet")
     first = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-11-01\n"
     for text in (first, CHANGES.format(""), CHANGES.format("- more\n")):
