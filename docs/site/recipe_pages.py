@@ -73,6 +73,21 @@ def _made(key: str) -> str:
     return f"{'The stored results' if stored else 'Its small version'}: {command}"
 
 
+def _missing(name: str, text: str) -> str:
+    """Return why a recipe has not been run; empty if it has been."""
+    if not header(text)[1]["Expected"].startswith("not run here"):
+        return ""
+    data = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}.get(name.partition("_")[0], "its data")
+    return f"{name} has not been run here, for want of {data}; with the data it draws its curves"
+
+
+def _not_run() -> str:
+    """Return the names of the recipes that have not been run."""
+    files = sorted(RECIPES.glob("*.yaml"))
+    found = [f for f in files if _missing(f.stem, f.read_text(encoding="utf-8"))]
+    return ", ".join(f"`{file.stem}`" for file in found)
+
+
 def _picture(file: Path) -> list[str]:
     """Return the lines that show a recipe's figure, or that it was not run."""
     key = file.relative_to(RECIPES).with_suffix("").as_posix()
@@ -80,8 +95,7 @@ def _picture(file: Path) -> list[str]:
     if not re.search(r"^ *figures?:(?! null)", text, re.MULTILINE):
         return ["", "*It draws no figure; its table and report.html show the result.*"]
     if not (IMAGES / f"{image(key)}.png").is_file():
-        run = not header(text)[1]["Expected"].startswith("not run here")
-        return ["", f"*No picture{'' if run else ': this recipe has not been run here'}.*"]
+        return ["", f"*No picture: {_missing(key, text) or 'see its report.html'}.*"]
     return [
         "",
         f"![What the recipe {file.stem} draws](images/{image(key)}.png)",
@@ -138,6 +152,9 @@ the figures. Change a setting by `key=value`; `--cfg job` prints them all. `seed
 is another seed (of a study: `base.seed=1`).
 
 ## Trained networks
+
+Not run here, because their data sets (CIFAR-10, ImageNet) cannot be had here: {_not_run()}. What they
+should reach is what their papers say, and stands beside them; nobody has checked it with this package.
 
 {train}
 
