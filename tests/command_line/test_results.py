@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,10 @@ def fill(plan, values=VALUES):
         for seed, value in enumerate(column)
     ]
     plan.table.write_text(COLUMNS + "".join(lines))
+
+
+def values_of(plan):
+    return [(row["setting"], row["seed"], row["value"]) for row in rows.read_rows(plan.table)]
 
 
 def test_twins_are_trained_before_those_that_they_teach(plan):
@@ -180,6 +186,23 @@ def finished(plan, cli, tmp_path):
     status, _, err = cli(*plan.overrides(job), f"hydra.run.dir={folder}")
     assert status == 0, err
     return work
+
+
+def test_teachers_of_the_table_whose_runs_are_gone_are_trained_again(plan, finished, tmp_path):
+    fill(plan)
+    before, asked = values_of(plan), []
+
+    def trained(overrides):
+        folder = Path(overrides[-1].removeprefix("hydra.run.dir="))
+        asked.append("/".join(folder.parts[-2:]))
+        shutil.copytree(finished / "small/float/0", folder)
+        return 0, ""
+
+    assert train.train_plan(plan, tmp_path / "elsewhere", trained) == []
+    assert asked == [*(f"float/{k}" for k in range(3)), *(f"taught/{k}" for k in range(3))]
+    after = values_of(plan)
+    assert sorted(row for row in after if row[0] != "taught") == sorted(before)
+    assert len(after) == len(before) + 3
 
 
 def test_rows_hold_what_a_finished_run_says(plan, finished):

@@ -6,8 +6,9 @@ backward rule is a window, its mask's bits. The quantized tensors are made again
 pass. Forward products of bits with bits are counted (xor and popcount) where that is faster.
 
 Gradients equal those of the plain composition ``product(q_x(x), q_w(W))`` bit for bit, and to
-rounding where tile registers multiply (:mod:`.tile_products`, :mod:`.tile_convolutions`); outputs
-do for integers, that is without scale and bias, and to rounding with them.
+rounding where tile registers multiply (:mod:`.tile_products`, :mod:`.tile_convolutions`) and in the
+inputs of convolutions that are padded with -1; outputs do for integers, that is without scale and
+bias, and to rounding with them.
 """
 
 from __future__ import annotations

@@ -37,11 +37,28 @@ def missing(plan: Plan) -> list[Job]:
     return [job for job in plan.jobs if (job.setting.name, job.seed) not in there]
 
 
+def _teachers(plan: Plan, wanted: list[Job], work: Path) -> list[Job]:
+    """Return the runs of the table that are to teach wanted ones, and are no longer in ``work``."""
+    settings = {setting.name: setting for setting in plan.settings}
+    twins = {
+        Job(settings[job.setting.twin], job.seed)
+        for job in wanted
+        if job.setting.teacher and job.setting.twin is not None
+    }
+    return [
+        job
+        for job in plan.jobs
+        if job in twins.difference(wanted)
+        and not (_place(plan, job.setting.name, job.seed, work) / files.RESULTS).is_file()
+    ]
+
+
 def train_plan(plan: Plan, work: Path, trained: Trained, jobs: int = 1) -> list[str]:
     """Train the missing runs and add each one's row to the table when it has finished.
 
     A run that was stopped goes on from its last checkpoint the next time. Runs that learn from a
-    twin begin when the others have finished.
+    twin begin when the others have finished; a twin whose row is there, but whose run is not in
+    ``work``, is trained again for them.
 
     Args:
         plan: what to train.
@@ -53,6 +70,8 @@ def train_plan(plan: Plan, work: Path, trained: Trained, jobs: int = 1) -> list[
         What went wrong, a line for each run without results.
     """
     wanted, wrong, lock = missing(plan), [], Lock()
+    again = _teachers(plan, wanted, work)
+    wanted += again
     with progress() as bar, ThreadPoolExecutor(jobs) as pool:
         task = bar.add_task(f"{plan.path.stem}: {len(wanted)} runs", total=len(wanted))
 
@@ -60,7 +79,8 @@ def train_plan(plan: Plan, work: Path, trained: Trained, jobs: int = 1) -> list[
             try:
                 row = run_job(plan, job, work, trained)
                 with lock:
-                    _add(plan, row)
+                    if job not in again:
+                        _add(plan, row)
             except ConfigurationError as error:
                 wrong.append(f"{plan.path.stem}, {job.setting.name}, seed {job.seed}: {error}")
             bar.advance(task)
