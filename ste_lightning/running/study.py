@@ -51,24 +51,19 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _check_effect(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Refuse a setting of all cells that each of them has anew: it would change nothing."""
-    parts = {f"parts.{name}": part for name, part in settings["parts"].items()} or {"grid": {}}
+    parts = {f"parts.{name}": part for name, part in _parts(settings).items()} or {"grid": {}}
     for text in overrides:
-        found = re.match(r"\+*base\.(\w+)=(.*)", text)
+        found = re.match(r"\+*(base|grid)\.(\w+)=(.*)", text)
         if found is None:
             continue
-        names = {found[1]} | ({"samples_per_input"} if found[1] == "samples" else set())
-        own = [
-            f"{where}.{name}"
-            for part, grid in parts.items()
-            for where, values in (("grid", settings["grid"]), (part, grid))
-            for name in names & values.keys()
-        ]
-        every = all(names & {**settings["grid"], **grid}.keys() for grid in parts.values())
+        place, key, value = found.groups()
+        names = {key} | ({"samples_per_input"} if key == "samples" else set())
+        shared = names & settings["grid"].keys() if place == "base" else set()
+        own = [f"grid.{name}" for name in shared]
+        own += [f"{where}.{name}" for where, part in parts.items() for name in names & part.keys()]
+        every = bool(shared) or all(names & part.keys() for part in parts.values())
         require(
-            not every,
-            f"base.{found[1]}",
-            found[2],
-            f"it is set by {own[0]}: change that" if own else "",
+            not every, f"{place}.{key}", value, f"it is set by {own[0]}: change that" if own else ""
         )
 
 
@@ -135,14 +130,19 @@ def _command() -> str:
     return shlex.join(["python", "-m", "ste_lightning.study", *given])
 
 
-def _cells(settings: Mapping[str, Any]) -> list[Cell]:
-    parts = settings["parts"]
+def _parts(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parts of the grid that are run: of a small version those that it names."""
+    parts: Mapping[str, Any] = settings["parts"]
     if settings["small"] and settings["small_parts"] is not None:
         for name in settings["small_parts"]:
             if name not in parts:
                 raise unknown("part", name, parts)
-        parts = {name: parts[name] for name in settings["small_parts"]}
-    cells = expand(settings["base"], settings["grid"], parts)
+        return {name: parts[name] for name in settings["small_parts"]}
+    return parts
+
+
+def _cells(settings: Mapping[str, Any]) -> list[Cell]:
+    cells = expand(settings["base"], settings["grid"], _parts(settings))
     return shrink(cells, settings["small_n"]) if settings["small"] else cells
 
 

@@ -41,6 +41,8 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     assert "Did you mean 'phase_diagram'" in capsys.readouterr().err
     assert study.main([]) == 1
     assert "+recipe=NAME" in capsys.readouterr().err
+    assert study.main(["+recipe=order", "small=true", "grid.depth=[3]"]) == 1
+    assert "it is set by parts.first_look.depth: change that" in capsys.readouterr().err
     torch.set_num_threads(threads)
 
 
