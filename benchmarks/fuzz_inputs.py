@@ -31,7 +31,7 @@ from ste_lightning.io.checkpoint import read_checkpoint
 from ste_lightning.running.failures import readable
 from ste_lightning.running.hydra_plugins import RecipeSource
 from ste_lightning.running.schema import Schema
-from ste_lightning.running.settings import known_keys
+from ste_lightning.running.settings import completed
 from ste_lightning.theory.studies import store
 
 EXTREME = [0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1]
@@ -153,7 +153,7 @@ def recipe(path: Path) -> None:
         source = RecipeSource("fuzz", f"recipes://{path.parent}")
         content = source.load_config(f"recipe/{path.stem}").config
         config = OmegaConf.merge(OmegaConf.structured(Schema), {"name": "fuzz"}, content)
-        known_keys({key: None for key in config if key not in ("defaults", "hydra")}, Schema)
+        completed({key: None for key in config if key not in ("defaults", "hydra")}, Schema)
     except Exception as error:
         said = readable(error)
         if said is None:
