@@ -14,7 +14,7 @@ from ste_lightning.deploy.graph.sample import arguments
 from ste_lightning.deploy.layers.packed_layer import PackedLayer
 from ste_lightning.deploy.lower.float_weights import PRECISIONS
 from ste_lightning.deploy.lower.module import packed_copy
-from ste_lightning.errors import unknown
+from ste_lightning.errors import ConfigurationError, unknown
 
 __all__ = ["pack"]
 
@@ -55,8 +55,8 @@ def pack(
 
     Raises:
         ConfigurationError: for a quantized layer without a packed form, with its name and the
-            reason, a model without quantized layers, or a packed layer whose results on the
-            sample are not the trained one's.
+            reason, a model without quantized layers, a sample on which the model fails, or a
+            packed layer whose results on the sample are not the trained one's.
     """
     if floats not in PRECISIONS:
         raise unknown("floats", floats, PRECISIONS)
@@ -65,7 +65,16 @@ def pack(
         sample = getattr(model, "example_input_array", None)
     if sample is not None:
         args, kwargs = arguments(sample)
-        with unchanged(network.module, PackedLayer):
-            network(*args, **kwargs)
+        try:
+            with unchanged(network.module, PackedLayer):
+                network(*args, **kwargs)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"sample cannot be used: the packed {type(model).__name__} fails on it: "
+                f"{type(error).__name__}: {error}. Give what the model is called with: a tensor, "
+                "a tuple of arguments, or a dict of keywords."
+            ) from error
         require_equal(model, network, args, kwargs, rounded=floats != "float32")
     return network

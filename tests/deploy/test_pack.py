@@ -234,6 +234,14 @@ def test_refusals_name_the_layer_and_the_reason():
         deploy.pack(nn.Sequential(QuantLinear(4, 4)), floats="float8")
 
 
+@pytest.mark.parametrize("sample", [torch.zeros(2, 63), torch.zeros(2, 64).numpy(), [1, 2]])
+def test_a_sample_that_the_network_does_not_take_is_refused(sample):
+    binary = QuantLinear(8, 4, weight_quantizer="sign", input_quantizer="sign")
+    network = nn.Sequential(nn.Linear(64, 8), binary)
+    with pytest.raises(ConfigurationError, match="sample cannot be used: the packed Sequential"):
+        deploy.pack(network.eval(), sample)
+
+
 def test_packed_modules_stay_in_evaluation():
     packed = deploy.pack(nn.Sequential(QuantLinear(4, 4)))
     with pytest.raises(ConfigurationError, match="evaluation"):
