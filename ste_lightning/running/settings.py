@@ -95,7 +95,8 @@ def refuse_kept_rule(settings: Settings, overrides: Sequence[str]) -> None:
     given = dict(one.lstrip("+").partition("=")[::2] for one in overrides)
     for role in ("weight", "input"):
         key = f"quantizer.{role}"
-        name, kept = given.get(f"{key}.map"), (settings["quantizer"].get(role) or {}).get("rule")
+        name, spec = given.get(f"{key}.map"), settings["quantizer"].get(role)
+        kept = spec.get("rule") if isinstance(spec, Mapping) else None
         if name in quantizer_names() and kept is not None and f"{key}.rule" not in given:
             own = getattr(quantizer_class(name), "default_rule", kept)
             require(
