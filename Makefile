@@ -65,9 +65,12 @@ mutants: .venv-test/ready
 docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 .venv-docs/bin/python -m mkdocs build --strict --clean
 
+# two processes with four studies each at a time: threads of one wait for the interpreter
 studies-small: .venv-test/ready
-	began=$$(date +%s); $(TEST) -m ste_lightning.study --multirun '+recipe=glob(*)' small=true \
-	  hydra.sweep.dir=$(or $(OUT),outputs/study-small) && echo "all studies: $$(($$(date +%s) - began)) s"
+	began=$$(date +%s); ls recipes/study | sed 's/[.]yaml$$//' | xargs -n 4 | tr ' ' ',' | \
+	  OMP_NUM_THREADS=1 xargs -P 2 -I{} $(TEST) -m ste_lightning.study --multirun '+recipe={}' small=true \
+	  workers=1 hydra.sweep.dir=$(or $(OUT),outputs/study-small) && \
+	  echo "all studies: $$(($$(date +%s) - began)) s"
 
 lint: .venv-test/ready
 	$(TEST) -m ruff check .
