@@ -9,7 +9,8 @@ from torch import Tensor
 from ste_lightning import functional as SF
 from ste_lightning.errors import unknown
 from ste_lightning.functional import Surrogate
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 from ste_lightning.quantizers.scaling import SCALES, mean_magnitude
 
 __all__ = ["Sign", "Step"]

@@ -11,7 +11,8 @@ from ste_lightning import functional as SF
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.levels import check_bits, signed_range
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["Token"]
 

@@ -23,7 +23,8 @@ from ste_lightning.quantizers.levels import (
     signed_range,
     split_groups,
 )
-from ste_lightning.quantizers.quantizer import Operand, register_quantizer
+from ste_lightning.quantizers.quantizer import Operand
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["LSQ", "LSQPlus"]
 

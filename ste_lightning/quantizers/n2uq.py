@@ -12,7 +12,8 @@ from ste_lightning.functional import Surrogate
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.calibrated import Steps
 from ste_lightning.quantizers.levels import check_bits, reduced_axes
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["N2UQ", "N2UQWeights"]
 

@@ -14,7 +14,7 @@ from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.calibrated import Steps
 from ste_lightning.quantizers.levels import check_bits
-from ste_lightning.quantizers.quantizer import register_quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["PACT"]
 

@@ -13,7 +13,8 @@ from ste_lightning.functional.learned_scale import SMALLEST
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.calibrated import Calibrated
 from ste_lightning.quantizers.levels import check_bits
-from ste_lightning.quantizers.quantizer import Operand, register_quantizer
+from ste_lightning.quantizers.quantizer import Operand
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["APoT", "PowerOfTwo", "additive_powers", "powers"]
 

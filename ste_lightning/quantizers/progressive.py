@@ -12,7 +12,8 @@ from ste_lightning.errors import require
 from ste_lightning.functional import Surrogate
 from ste_lightning.functional.rounding import widen
 from ste_lightning.quantizers.levels import check_granularity, reduced_axes
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["LSBQ", "Progressive"]
 

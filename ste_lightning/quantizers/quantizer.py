@@ -1,35 +1,21 @@
-"""What a quantizer module is, the registry of forward maps, and ``build``."""
+"""What a quantizer module is: the base class of all forward maps."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ste_lightning.errors import ConfigurationError, require, unknown
-from ste_lightning.extensions import REMEDY, load_installed
-from ste_lightning.functional import Surrogate, rule_class, surrogate
-from ste_lightning.functional.schedules import PRESETS, Schedule
+from ste_lightning.functional import Surrogate, surrogate
+from ste_lightning.functional.schedules import Schedule
 
-__all__ = [
-    "FLOAT_BITS",
-    "Operand",
-    "Quantizer",
-    "QuantizerSpec",
-    "bits_of",
-    "build",
-    "quantizer_class",
-    "quantizer_names",
-    "register_quantizer",
-    "registered_name",
-]
+__all__ = ["FLOAT_BITS", "Operand", "Quantizer", "bits_of", "describe"]
 
 FLOAT_BITS = 32.0
 Operand = Literal["weights", "activations"]
-QuantizerSpec = str | Mapping[str, Any] | nn.Module | None
 
 
 class Quantizer(nn.Module):
@@ -204,170 +190,6 @@ def _makes_empty(fn: Callable[[Tensor], Tensor]) -> bool:
         return not fn(torch.empty((), device="meta")).is_meta
     except (NotImplementedError, RuntimeError):
         return False  # it keeps values, and there are none to keep
-
-
-Q = TypeVar("Q", bound=type[nn.Module])
-_QUANTIZERS: dict[str, type[nn.Module]] = {}
-
-
-def register_quantizer(name: str) -> Callable[[Q], Q]:
-    """Make a quantizer module available to :func:`build` under ``name``.
-
-    Raises:
-        ConfigurationError: for what is no module class, or no name; if ``name`` is taken by
-            another class.
-    """
-    require(isinstance(name, str) and bool(name), "name", name, "use a name")
-
-    def add(cls: Q) -> Q:
-        fits = isinstance(cls, type) and issubclass(cls, nn.Module)
-        require(fits, "quantizer", cls, "register a class that derives from Quantizer")
-        taken = _QUANTIZERS.get(name)
-        require(
-            taken is None or taken.__qualname__ == cls.__qualname__,
-            "name",
-            name,
-            "another quantizer has this name, choose a new one",
-        )
-        cls.map_name = name  # type: ignore[attr-defined]
-        _QUANTIZERS[name] = cls
-        return cls
-
-    return add
-
-
-def quantizer_names() -> tuple[str, ...]:
-    """Return the names of all registered forward maps, those of extensions too, sorted."""
-    load_installed()
-    return tuple(sorted(_QUANTIZERS))
-
-
-def quantizer_class(name: str) -> type[nn.Module]:
-    """Return the module class registered under ``name``.
-
-    Raises:
-        ConfigurationError: for an unknown name, with the nearest match.
-    """
-    if name not in _QUANTIZERS:
-        load_installed()
-    if name not in _QUANTIZERS:
-        stem, call, _ = name.partition("(")
-        if call and stem in _QUANTIZERS:
-            raise ConfigurationError(
-                f"unknown quantizer {name!r}: write its options as a mapping, "
-                f"{{'map': {stem!r}, ...}}."
-            )
-        raise unknown("quantizer", name, _QUANTIZERS, REMEDY)
-    return _QUANTIZERS[name]
-
-
-def registered_name(cls: type[nn.Module]) -> str | None:
-    """Return the name under which exactly this class is registered; ``None`` for others."""
-    name = getattr(cls, "map_name", "")
-    return name if _QUANTIZERS.get(name) is cls else None
-
-
-def build(
-    spec: QuantizerSpec, operand: Operand = "activations", channel_dim: int = 0
-) -> nn.Module | None:
-    """Make a quantizer from its specification.
-
-    Args:
-        spec: a forward map's name (``"sign"``); a mapping with ``map`` (default ``"sign"``),
-            ``rule``, the parameters of both and ``schedule``
-            (``{"map": "sign", "rule": "reste", "schedule": "reste"}``); a module, returned as it
-            is; or ``None`` for no quantizer. ``schedule`` is the name of a preset
-            (:data:`~ste_lightning.functional.schedules.PRESETS`) or a mapping: a preset to its
-            parameters (``{"ede": {"start": 0.001}}``), or a parameter to a function with its
-            parameters (``{"t": {"function": "log", "start": 0.1, "end": 10}}``).
-        operand: what it will quantize; a map or a rule meant for the other operand is refused.
-        channel_dim: the output channel's axis, for maps with one scale per channel.
-
-    Returns:
-        The quantizer module, or ``None``.
-
-    Raises:
-        ConfigurationError: for unknown names and keys (with the nearest match), parameters out
-            of range, and maps or rules that do not fit the operand.
-    """
-    if spec is None or isinstance(spec, nn.Module):
-        return spec
-    if isinstance(spec, str):
-        spec = {"map": spec}
-    if not isinstance(spec, Mapping):
-        raise ConfigurationError(
-            f"quantizer={spec!r} cannot be used: give a name, a mapping, a module or None."
-        )
-    arguments = {str(key): value for key, value in spec.items()}
-    schedules = arguments.pop("schedule", None)
-    remedy = "" if "map" in arguments else "'map' names the quantizer; without it, it is 'sign'."
-    cls = quantizer_class(str(arguments.pop("map", "sign")))
-    _check_keys(cls, arguments, remedy)
-    context = {"operand": operand, "channel_dim": channel_dim}
-    takes = inspect.signature(cls.__init__).parameters
-    quantizer = cls(**{k: v for k, v in context.items() if k in takes} | arguments)
-    if isinstance(quantizer, Quantizer):
-        _check_operand(quantizer, operand)
-    if schedules is not None:
-        _attach_schedules(quantizer, schedules)
-    return quantizer
-
-
-def _check_operand(quantizer: Quantizer, operand: Operand) -> None:
-    """Refuse maps and rules that are meant for the other operand."""
-    require(
-        operand in quantizer.operands,
-        "map",
-        quantizer.map_name,
-        f"it is meant for {' and '.join(sorted(quantizer.operands))}, not for {operand}",
-    )
-    rule = quantizer.rule
-    if operand not in rule.operands:
-        raise ConfigurationError(
-            f"rule={rule.name!r} cannot be used on {operand}: it is meant for "
-            f"{' and '.join(sorted(rule.operands))}. For {operand} use for example 'clipped'."
-        )
-
-
-def _attach_schedules(quantizer: nn.Module, spec: str | Mapping[str, Any]) -> None:
-    """Attach the presets and schedules of a specification."""
-    if not isinstance(quantizer, Quantizer):
-        raise ConfigurationError(
-            f"schedule={spec!r} cannot be used: {type(quantizer).__name__} is not a Quantizer."
-        )
-    if isinstance(spec, str):
-        spec = {spec: {}}
-    right = isinstance(spec, Mapping) and all(isinstance(v, (str, Mapping)) for v in spec.values())
-    require(right, "schedule", spec, "give a name, or {PARAMETER: {function: NAME, ...}}")
-    for key, value in spec.items():
-        arguments = {"function": value} if isinstance(value, str) else dict(value)
-        function = arguments.pop("function", None)
-        if function is not None:
-            quantizer.schedule(key, function, **arguments)
-            continue
-        if key not in PRESETS:
-            raise unknown("schedule", key, PRESETS)
-        for parameter, preset in PRESETS[key].items():
-            quantizer.schedule(parameter, preset, **arguments)
-
-
-def _check_keys(cls: type[nn.Module], arguments: Mapping[str, Any], remedy: str) -> None:
-    """Refuse keys that neither the map nor the rule knows."""
-    signature = inspect.signature(cls.__init__).parameters
-    known = {n for n, p in signature.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    known.discard("self")
-    if any(p.kind is p.VAR_KEYWORD for p in signature.values()):
-        rule = arguments.get("rule") or getattr(cls, "default_rule", None)
-        if isinstance(rule, str):
-            known |= set(rule_class(rule).parameter_names)
-    for key in arguments:
-        if key not in known:
-            raise unknown(
-                f"key of quantizer {getattr(cls, 'map_name', cls.__name__)!r}:",
-                key,
-                known | {"map", "schedule"},
-                remedy,
-            )
 
 
 def bits_of(quantizer: nn.Module | None) -> float:

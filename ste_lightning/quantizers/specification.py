@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ste_lightning.functional import Surrogate
-from ste_lightning.quantizers.quantizer import Quantizer, registered_name
+from ste_lightning.quantizers.quantizer import Quantizer
+from ste_lightning.quantizers.registry import registered_name
 
 __all__ = ["differences", "specification", "summarize"]
 

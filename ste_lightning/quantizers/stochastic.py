@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ste_lightning import functional as SF
 from ste_lightning.functional.rounding import widen
-from ste_lightning.quantizers.quantizer import Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 from ste_lightning.quantizers.uniform import Uniform
 
 __all__ = ["StochasticSign", "StochasticUniform"]

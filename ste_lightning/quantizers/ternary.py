@@ -21,7 +21,8 @@ from ste_lightning.quantizers.levels import (
     reduced_axes,
     split_groups,
 )
-from ste_lightning.quantizers.quantizer import Operand, Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Operand, Quantizer
+from ste_lightning.quantizers.registry import register_quantizer
 
 __all__ = ["TWN", "BitNetTernary", "Ternary"]
 

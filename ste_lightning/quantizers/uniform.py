@@ -21,8 +21,9 @@ from ste_lightning.quantizers.levels import (
     reduced_axes,
     split_groups,
 )
-from ste_lightning.quantizers.quantizer import Operand, Quantizer, register_quantizer
+from ste_lightning.quantizers.quantizer import Operand, Quantizer
 from ste_lightning.quantizers.ranges import RANGES, least_squares_shrinkage
+from ste_lightning.quantizers.registry import register_quantizer
 from ste_lightning.quantizers.step_range import StepRange
 
 __all__ = ["Uniform"]

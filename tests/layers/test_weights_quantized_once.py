@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ste_lightning.layers import QuantConv2d, QuantEmbedding, QuantLinear
 from ste_lightning.quantizers import quantizer_names
-from ste_lightning.quantizers.quantizer import quantizer_class
+from ste_lightning.quantizers.registry import quantizer_class
 
 
 def maps_for_weights() -> list[str]:
