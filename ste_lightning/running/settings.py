@@ -97,7 +97,8 @@ def refuse_kept_rule(settings: Settings, overrides: Sequence[str]) -> None:
         key = f"quantizer.{role}"
         name, spec = given.get(f"{key}.map"), settings["quantizer"].get(role)
         kept = spec.get("rule") if isinstance(spec, Mapping) else None
-        if name in quantizer_names() and kept is not None and f"{key}.rule" not in given:
+        alone = name is not None and f"{key}.rule" not in given
+        if alone and kept is not None and name in quantizer_names():
             own = getattr(quantizer_class(name), "default_rule", kept)
             require(
                 kept == own,

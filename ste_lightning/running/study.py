@@ -62,9 +62,8 @@ def _check_effect(settings: Mapping[str, Any], overrides: Sequence[str]) -> None
         own = [f"grid.{name}" for name in shared]
         own += [f"{where}.{name}" for where, part in parts.items() for name in names & part.keys()]
         every = bool(shared) or all(names & part.keys() for part in parts.values())
-        require(
-            not every, f"{place}.{key}", value, f"it is set by {own[0]}: change that" if own else ""
-        )
+        by = next(iter(own), "")
+        require(not every, f"{place}.{key}", value, f"it is set by {by}: change that")
 
 
 def study(cfg: DictConfig) -> None:

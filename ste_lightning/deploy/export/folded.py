@@ -19,7 +19,7 @@ from ste_lightning.deploy.fusion.fold import fold_thresholds
 from ste_lightning.deploy.fusion.rows import as_rows
 from ste_lightning.deploy.graph.network import PackedNetwork
 from ste_lightning.deploy.graph.plan import planned
-from ste_lightning.deploy.graph.simplify import is_in_place, rewired
+from ste_lightning.deploy.graph.simplify import is_in_place, replaced, rewired
 from ste_lightning.deploy.graph.steps import CONSTANT, Ref, Step, references
 from ste_lightning.deploy.graph.uses import Flow
 from ste_lightning.deploy.layers.linear_and_conv import PackedConv, PackedLinear
@@ -113,7 +113,7 @@ def _norms_in_layers(
         layers[before.target] = _scaled(layer, *norm)
         gone[step.result] = Ref(source)
     kept = [rewired(step, gone) for step in steps if step.result not in gone]
-    return layers, kept, rewired(Step("", "", "", (output,), {}), gone).args[0]
+    return layers, kept, replaced(output, gone)
 
 
 def _norm(step: Step, constants: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ste_lightning.deploy.graph.operators import is_known
 from ste_lightning.deploy.graph.steps import Ref, Step, filled, references
 
-__all__ = ["is_in_place", "rewired", "simplified", "without_unused"]
+__all__ = ["is_in_place", "replaced", "rewired", "simplified", "without_unused"]
 
 _FRESH = (
     *("conv", "linear", "batch_norm", "add", "mul", "sub", "div", "mm", "bmm", "matmul", "cat"),
@@ -32,17 +32,22 @@ def is_in_place(step: Step) -> bool:
     return step.op == "function" and packet.endswith("_") and not packet.endswith("__")
 
 
-def rewired(step: Step, gone: Mapping[str, Any]) -> Step:
-    """Return a step with what takes the place of results that are gone."""
+def replaced(value: Any, gone: Mapping[str, Any]) -> Any:
+    """Return a value, such as an output, with what takes the place of results that are gone."""
 
     def of(ref: Ref) -> Any:
-        value: Any = ref
-        while isinstance(value, Ref) and value.name in gone:
-            value = gone[value.name]
-        return value
+        found: Any = ref
+        while isinstance(found, Ref) and found.name in gone:
+            found = gone[found.name]
+        return found
 
-    args = tuple(filled(value, of, lambda r: r) for value in step.args)
-    return replace(step, args=args, kwargs=filled(step.kwargs, of, lambda r: r))
+    return filled(value, of, lambda r: r)
+
+
+def rewired(step: Step, gone: Mapping[str, Any]) -> Step:
+    """Return a step with what takes the place of results that are gone."""
+    args = tuple(replaced(value, gone) for value in step.args)
+    return replace(step, args=args, kwargs=replaced(step.kwargs, gone))
 
 
 def simplified(
@@ -67,7 +72,7 @@ def simplified(
                 continue
             step = _reshaped(step, values)
         kept.append(step)
-    output = rewired(Step("", "", "", (output,), {}), gone).args[0]
+    output = replaced(output, gone)
     return without_unused(kept, output), output
 
 

@@ -66,8 +66,8 @@ def optimizer_figure(results: Sequence[Result]) -> Figure:
     for axes in (left, middle):
         grid(axes)
     rows = parts[1].subplots(len(most), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    tops = [_one_trial(axes, r, colors[_name(r)]) for axes, r in zip(rows, most, strict=True)]
-    rows[0].set_ylim(-0.3, max(tops))
+    most_wrong = [_one_trial(axes, r, colors[_name(r)]) for axes, r in zip(rows, most, strict=True)]
+    rows[0].set_ylim(-0.3, max(2, *most_wrong) + 0.3)
     rows[-1].set_xlabel("steps since the first hit")
     parts[1].supylabel("wrong signs", fontsize=10)
     parts[1].suptitle(f"the worst trial of each, green at w*; N = {sizes[-1]}", fontsize=10)
@@ -89,21 +89,23 @@ def _after_hit(result: Result) -> npt.NDArray[np.int64]:
     return np.array(rows)
 
 
-def _one_trial(axes: Axes, result: Result, color: str) -> float:
-    """Draw the trace that leaves w* most often, shaded where it is there; return its height."""
+def _one_trial(axes: Axes, result: Result, color: str) -> int:
+    """Draw the trace that leaves w* most often, shaded where it is there; return its maximum."""
     after = _after_hit(result)
     axes.set_title(_name(result), fontsize=9, loc="left", pad=2)
     clean(axes)
     if not len(after):
-        return 2.3
+        return 0
     leaves = ((after[:, :-1] == 0) & (after[:, 1:] > 0)).sum(1)
     trace = after[leaves.argmax()]
     steps = result.settings["every"] * np.arange(len(trace))
     axes.step(steps, trace, where="post", color=color, linewidth=1)
-    top = max(2, trace.max()) + 0.3
     there = trace == 0
-    axes.fill_between(steps, -0.3, 99, where=there, color=PALE_GREEN, linewidth=0, step="post")
-    return float(top)
+    whole = axes.get_xaxis_transform()  # from the bottom to the top, whatever the limits
+    axes.fill_between(
+        steps, 0, 1, where=there, transform=whole, color=PALE_GREEN, linewidth=0, step="post"
+    )
+    return int(trace.max())
 
 
 def _name(result: Result) -> str:

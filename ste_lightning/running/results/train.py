@@ -45,10 +45,11 @@ def _teachers(plan: Plan, wanted: list[Job], work: Path) -> list[Job]:
         for job in wanted
         if job.setting.teacher and job.setting.twin is not None
     }
+    twins.difference_update(wanted)
     return [
         job
         for job in plan.jobs
-        if job in twins.difference(wanted)
+        if job in twins
         and not (_place(plan, job.setting.name, job.seed, work) / files.RESULTS).is_file()
     ]
 
