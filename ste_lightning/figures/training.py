@@ -97,5 +97,5 @@ def comparison(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(f"{metric}: mean (diamond) and single runs (dots)")
-    axes.set_title(title, fontsize=11, loc="left")
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left", wrap=True)  # wider than the axes
     return figure
