@@ -17,7 +17,7 @@ from docs.before import BEFORE
 from docs.blocks import PAGES, ROOT, Block, blocks, commands, prose
 
 from ste_lightning import study, train
-from ste_lightning.quantizers import quantizer
+from ste_lightning.quantizers import registry
 
 # These lines say what is possible; they need what a test machine does not have.
 LEFT_OUT = ('packed.to("cuda")', "packed.module.generate(", 'packed.predict("images/")')
@@ -55,7 +55,7 @@ def run_page(page: Path, found: list[Block], tmp_path: Path, monkeypatch) -> Non
     monkeypatch.chdir(tmp_path)
     # examples register rules and quantizers of their own, which nobody else should see
     monkeypatch.setattr(surrogate, "_RULES", dict(surrogate._RULES))
-    monkeypatch.setattr(quantizer, "_QUANTIZERS", dict(quantizer._QUANTIZERS))
+    monkeypatch.setattr(registry, "_QUANTIZERS", dict(registry._QUANTIZERS))
     namespace = {"__name__": f"example_{page.stem}"}
     module = type(sys)(namespace["__name__"])  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, namespace["__name__"], module)
