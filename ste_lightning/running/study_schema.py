@@ -26,7 +26,7 @@ class Schema:
         figure: function of the results that returns the figure; None: no figure.
         keep: folder that gets all results in one file, ``NAME.parquet``, from which
             ``python -m ste_lightning.results claims`` makes the page of claims; None: none does.
-        workers: cells in work at once; None: the cores this process may use.
+        workers: cells in work at once; None: as :func:`ste_lightning.theory.studies.run` says.
         launcher: ``local`` or ``ray``.
         write_report: whether to make report.html; the environment's ``STE_REPORT`` is the default.
         small: run a version for a first look, see

@@ -127,11 +127,14 @@ def occupation(adverse: Tensor, matrix: Tensor, sweeps: int = 200) -> Tensor:
     """
     p = torch.zeros_like(adverse)
     diagonal = matrix.diagonal(dim1=1, dim2=2).clamp(min=1e-12)
+    # p_i <- clamp((a_i - sum over j != i of M_ij p_j) / M_ii)
+    others = (matrix / diagonal[:, :, None]).diagonal_scatter(torch.zeros_like(p), 0, 1, 2)
+    alone = (adverse / diagonal).unbind(1)
+    equations = list(zip(p.unbind(1), alone, others.unbind(1), strict=True))
     for _ in range(sweeps):
         before = p.clone()
-        for i in range(p.shape[1]):
-            left = adverse[:, i] - (matrix[:, i] * p).sum(1)
-            p[:, i] = (p[:, i] + left / diagonal[:, i]).clamp(0, 1)
+        for entry, a, row in equations:
+            entry.copy_((a - (row * p).sum(1)).clamp_(0, 1))
         if float((p - before).abs().max()) < 1e-9:
             break
     return p

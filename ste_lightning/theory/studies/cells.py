@@ -31,7 +31,17 @@ from ste_lightning.theory.simulate import simulate
 from ste_lightning.theory.votes import train_votes
 from ste_lightning.theory.window_samples import sample_window
 
-__all__ = ["EXPERIMENTS", "NUMBERS", "RUN_SETTINGS", "Cell", "expand", "label", "rule_of", "shrink"]
+__all__ = [
+    "COMPILED",
+    "EXPERIMENTS",
+    "NUMBERS",
+    "RUN_SETTINGS",
+    "Cell",
+    "expand",
+    "label",
+    "rule_of",
+    "shrink",
+]
 
 # Raise it when the engine's numbers change: stored cells of another number are not reused.
 NUMBERS = 2
@@ -57,6 +67,9 @@ EXPERIMENTS: dict[str, Callable[..., Any]] = {
     "window_samples": sample_window,
 }
 """What a cell may run: its setting ``experiment``, by default ``simulate``."""
+
+COMPILED = {"simulate", "recurrence", "large", "linear"}
+"""Experiments whose loops hold no interpreter lock: threads of one process work side by side."""
 
 RUN_SETTINGS = {"backend", "device", "threads", "memory", "lazy"}
 """How a cell is computed, not what: no part of a study."""

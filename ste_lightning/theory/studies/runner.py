@@ -14,7 +14,7 @@ from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.io.progress import progress
 from ste_lightning.theory.engine.chunks import cores
 from ste_lightning.theory.studies import store
-from ste_lightning.theory.studies.cells import Cell
+from ste_lightning.theory.studies.cells import COMPILED, Cell
 from ste_lightning.theory.studies.measure import measure, origin
 
 __all__ = ["Result", "run"]
@@ -51,9 +51,10 @@ def run(
     Args:
         cells: the grid.
         folder: where ``cells/KEY.parquet`` and ``results.parquet``, all cells in one table, are.
-        workers: cells in work at once; default the cores this process may use, or with Ray four
-            for each core of the cluster.
-        launcher: ``local`` (threads of this process; the kernel needs no GIL) or ``ray``.
+        workers: cells in work at once; default the cores this process may use for what is
+            compiled, one for other experiments (their threads wait for the interpreter, and
+            take longer than one), and with Ray four for each core of the cluster.
+        launcher: ``local`` (threads of this process) or ``ray``.
         show: whether to show progress and the time left.
 
     Raises:
@@ -85,7 +86,8 @@ def run(
 
 
 def _local(cells: Sequence[Cell], workers: int | None) -> Iterator[Measured]:
-    pool = ThreadPoolExecutor(workers or cores())
+    compiled = all(cell.settings.get("experiment", "simulate") in COMPILED for cell in cells)
+    pool = ThreadPoolExecutor(workers or (cores() if compiled else 1))
     waiting: dict[Future[tuple[store.Columns, dict[str, Any]]], Cell] = {
         pool.submit(measure, cell.settings): cell for cell in cells
     }
