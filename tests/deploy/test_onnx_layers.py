@@ -33,11 +33,12 @@ LAYERS = {
         [(2, 6, 8, 7)],
     ),
     "conv2d": (
-        lambda **q: QuantConv2d(6, 7, (3, 2), stride=(2, 1), padding=(2, 1), dilation=2, **q),
-        [(2, 6, 8, 7), (6, 8, 7)],
+        lambda **q: QuantConv2d(18, 7, (3, 2), stride=(2, 1), padding=(2, 1), dilation=2, **q),
+        [(2, 18, 8, 7), (18, 8, 7)],
     ),
-    "padded": (lambda **q: QuantConv2d(6, 7, 3, padding=1, pad_value=1.0, **q), [(2, 6, 8, 7)]),
-    "conv3d": (lambda **q: QuantConv3d(4, 4, 2, padding=1, **q), [(2, 4, 5, 4, 6)]),
+    "padded": (lambda **q: QuantConv2d(18, 7, 3, padding=1, pad_value=1.0, **q), [(2, 18, 8, 7)]),
+    "few channels": (lambda **q: QuantConv2d(6, 7, 3, padding=1, **q), [(2, 6, 8, 7)]),
+    "conv3d": (lambda **q: QuantConv3d(18, 4, 2, padding=1, **q), [(2, 18, 5, 4, 6)]),
     "transposed1d": (
         lambda **q: QuantConvTranspose1d(6, 4, 3, stride=2, output_padding=1, groups=2, **q),
         [(2, 6, 5)],
@@ -112,6 +113,14 @@ def test_embeddings(weight):
     assert torch.allclose(y, layer(x), rtol=0, atol=1e-6)
 
 
+def test_convolutions_of_few_channels_multiply_floats():
+    for name, product in (("few channels", "Conv"), ("conv2d", "MatMulInteger")):
+        make, shapes = LAYERS[name]
+        _, graph = run(trained(make, "4 x 8 bit", shapes[0]), torch.randn(shapes[0]))
+        kinds = {node.op_type for node in graph.node}
+        assert kinds & {"Conv", "MatMulInteger"} == {product}
+
+
 def test_integer_layers_multiply_bytes():
     for quantizers in ("binary", "ternary x 2 bit", "4 x 8 bit", "8 x 4 bit", "tokens"):
         layer = trained(LAYERS["linear"][0], quantizers, (5, 38))
@@ -142,8 +151,8 @@ def test_weights_stay_packed_in_onnxruntime(weight, inputs):
 
 @pytest.mark.parametrize("quantizers", ["scaled x steps", "4 x 8 bit"])
 def test_scales_are_part_of_onnxruntimes_products(quantizers):
-    layer = trained(LAYERS["conv2d"][0], quantizers, (2, 6, 8, 7))
-    x = torch.randn(2, 6, 8, 7)
+    layer = trained(LAYERS["conv2d"][0], quantizers, (2, 18, 8, 7))
+    x = torch.randn(2, 18, 8, 7)
     y, graph = run(layer, x, own=True)
     assert torch.allclose(y, layer(x), rtol=0, atol=1e-5 * float(layer(x).abs().max()))
     assert "MatMulIntegerToFloat" in [node.op_type for node in graph.node]

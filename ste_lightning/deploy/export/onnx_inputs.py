@@ -85,19 +85,21 @@ class Quantizing:
         if isinstance(quantizer, TokenInput):
             return self._tokens(x, quantizer)
         if isinstance(quantizer, BinaryInput):
-            return self._binary(x, quantizer), ""
+            return self._binary(x, quantizer, np.uint8, self.zero), ""
         assert isinstance(quantizer, LevelsInput)
         return self._levels(x, quantizer), ""
 
-    def floats(self, x: Place) -> tuple[str, str]:
-        """Return the levels as floats, and each token's scale or ""."""
+    def floats(self, x: Place, more: int = 0) -> tuple[str, str]:
+        """Return the levels as floats, ``more`` added to them, and each token's scale or ""."""
         if self.quantizer.codes is None:
             return x.name, ""
+        if isinstance(self.quantizer, BinaryInput) and not self.given:
+            return self._binary(x, self.quantizer, np.float32, more), ""
         # not by DequantizeLinear: onnxruntime then rounds float weights and biases that come after
         codes, token = self.bytes(x)
         found = self.nodes.floats(codes)
-        if self.zero:
-            found = self.nodes.add("Add", [found, self.nodes.numbers(-self.zero, np.float32)])
+        if more != self.zero:
+            found = self.nodes.add("Add", [found, self.nodes.numbers(more - self.zero, np.float32)])
         return found, token
 
     def _byte(self, value: int) -> str:
@@ -122,8 +124,11 @@ class Quantizing:
             codes = add("Reshape", [codes, add("Shape", [x.name])])
         return codes, scale
 
-    def _binary(self, x: Place, quantizer: BinaryInput) -> str:
-        """Return s x + b >= 0, or > 0 of a step: the sign of a sum of floats is exact."""
+    def _binary(self, x: Place, quantizer: BinaryInput, kind: type, more: int) -> str:
+        """Return the level of s x + b >= 0, or > 0 of a step, and ``more``.
+
+        The sign of a sum of floats is exact.
+        """
         name, bound = x.name, self.nodes.numbers(0, np.float32)
         if quantizer.factor is not None and quantizer.offset is not None:
             bound = x.vector(self.nodes, -quantizer.offset)
@@ -131,9 +136,9 @@ class Quantizing:
                 name = self.nodes.add("Mul", [name, x.vector(self.nodes, quantizer.factor)])
         compare = "Greater" if quantizer.name == "step" else "GreaterOrEqual"
         reached = self.nodes.add(compare, [name, bound])
-        if quantizer.name == "step":
-            return self.nodes.add("Cast", [reached], to=TensorProto.UINT8)
-        return self.nodes.add("Where", [reached, self._byte(2), self._byte(0)])
+        low, high = (0 if quantizer.name == "step" else -1, 1)
+        levels = [self.nodes.numbers(level + more, kind) for level in (high, low)]
+        return self.nodes.add("Where", [reached, *levels])
 
     def _levels(self, x: Place, quantizer: LevelsInput) -> str:
         nodes, count = self.nodes, quantizer.thresholds.shape[1]
