@@ -110,10 +110,16 @@ def train_recurring_layer(
     }
 
 
-def _gradient(net: Networks, signs: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-    """Return the gradients of the layer's weights where it has these signs."""
+def _gradient(
+    net: Networks, signs: Tensor, rows: Tensor, labels: Tensor, others: bool = False
+) -> Tensor:
+    """Return the gradients of the layer's weights where it has these signs; perhaps set others'."""
     there = copy.copy(net)
     there.weights = [*net.weights]
+    if not others:
+        there.weights, there.shifts, there.gains = (
+            [p.detach() for p in parameters] for parameters in (net.weights, net.shifts, net.gains)
+        )
     there.weights[_LAYER] = signs.detach().requires_grad_()
     for parameter in there.parameters:
         parameter.grad = None
@@ -144,7 +150,7 @@ def _run(
         signs = torch.where(x >= 0, 1.0, -1.0)
         if step >= steps // 2:
             positive += signs > 0
-        x = x - _gradient(net, signs, rows, labels)
+        x = x - _gradient(net, signs, rows, labels, others)
         if others:
             adam.step()
     return positive / (steps - steps // 2)
@@ -184,7 +190,7 @@ def _drifts(net: Networks, given: Task, trial: int, usual: Tensor, wrong: Tensor
 
     def repeated(parameters: list[Tensor]) -> list[Tensor]:
         shape = [p[trial : trial + 1].detach().expand(k, *p.shape[1:]) for p in parameters]
-        return [p.clone().requires_grad_() for p in shape]
+        return [p.clone() for p in shape]
 
     side.weights, side.shifts, side.gains = (
         repeated(p) for p in (net.weights, net.shifts, net.gains)
