@@ -160,7 +160,8 @@ class PackedNetwork(EvalOnly):
         Raises:
             ConfigurationError: where it cannot, with the line of the model and the reason.
         """
-        from ste_lightning.deploy.graph.capture import arguments_of, capture
+        from ste_lightning.deploy.graph.call import arguments_of
+        from ste_lightning.deploy.graph.capture import capture
 
         given = arguments_of(self.module, args, kwargs)
         with torch.no_grad():
