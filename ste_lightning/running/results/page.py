@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
 
@@ -69,9 +70,13 @@ def _section(plan: Plan, images: Path | None) -> str:
         return "\n".join(text)
     text.append(_table(lines))
     twins = {setting.twin for setting in plan.settings if setting.twin is not None}
-    winner = _winner(lines) if len(twins) == 1 else ""  # otherwise tasks or networks differ
-    if winner:
-        text.append(f"{winner}\n")
+    if len(twins) == 1:  # otherwise tasks or networks differ
+        quantized = [line for line in lines if line.twin is not None]
+        groups = {"of the quantized settings": quantized}
+        if plan.rivals:
+            rivals = [line for line in quantized if fnmatch(line.setting, plan.rivals)]
+            groups[f"of `{plan.rivals}`"] = rivals
+        text += [f"{said}\n" for among, ones in groups.items() if (said := _winner(ones, among))]
     if images is not None:
         name = f"results_{plan.path.stem}.png"
         figure = comparison(
@@ -125,9 +130,9 @@ def _p(verdict: Verdict | None) -> str:
     return "" if verdict is None or verdict.p is None else f"{verdict.p:.2g}"
 
 
-def _winner(lines: Sequence[Line]) -> str:
-    """Say which quantized setting is best, and against which others that is significant."""
-    others = [line for line in lines if line.twin is not None and line.value.runs > 1]
+def _winner(lines: Sequence[Line], among: str) -> str:
+    """Say which setting is best, and against which others that is significant."""
+    others = [line for line in lines if line.value.runs > 1]
     if len(others) < 3:
         return ""
     best = max(others, key=lambda line: line.value.mean)
@@ -141,6 +146,6 @@ def _winner(lines: Sequence[Line]) -> str:
     else:
         said = f"significantly better than {', '.join(below)}, not than the others"
     return (
-        f"Highest mean of the quantized settings: **{best.setting}**; {said} (paired t tests over "
+        f"Highest mean {among}: **{best.setting}**; {said} (paired t tests over "
         f"equal seeds, Holm's correction, level {SIGNIFICANT})."
     )

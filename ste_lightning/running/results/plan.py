@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from ste_lightning.errors import ConfigurationError, require, unknown
 
 __all__ = ["Goal", "Job", "Plan", "Setting", "read_plan"]
 
-_KEYS = ("title", "text", "metric", "seeds", "recipe", "overrides", "small", "settings", "goals")
+_KEYS = (
+    "title",
+    "text",
+    "metric",
+    "seeds",
+    "recipe",
+    "overrides",
+    "small",
+    "settings",
+    "rivals",
+    "goals",
+)
 _SETTING_KEYS = ("name", "recipe", "overrides", "twin", "teacher")
 _GOAL_KEYS = ("setting", "at_least", "within")
 
@@ -74,6 +86,7 @@ class Plan:
         seeds: of every setting.
         settings: lines of the table.
         small: overrides of the small version, which has one seed.
+        rivals: pattern of names (``rule *``): these settings are also ranked among themselves.
         goals: what should be reached.
     """
 
@@ -84,6 +97,7 @@ class Plan:
     seeds: tuple[int, ...]
     settings: tuple[Setting, ...]
     small: tuple[str, ...] = ()
+    rivals: str | None = None
     goals: tuple[Goal, ...] = ()
 
     @property
@@ -121,7 +135,7 @@ def read_plan(path: Path) -> Plan:
 
     Args:
         path: a YAML file with ``title``, ``text``, ``metric``, ``seeds``, ``recipe``,
-            ``overrides`` (of all settings), ``small``, ``settings`` and ``goals``.
+            ``overrides`` (of all settings), ``small``, ``settings``, ``rivals`` and ``goals``.
 
     Raises:
         ConfigurationError: for a file that cannot be read, an unknown key, a twin or a goal's
@@ -146,6 +160,9 @@ def read_plan(path: Path) -> Plan:
         require(
             not one.teacher or one.twin is not None, "teacher", one.name, "it is the twin: name one"
         )
+    rivals = given.get("rivals")
+    matching = [name for name in names if fnmatch(name, str(rivals))]
+    require(rivals is None or len(matching) > 2, "rivals", rivals, f"match three of {names}")
     goals = tuple(_goal(path, one, names) for one in given.get("goals") or [])
     seeds = tuple(given.get("seeds") or (0,))
     require(all(isinstance(s, int) for s in seeds), "seeds", seeds, "use integers")
@@ -157,6 +174,7 @@ def read_plan(path: Path) -> Plan:
         seeds=seeds,
         settings=settings,
         small=tuple(given.get("small") or ()),
+        rivals=rivals,
         goals=goals,
     )
 
