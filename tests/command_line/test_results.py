@@ -116,7 +116,7 @@ def test_the_page_says_what_the_tables_say(plan, tmp_path):
     text = page(tmp_path)
     assert "Highest mean of the quantized settings: **W4A4**; significantly better than" in text
     plan.path.write_text(PLAN + "rivals: '[!f]*'\n")
-    assert "Highest mean of `[!f]*`: **W4A4**" in page(tmp_path)
+    assert "Highest mean of the settings `[!f]*`: **W4A4**" in page(tmp_path)
     plan.path.write_text(PLAN + "rivals: '*A*'\n")
     with pytest.raises(ConfigurationError, match="rivals"):  # two do not make a ranking
         page(tmp_path)

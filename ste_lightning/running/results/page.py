@@ -75,7 +75,7 @@ def _section(plan: Plan, images: Path | None) -> str:
         groups = {"of the quantized settings": quantized}
         if plan.rivals:
             rivals = [line for line in quantized if fnmatch(line.setting, plan.rivals)]
-            groups[f"of `{plan.rivals}`"] = rivals
+            groups[f"of the settings `{plan.rivals}`"] = rivals
         text += [f"{said}\n" for among, ones in groups.items() if (said := _winner(ones, among))]
     if images is not None:
         name = f"results_{plan.path.stem}.png"
