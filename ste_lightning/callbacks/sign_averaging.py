@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ste_lightning.callbacks.batch_norm_reestimation import reestimate_within_fit
-from ste_lightning.callbacks.stepping import StepCounter, quantized_latents
+from ste_lightning.callbacks.stepping import (
+    StepCounter,
+    quantized_latents,
+    share_done,
+    steps_of_training,
+)
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.metrics import Latent
 from ste_lightning.quantizers import bits_of
@@ -93,7 +99,8 @@ class SignAveraging(L.Callback):
 
     Raises:
         ConfigurationError: for values out of range; at the start of training for a model without
-            quantized weights, a training without an end, or a map that does not keep voted levels.
+            quantized weights, a training without an end, a map that does not keep voted levels, or
+            beside a callback that averages weights itself (EMA, SWA).
 
     Source: the averaged iterate of Jeong et al. 2025, arXiv 2505.18113 (ergodic bound), for any
     network.
@@ -130,17 +137,17 @@ class SignAveraging(L.Callback):
         if stage == "fit":
             self._restored = {}
             self._forget()
+            for other in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(other, (StochasticWeightAveraging, WeightAveraging)):
+                    raise ConfigurationError(
+                        f"callbacks=[{type(self).__name__}, {type(other).__name__}] cannot be "
+                        "used together: each puts its average in the place of the weights, and "
+                        "the later one would undo the vote. Leave one of them out."
+                    )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the weights, and take up the state of an interrupted run."""
-        total = float(trainer.estimated_stepping_batches)
-        require(
-            math.isfinite(total) and total > 0,
-            "trainer",
-            f"{total} steps",
-            "votes begin after a part of the training: set max_epochs or max_steps",
-        )
-        self._first = math.floor(self.begin * total)
+        self._total = steps_of_training(trainer, "votes begin after a part of the training")
         self._latents = quantized_latents(pl_module)
         for latent in self._latents:  # refused now rather than after the training
             self._voted_weight(latent, self._counted(latent))
@@ -163,7 +170,8 @@ class SignAveraging(L.Callback):
         batch_idx: int,
     ) -> None:
         """Count the votes after every optimizer step."""
-        if not self._steps.advanced(trainer) or trainer.global_step <= self._first:
+        stepped = self._steps.advanced(trainer)
+        if not stepped or share_done(trainer, pl_module, self._total) <= self.begin:
             return
         self._count += 1
         share = 1 / self._count if self.decay is None else 1 - self.decay
@@ -171,6 +179,10 @@ class SignAveraging(L.Callback):
             counted = self._counted(latent)
             if self._count == 1:
                 self._means[latent.name] = counted
+            elif self.decay is None and self.of == "signs":
+                # The sum is a whole number: rounding errors must not decide between equal votes.
+                mean = self._means[latent.name].mul_(self._count - 1).round_()
+                mean.add_(counted).div_(self._count)
             else:
                 self._means[latent.name].lerp_(counted, share)
 
@@ -193,6 +205,12 @@ class SignAveraging(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the vote in the module."""
+        if not self._count:
+            rank_zero_warn(
+                f"SignAveraging: the training ended at step {trainer.global_step}, before any vote "
+                f"was counted, so the last iterate stays. Votes count after begin={self.begin:g} "
+                f"of {self._total:g} steps: use a smaller begin, or a max_steps that is reached."
+            )
         self._vote_in(trainer, pl_module)
         self._last_iterate = {}
         self._latents = []

@@ -4,9 +4,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
 from plain_modules import Plain, digits
 from plain_modules import trainer as plain_trainer
-from tiny_training import Tiny, data, fit, interrupted, trainer
+from tiny_training import Stop, Tiny, data, fit, interrupted, trainer
 from torch import Tensor
 
 from ste_lightning.callbacks import QuantizationAwareTraining, SignAveraging
@@ -63,6 +64,56 @@ def test_what_stays_is_the_majority_of_the_signs_of_the_second_half() -> None:
     last = torch.where(watch.weights[-1] >= 0, 1.0, -1.0)
     assert torch.equal(model.latent(5)[undecided], last[undecided])
     assert not torch.equal(model.latent(5), last)  # otherwise nothing has been seen
+
+
+def test_equal_votes_keep_the_present_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    halves = torch.tensor([1.0, -1.0]).repeat(9)
+    order = torch.rand(18, 12, generator=generator).argsort(0)
+    turns = iter(halves[order].unsqueeze(1))  # 18 steps, 12 weights, nine votes for either sign
+    callback = SignAveraging(begin=0.25, batches=0)
+    monkeypatch.setattr(callback, "_counted", lambda latent: next(turns).clone())
+    weight = torch.linspace(-1, 1, 12)[None]
+    callback._latents, callback._total = [one("sign", weight)], 1.0
+    callback._steps = type("Always", (), {"advanced": lambda self, trainer: True})()
+    for _ in range(18):
+        done = type("Done", (), {"global_step": 1})()
+        module = type("Automatic", (), {"automatic_optimization": True})()
+        callback.on_train_batch_end(done, module, None, None, 0)
+    voted = vote(callback._latents[0], callback._means[callback._latents[0].name])
+    assert torch.equal(voted.sign(), weight.sign())
+
+
+def test_with_two_optimizers_votes_count_over_the_same_part_of_the_training() -> None:
+    class Two(Forward):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            for optimizer in self.optimizers():
+                optimizer.step()
+                optimizer.zero_grad()
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.SGD(self.net[i].parameters(), 0.3) for i in (2, 5)]
+
+    watch, model, callback = Watch(), Two(), SignAveraging(batches=0)
+    fit(model, watch, callback, epochs=2)  # 16 batches
+    votes = torch.where(torch.stack(watch.weights[8:]) >= 0, 1, -1).sum(0)
+    assert callback.state_dict()["count"] == 8
+    assert torch.equal(model.latent(5).sign()[votes != 0], votes.sign().float()[votes != 0])
+
+
+def test_a_training_that_ends_before_the_votes_says_so(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"step 8, before any vote .* begin=0.5 of 24 steps"):
+        fit(Forward(lr=0.3), SignAveraging(), Stop(tmp_path / "stopped.ckpt", 1))
+
+
+@pytest.mark.parametrize("other", [EMAWeightAveraging(), StochasticWeightAveraging(0.1)])
+def test_another_average_beside_it_is_refused(other: Any) -> None:
+    with pytest.raises(ConfigurationError, match="each puts its average"):
+        fit(Forward(), SignAveraging(), other)
 
 
 def test_an_exponential_vote_weighs_late_signs_more() -> None:
@@ -154,6 +205,7 @@ def test_it_resumes_bit_exactly_and_its_checkpoint_is_the_vote(tmp_path: Path) -
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.filterwarnings("ignore:SignAveraging. the training ended")
 def test_a_checkpoint_from_before_the_votes_goes_on(tmp_path: Path) -> None:
     model, _ = interrupted(lambda: SignAveraging(begin=0.9, batches=0), tmp_path / "a.ckpt")
     whole = Tiny()
