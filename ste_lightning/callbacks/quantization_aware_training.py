@@ -7,13 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import (
-    BaseFinetuning,
-    StochasticWeightAveraging,
-    WeightAveraging,
-)
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
@@ -23,22 +17,18 @@ from ste_lightning.callbacks.finite_check import FiniteCheck
 from ste_lightning.callbacks.first_batches import FirstBatches
 from ste_lightning.callbacks.recorded_layers import refuse_another_checkpoint
 from ste_lightning.callbacks.swap_at_setup import cancel_swap, convert_module, swap_at_setup
-from ste_lightning.convert import (
-    Calibration,
-    Finding,
-    Policy,
-    Report,
-    dead_weights,
-    lost_zeros,
+from ste_lightning.callbacks.trainer_checks import (
+    refuse_earlier_copies,
+    refuse_unused_scales,
+    warn_of_averaged_signs,
+    warn_of_own_processes,
 )
+from ste_lightning.convert import Calibration, Finding, Policy, Report, dead_weights, lost_zeros
 from ste_lightning.convert.scheduled import with_schedule
 from ste_lightning.convert.watch import collapsed_steps, named_quantized_layers
-from ste_lightning.errors import ConfigurationError, require
-from ste_lightning.quantizers import bits_of
+from ste_lightning.errors import require
 
 __all__ = ["QuantizationAwareTraining"]
-
-_AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
 
 class QuantizationAwareTraining(L.Callback):
@@ -147,70 +137,23 @@ class QuantizationAwareTraining(L.Callback):
             }
             if new:
                 self._said |= {finding.layer for finding in lost_zeros(pl_module)}
-                self._refuse_earlier_copies(trainer, stage)
+                if stage == "fit":
+                    refuse_earlier_copies(self, trainer)
                 rank_zero_info(f"{type(self).__name__}:\n{report}")
             if stage == "fit":
-                self._check_neighbours(trainer, pl_module)
-                if new and isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-                    rank_zero_warn(
-                        "training runs in processes of their own (as ddp_fork, ddp_spawn and "
-                        "ddp_notebook do): the module in the process that calls fit gets the "
-                        "latent weights back, but stays float. Quantize it before, by quantize_ "
-                        "with the same policy, or read the checkpoint by load_quantized."
-                    )
+                warn_of_averaged_signs(trainer, pl_module)
+                refuse_unused_scales(trainer, pl_module, self.start_epoch)
+                require(
+                    pl_module.automatic_optimization or self.reestimate_batch_norm == 0,
+                    "reestimate_batch_norm",
+                    self.reestimate_batch_norm,
+                    "with manual optimization training_step would train; call "
+                    "ste_lightning.convert.reestimate_batch_norm yourself",
+                )
+                if new:
+                    warn_of_own_processes(trainer)
 
         swap_at_setup(trainer, pl_module, convert)
-
-    def _refuse_earlier_copies(self, trainer: L.Trainer, stage: str) -> None:
-        """Averaging copies the module in its setup; a copy made earlier would be float."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if callback is self:
-                return
-            if isinstance(callback, WeightAveraging) and stage == "fit":
-                raise ConfigurationError(
-                    f"callbacks=[{type(callback).__name__}, {type(self).__name__}] cannot be used "
-                    f"in this order: put {type(self).__name__} first, as averaging copies the "
-                    "model that it finds."
-                )
-
-    def _check_neighbours(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Warn about averaging of signs; refuse what cannot work under DDP."""
-        layers = [layer for _, layer in named_quantized_layers(module)]
-        averaging = [
-            type(callback).__name__
-            for callback in trainer.callbacks  # type: ignore[attr-defined]
-            if isinstance(callback, _AVERAGING)
-        ]
-        binary = [la for la in layers if bits_of(la.weight_quantizer) <= 1]
-        if averaging and binary:
-            rank_zero_warn(
-                f"{averaging[0]} averages the latent weights of {len(binary)} layers with binary "
-                "weights: the sign of an average is not an average of signs, and accuracy usually "
-                "falls, as batch norm's statistics do not fit. Use SignAveraging, or leave it out."
-            )
-        learned = any(
-            p.requires_grad
-            for layer in layers
-            for quantizer in (layer.weight_quantizer, layer.input_quantizer)
-            if quantizer is not None
-            for p in quantizer.parameters()
-        )
-        strategy = trainer.strategy
-        if self.start_epoch > 0 and learned and isinstance(strategy, DDPStrategy):
-            require(
-                bool(strategy._ddp_kwargs.get("find_unused_parameters")),
-                "start_epoch",
-                self.start_epoch,
-                "learned scales get no gradient before it, which DDP only allows with "
-                "strategy='ddp_find_unused_parameters_true'",
-            )
-        require(
-            module.automatic_optimization or self.reestimate_batch_norm == 0,
-            "reestimate_batch_norm",
-            self.reestimate_batch_norm,
-            "with manual optimization training_step would train; call "
-            "ste_lightning.convert.reestimate_batch_norm yourself",
-        )
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let inputs pass whose quantizers have seen no training data yet."""
