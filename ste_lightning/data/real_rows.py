@@ -91,7 +91,7 @@ def wine() -> InputLaw:
 
 @functools.cache
 def _fashion_mnist() -> Tensor:
-    from ste_lightning.data.public import FashionMNIST
+    from ste_lightning.data.mnist import FashionMNIST
 
     images = torch.as_tensor(FashionMNIST().read()[0].images).float()
     return torch.nn.functional.avg_pool2d(images, 4).flatten(1)
