@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ste_lightning.functional.estimator.eager import is_plain_eager
 from ste_lightning.functional.estimator.surrogate import Surrogate
-from ste_lightning.functional.products.grid_operands import SMALLEST, Learned
+from ste_lightning.functional.products.learned_operand import SMALLEST, Learned
 from ste_lightning.functional.rounding import cell_coordinate, widen
 from ste_lightning.functional.rules.windows import Identity
 

@@ -15,9 +15,9 @@ from ste_lightning.functional.products.grid_operands import (
     ClippedInput,
     GridInput,
     GridWeights,
-    Learned,
     TokenInput,
 )
+from ste_lightning.functional.products.learned_operand import Learned
 from ste_lightning.functional.products.level_operands import (
     Codebook,
     Remade,

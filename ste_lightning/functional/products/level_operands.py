@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ste_lightning.functional.estimator.surrogate import Surrogate
-from ste_lightning.functional.products.grid_operands import SMALLEST, added_up, by_rows
+from ste_lightning.functional.products.learned_operand import SMALLEST
 from ste_lightning.functional.products.operand import Encoded, Gradients, Integers, Levels
+from ste_lightning.functional.products.threaded import added_up, by_rows
 from ste_lightning.functional.products.tile_products import per_output
 from ste_lightning.functional.saved import bit_masks
 from ste_lightning.functional.saved.codes import LEAST

@@ -15,9 +15,9 @@ from torch import Tensor
 from ste_lightning.functional.products.grid_operands import (
     GridInput,
     GridWeights,
-    Learned,
     TokenInput,
 )
+from ste_lightning.functional.products.learned_operand import Learned
 from ste_lightning.functional.products.operand import FloatInput, InputOperand, WeightOperand
 from ste_lightning.functional.products.quantized import multiply, sums_integers
 from ste_lightning.functional.products.specification import ConvolutionGeometry, OneBitProduct

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ste_lightning.functional.products.grid_operands import added_up
 from ste_lightning.functional.products.operand import Encoded, Gradients, Levels
+from ste_lightning.functional.products.threaded import added_up
 from ste_lightning.functional.saved.codes import LEAST, Grid
 from ste_lightning.kernels import training
 from ste_lightning.kernels.jit.threads import share
