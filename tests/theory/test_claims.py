@@ -11,6 +11,7 @@ from ste_lightning.theory.claims import CLAIMS, Claim, Measured
 from ste_lightning.theory.claims.claim import mean, share
 from ste_lightning.theory.claims.page import claims_page
 from ste_lightning.theory.claims.sources import SOURCES
+from ste_lightning.theory.studies import store
 from ste_lightning.theory.studies.kept import read_kept
 from ste_lightning.theory.studies.runner import Result
 
@@ -82,11 +83,22 @@ def test_a_study_is_kept_and_its_claims_are_judged(tmp_path, monkeypatch, capsys
     assert results.main(["claims"]) == 0
     assert "written: " in capsys.readouterr().out
     assert "not run" in (tmp_path / "docs" / "theory" / "claims.md").read_text()
+    assert results.main(["claims", "--folder", "nosuch"]) == 1  # the page stays as it is
+    assert "nosuch/theory" in capsys.readouterr().err
+    assert "tiny" in (tmp_path / "docs" / "theory" / "claims.md").read_text()
     (tmp_path / "results" / "theory" / "gap.parquet").write_bytes(b"not one")
     assert results.main(["claims"]) == 1
     assert "gap.parquet" in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match=r"gap\.parquet"):
         read_kept(tmp_path / "results" / "theory" / "gap.parquet")
+
+
+def test_a_file_without_what_a_claim_needs_is_named(tmp_path):
+    cells = {"settings": ["{}"], "provenance": ['{"seconds": 1.0}'], "flips": [[1.0]]}
+    about = {"command": "x", "created": "2026-01-01", "versions": {}}
+    store.write(tmp_path / "tiny.parquet", cells, about)
+    with pytest.raises(ConfigurationError, match=r"tiny\.parquet does not hold .*KeyError: 'last'"):
+        claims_page(tmp_path, [_claim((0.5, 1.0))])
 
 
 def test_the_page_in_the_documentation_is_made_from_the_stored_results():

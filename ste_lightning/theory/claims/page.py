@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.io.whole_file import write_text
 from ste_lightning.theory.claims import CLAIMS
 from ste_lightning.theory.claims.claim import Claim
@@ -29,6 +30,7 @@ theirs, its wording and what is measured are ours. *Time* is what all cells of t
 on one core of a machine with other work: an upper bound.
 """
 
+_MADE_BY = "`python -m ste_lightning.study +recipe=NAME keep=FOLDER` writes FOLDER/NAME.parquet"
 _COLUMNS = ("claim", "closed form or derivation", "measured", "verdict", "recipe", "time")
 
 
@@ -38,11 +40,14 @@ def claims_page(folder: Path, claims: Sequence[Claim] = CLAIMS) -> str:
     Args:
         folder: with the kept results, ``RECIPE.parquet``.
         claims: that stand on the page.
+
+    Raises:
+        ConfigurationError: if one of them does not hold a study's results.
     """
     kept = {path.stem: read_kept(path) for path in sorted(folder.glob("*.parquet"))}
     text = [_HEAD]
     for source, title in SOURCES.items():
-        lines = [_line(claim, kept) for claim in claims if claim.source == source]
+        lines = [_line(claim, kept, folder) for claim in claims if claim.source == source]
         if lines:
             link = "" if source == OURS else f", [arXiv {source}](https://arxiv.org/abs/{source})"
             text += [f"## {title}{link}\n", *_table(_COLUMNS, lines), ""]
@@ -53,15 +58,28 @@ def claims_page(folder: Path, claims: Sequence[Claim] = CLAIMS) -> str:
 
 
 def write_claims(folder: Path, out: Path) -> None:
-    """Write the page to ``out``."""
+    """Write the page to ``out``.
+
+    Raises:
+        ConfigurationError: if the folder has no results: a page of nothing but "open" would take
+            the place of a good one.
+    """
+    found = any(folder.glob("*.parquet"))
+    require(found, "folder", str(folder), f"it has no results of studies; {_MADE_BY}")
     write_text(out, claims_page(folder))
 
 
-def _line(claim: Claim, kept: Mapping[str, Kept]) -> Sequence[str]:
+def _line(claim: Claim, kept: Mapping[str, Kept], folder: Path) -> Sequence[str]:
     measured, verdict, time = "not run", "open", ""
     if claim.recipe in kept:
         study = kept[claim.recipe]
-        found, time = claim.measure(study.results), _duration(study.seconds)
+        try:
+            found, time = claim.measure(study.results), _duration(study.seconds)
+        except (LookupError, TypeError, ValueError) as error:  # damaged, or of another version
+            raise ConfigurationError(
+                f"{folder / claim.recipe}.parquet does not hold what the claim {claim.text!r} is "
+                f"measured by ({type(error).__name__}: {error}): make it again; {_MADE_BY}"
+            ) from error
         if found is None:
             measured = "not in the results"
         else:

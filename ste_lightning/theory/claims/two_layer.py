@@ -179,9 +179,9 @@ CLAIMS = (
         within="0.01",
     ),
     Claim(
-        "Each data set's time at the teacher follows from its gradient there",
+        "Each data set's time at the teacher follows from its gradients at and near it",
         OURS,
-        "f = Π(1 − pᵢ), with the linear drift's p",
+        "n numbers that walk by the linear drift a − M s, without the data; f ≈ Π(1 − pᵢ)",
         "recurrence",
         _predicted,
         (0.95, 1.0),
