@@ -75,6 +75,7 @@ def study(cfg: DictConfig) -> None:
     Raises:
         ConfigurationError: for settings that cannot work.
     """
+    _leave_out_of_small(cfg, HydraConfig.get().overrides.task)
     given: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = completed(given, Schema)
     folder = Path(settings["folder"])
@@ -112,6 +113,8 @@ def study(cfg: DictConfig) -> None:
         if short_table is not None:
             notes.append(f"all {len(rows)} rows: {folder / 'table.csv'}")
         report.print_rows(settings["name"], told, notes)
+    else:
+        print(*notes)
     if figure is not None:
         try:
             figure(results).savefig(folder / "figure.png", dpi=150)
@@ -127,6 +130,14 @@ def _command() -> str:
     no_part = ("keep=", "workers=", "launcher=", "write_report=", "small_n=", "figure=")
     given = [one for one in given if not one.startswith(no_part)]
     return shlex.join(["python", "-m", "ste_lightning.study", *given])
+
+
+def _leave_out_of_small(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Take parts that the command line leaves out (``~parts.NAME``) from the small version's."""
+    named = cfg.get("small_parts")
+    gone = {one.removeprefix("~parts.").partition("=")[0] for one in overrides}
+    if named and gone.intersection(named):
+        cfg.small_parts = [name for name in named if name not in gone] or None
 
 
 def _parts(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,7 +34,9 @@ def test_the_command_runs_resumes_and_refuses(tmp_path, monkeypatch, capsys):
     assert study.main([*small, short]) == 0
     assert "all 2 rows: " in capsys.readouterr().out
     gone = [f"~{key}" for key in ("parts", "figure", "table")]
+    capsys.readouterr()
     assert study.main([*small, *gone]) == 0  # as if they had never been set
+    assert capsys.readouterr().out.startswith("2 cells, ")  # says where they are, without a table
     assert study.main([*small, "+partz=1"]) == 1
     assert "unknown key 'partz'. Did you mean 'parts'" in capsys.readouterr().err
     assert study.main(["+recipe=phase_diagrm"]) == 1
@@ -92,6 +94,9 @@ def test_a_small_version_has_the_parts_that_it_names(tmp_path, monkeypatch, caps
     assert study.main([*small, "small_parts=[few]"]) == 0
     (cell,) = (tmp_path / "outputs" / "study" / "bands" / "cells").iterdir()
     assert store.read(cell)[1]["settings"]["samples"] == 8
+    # A part that is left out is none of the small version's.
+    assert study.main([*small, "small_parts=[few,many]", "~parts.few"]) == 0
+    assert len(list((tmp_path / "outputs" / "study" / "bands" / "cells").iterdir())) == 2
     assert study.main([*small, "small_parts=[fww]"]) == 1
     assert "Did you mean 'few'" in capsys.readouterr().err
     torch.set_num_threads(threads)

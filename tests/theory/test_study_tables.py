@@ -60,6 +60,10 @@ def test_rules_that_fail_say_why(phase):
     assert rows[0]["in expectation"] == "descends"
     assert "odd rule" in rows[1]["in expectation"]
     assert figures.rules_figure(small).axes
+    alone = [r for r in small if r.settings["rule"] == small[0].settings["rule"]]
+    assert [t.get_text() for t in figures.rules_figure(alone).axes[0].get_yticklabels()] == [
+        tables.label(small[0].settings["rule"])
+    ]
 
 
 def test_recurrence_rows(noisy):

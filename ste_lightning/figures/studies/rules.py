@@ -21,11 +21,11 @@ def rules_figure(results: Sequence[Result]) -> Figure:
     """Draw N50 of every rule with its interval, best on top; those that fail say why."""
     found = sorted(tables.thresholds(results), key=lambda t: -tables.order(t.n50_last))
     rows = {row["rule"]: row for row in tables.rule_rows(results)}
+    names = [t.group.get("rule", next(iter(rows))) for t in found]  # one rule alone does not vary
     figure = Figure(figsize=(8.5, 1.4 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
     right = max(max(t.samples) for t in found)
-    for place, t in enumerate(found):
-        name = t.group["rule"]
+    for place, (t, name) in enumerate(zip(found, names, strict=True)):
         for e, color, marker, shift in (
             (t.n50_last, LAST, "o", 0.12),
             (t.n50_ergodic, AVERAGED, "D", -0.12),
@@ -48,7 +48,7 @@ def rules_figure(results: Sequence[Result]) -> Figure:
             text = f"recovers in {max(t.last):.0%} at N = {right}"
             text += "" if reason == "descends" else f"; {reason}"
             axes.annotate(text, (min(t.samples), place), va="center", fontsize=8, color=LAST)
-    axes.set_yticks(range(len(found)), [t.group["rule"] for t in found])
+    axes.set_yticks(range(len(found)), names)
     axes.set_xscale("log", base=2)
     axes.set_xlim(min(t.samples[0] for t in found) / 1.1, right * 1.1)
     axes.set_ylim(-0.6, len(found) - 0.4)
