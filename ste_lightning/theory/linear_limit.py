@@ -44,6 +44,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_banded
 from scipy.special import ndtr
 
+from ste_lightning.errors import require
+
 __all__ = ["Levels", "Limit", "Moments", "input_moments", "limit", "plateau"]
 
 Array = NDArray[np.float64]
@@ -60,10 +62,18 @@ class Levels:
     Attributes:
         bits: 2^bits levels.
         range: the largest; the smallest is -range.
+
+    Raises:
+        ConfigurationError: for values out of range.
     """
 
     bits: int
     range: float
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        require(self.bits in range(1, 9), "bits", self.bits, "use 1 to 8")
+        require(0 < self.range < math.inf, "range", self.range, "use a positive number")
 
     @property
     def top(self) -> int:
@@ -156,7 +166,18 @@ def limit(
         snapshots: ascending times at which the density is wanted, none after the last of ``time``.
         noise: standard deviation of the label noise.
         init_scale: standard deviation of the weights at time 0.
+
+    Raises:
+        ConfigurationError: for values out of range.
     """
+    for argument, value in {"lr": lr, "init_scale": init_scale}.items():
+        require(0 < value < math.inf, argument, value, "use a positive number")
+    require(0 <= noise < math.inf, "noise", noise, "use a standard deviation >= 0")
+    first, last = (float(time[0]), float(time[-1])) if len(time) else (-1.0, -1.0)
+    rising = first >= 0 and last < math.inf and bool(np.all(np.diff(time) >= 0))
+    require(rising, "time", list(time), "use one or more ascending times >= 0")
+    within = all(0 <= one <= last for one in snapshots)
+    require(within, "snapshots", list(snapshots), f"use times from 0 to the last, {last:g}")
     moments = input_moments(inputs)
     edges = _grid(weights, moments, float(time[-1]), init_scale)
     width = edges[1] - edges[0]

@@ -108,3 +108,25 @@ def test_rows_figure_and_claims(study):
         assert found.low <= found.value <= found.high
     assert linear.CLAIMS[2].measure(study[1:]) is None
     assert linear.CLAIMS[3].measure(study[1:]) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"lr": -0.1}, "lr"),
+        ({"noise": float("nan")}, "noise"),
+        ({"time": []}, "time"),
+        ({"time": [1.0, 0.5]}, "time"),
+        ({"snapshots": [3.0]}, "snapshots"),
+    ],
+)
+def test_the_equations_refuse_what_they_do_not_hold_for(wrong, name):
+    settings = {"lr": 0.1, "time": [0.0, 0.1], **wrong}
+    with pytest.raises(ConfigurationError, match=f"^{name}="):
+        limit(Levels(2, 1.0), Levels(2, 2.0), **settings)
+
+
+@pytest.mark.parametrize("wrong", [(0, 1.0), (9, 1.0), (2.5, 1.0), (2, -1.0), (2, float("nan"))])
+def test_levels_are_checked(wrong):
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        Levels(*wrong)

@@ -45,7 +45,8 @@ def disguise_figure(results: Sequence[Result]) -> Figure:
     _panel(right, adam, 1 - memory)
     right.set_xlabel("step size / (1 - β₂): the way that Adam remembers")
     right.set_title(f"Adam, β₂ = {memory:g}: nothing changed", fontsize=11)
-    right.legend(frameon=False, fontsize=9, loc="lower right")
+    if right.get_legend_handles_labels()[0]:  # the part of Adam may be left out
+        right.legend(frameon=False, fontsize=9, loc="lower right")
     left.set_ylabel("distance between the ends of both runs\n(1: as far as they went)")
     figure.suptitle("Is a backward rule on the weights the identity in disguise?", fontsize=13)
     return figure

@@ -39,7 +39,8 @@ def plan(
         ConfigurationError: if a single trial needs more than ``memory``.
     """
     fitting = int(memory * 2**30 / bytes_per_trial)
-    remedy = f"a single trial takes {bytes_per_trial / 2**30:.3g} GiB while it is in work"
+    remedy = f"a single trial takes {bytes_per_trial / 2**30:.3g} GiB while it is in work; "
+    remedy += "use fewer samples, or more memory"
     require(fitting > 0, "memory", memory, remedy)
     workers = min(workers, fitting)
     size = min(fitting // workers, -(-trials // (pieces * workers)))
