@@ -16,6 +16,7 @@ from ste_lightning.callbacks.batch_norm_at_end import reestimate_from_training_d
 from ste_lightning.callbacks.finite_check import FiniteCheck
 from ste_lightning.callbacks.first_batches import FirstBatches
 from ste_lightning.callbacks.recorded_layers import refuse_another_checkpoint
+from ste_lightning.callbacks.stepping import share_done
 from ste_lightning.callbacks.swap_at_setup import cancel_swap, convert_module, swap_at_setup
 from ste_lightning.callbacks.trainer_checks import (
     refuse_earlier_copies,
@@ -236,14 +237,11 @@ class QuantizationAwareTraining(L.Callback):
 
     def _progress(self, trainer: L.Trainer, module: L.LightningModule) -> float:
         """Return the fraction of the quantized part of training that is done."""
-        total, done = float(trainer.estimated_stepping_batches), float(trainer.global_step)
-        if not module.automatic_optimization:  # every optimizer's step counts there
-            done /= max(len(trainer.optimizers), 1)
-        start = 0.0
-        if self.start_epoch > 0:
-            steps = float(trainer.num_training_batches) / trainer.accumulate_grad_batches
-            start = min(self.start_epoch * steps, total)
-        return min(max((done - start) / max(total - start, 1.0), 0.0), 1.0)
+        total = float(trainer.estimated_stepping_batches)
+        steps = float(trainer.num_training_batches) / trainer.accumulate_grad_batches
+        start = min(self.start_epoch * steps / total, 1.0) if self.start_epoch > 0 else 0.0
+        done = share_done(trainer, module, total)
+        return max((done - start) / (1.0 - start), 0.0) if start < 1.0 else 0.0
 
     def on_train_batch_end(
         self,

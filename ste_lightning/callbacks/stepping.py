@@ -101,8 +101,16 @@ def steps_of_training(trainer: L.Trainer, why: str) -> float:
 
 
 def share_done(trainer: L.Trainer, module: L.LightningModule, steps: float) -> float:
-    """Return the share, 0 to 1, of ``steps`` optimizer steps that the training has made."""
-    done = float(trainer.global_step)
-    if not module.automatic_optimization:  # every optimizer's step counts there
-        done /= max(len(trainer.optimizers), 1)
-    return min(done / steps, 1.0)
+    """Return the share, 0 to 1, of the training that is done.
+
+    With automatic optimization that is the share of ``steps`` optimizer steps. A module that
+    optimizes by itself may step several optimizers a batch, or none: there batches count, and
+    Lightning's ``max_steps``, which ends the training after so many steps of any optimizer.
+    """
+    if module.automatic_optimization:
+        return min(trainer.global_step / steps, 1.0)
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+    shares = [trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0]
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        shares.append(batches / (trainer.max_epochs * float(trainer.num_training_batches)))
+    return min(max(shares), 1.0)

@@ -84,6 +84,7 @@ def study(cfg: DictConfig) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Hydra made it; it stays if something is in it
     require(chosen, "grid", settings["grid"], "choose a study: +recipe=NAME")
+    _refuse_another_study(folder, settings["name"])
     _check(settings)
     _check_effect(settings, HydraConfig.get().overrides.task)
     own_folders_on_path()
@@ -122,6 +123,15 @@ def study(cfg: DictConfig) -> None:
             warning(f"figure could not be drawn, all else is kept: {described(error)}")
     if settings["write_report"]:
         attempted(lambda: write_study_page(folder, settings["name"], results, rows))
+
+
+def _refuse_another_study(folder: Path, name: str) -> None:
+    """Refuse a folder whose table and figure are another study's: they would be replaced."""
+    file = folder / "config.yaml"
+    if file.is_file():
+        held = read_yaml(file, "name", resolve=False)["name"]
+        remedy = f"it holds the study {held!r}: give another, hydra.run.dir=FOLDER"
+        require(held == name, "folder", str(folder), remedy)
 
 
 def _command() -> str:

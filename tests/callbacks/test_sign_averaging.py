@@ -105,6 +105,22 @@ def test_with_two_optimizers_votes_count_over_the_same_part_of_the_training() ->
     assert torch.equal(model.latent(5).sign()[votes != 0], votes.sign().float()[votes != 0])
 
 
+@pytest.mark.parametrize(("options", "votes"), [({"epochs": 2}, 4), ({"max_steps": 6}, 3)])
+def test_steps_of_every_other_batch_count_over_the_same_part(options: Any, votes: int) -> None:
+    class EveryOther(Forward):
+        automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            self.manual_backward(super().training_step(batch, batch_idx))
+            if batch_idx % 2:
+                self.optimizers().step()
+                self.optimizers().zero_grad()
+
+    callback = SignAveraging(batches=0)
+    fit(EveryOther(), callback, **options)
+    assert callback.state_dict()["count"] == votes
+
+
 def test_a_training_that_ends_before_the_votes_says_so(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"step 8, before any vote .* begin=0.5 of 24 steps"):
         fit(Forward(lr=0.3), SignAveraging(), Stop(tmp_path / "stopped.ckpt", 1))
