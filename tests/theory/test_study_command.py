@@ -81,7 +81,7 @@ table: {_target_: ste_lightning.theory.studies.rates.rate_rows}
     table = (tmp_path / "one" / "table.csv").read_bytes()
     other = ["+recipe=relu_only", *one[1:], "hydra.run.dir=one"]
     assert study.main(other) == 1
-    assert "'one' cannot be used: it holds the study 'tanh_only'" in capsys.readouterr().err
+    assert "one' cannot be used: it holds the study 'tanh_only'" in capsys.readouterr().err
     assert (tmp_path / "one" / "table.csv").read_bytes() == table
     assert study.main([*one, "base.stpes=10"]) == 1
     assert "Did you mean 'steps'" in capsys.readouterr().err
