@@ -109,7 +109,7 @@ def share_done(trainer: L.Trainer, module: L.LightningModule, steps: float) -> f
     """
     if module.automatic_optimization:
         return min(trainer.global_step / steps, 1.0)
-    batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
     shares = [trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0]
     if trainer.max_epochs is not None and trainer.max_epochs > 0:
         shares.append(batches / (trainer.max_epochs * float(trainer.num_training_batches)))
