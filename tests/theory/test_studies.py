@@ -120,6 +120,18 @@ def test_a_damaged_file_is_named(tmp_path):
         store.read(path)
 
 
+def test_all_damaged_cells_are_named_before_any_other_runs(tmp_path):
+    cells = expand({**BASE, "n": 8}, {"samples": [8, 9, 10]})
+    (tmp_path / "cells").mkdir()
+    broken = [tmp_path / "cells" / f"{cell.key}.parquet" for cell in cells[:2]]
+    for path in broken:
+        path.write_bytes(b"nothing")
+    with pytest.raises(ConfigurationError) as caught:
+        run(cells, tmp_path, workers=1, show=False)
+    assert all(str(path) in str(caught.value) for path in broken)
+    assert len(list((tmp_path / "cells").iterdir())) == 2
+
+
 def test_mixed_settings_share_a_column(tmp_path):
     rows = [({"rule": "relu"}, {"x": [1]}), ({"rule": {"rule": "clipped"}, "v": 2}, {"x": [2]})]
     table = store.join(rows)

@@ -59,7 +59,7 @@ def run(
 
     Raises:
         ConfigurationError: for a setting that cannot work, a launcher that is not installed,
-            or a damaged file.
+            or damaged files, before anything is run.
     """
     launchers = {"local": _local, "ray": _ray}
     if launcher not in launchers:
@@ -67,22 +67,38 @@ def run(
     require(workers is None or workers > 0, "workers", workers, "use a positive integer")
     require(len(cells) > 0, "cells", cells, "give at least one cell")
     files = {cell.key: folder / "cells" / f"{cell.key}.parquet" for cell in cells}
-    todo = sorted((c for c in cells if not files[c.key].exists()), key=lambda c: -c.cost)
+    stored = _stored(files)
+    todo = sorted((c for c in cells if c.key not in stored), key=lambda c: -c.cost)
     total = sum(cell.cost for cell in todo)
     with progress(show and bool(todo)) as bar:
         # The bar is in units of work, so that the time left means something.
         task = bar.add_task(f"{len(todo)} of {len(cells)} cells", total=100)
         for cell, columns, provenance in launchers[launcher](todo, workers):
             store.write(files[cell.key], columns, provenance)
+            stored[cell.key] = store.read(files[cell.key])
             bar.advance(task, 100 * cell.cost / total)
     results = []
     for cell in cells:
-        columns, provenance = store.read(files[cell.key])
+        columns, provenance = stored[cell.key]
         results.append(Result(cell.settings, columns, float(provenance["seconds"])))
     table = store.join([(result.settings, result.columns) for result in results])
     provenance = {"cells": [cell.key for cell in cells], **origin()}
     store.write(folder / "results.parquet", table, provenance)
     return results
+
+
+def _stored(files: Mapping[str, Path]) -> dict[str, tuple[store.Columns, dict[str, Any]]]:
+    """Read the cells that are there; name all that cannot be read at once."""
+    found, broken = {}, []
+    for key, file in files.items():
+        if file.exists():
+            try:
+                found[key] = store.read(file)
+            except ConfigurationError as error:
+                broken.append(str(error))
+    if broken:
+        raise ConfigurationError("\n".join(broken))
+    return found
 
 
 def _local(cells: Sequence[Cell], workers: int | None) -> Iterator[Measured]:
