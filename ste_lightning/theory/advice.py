@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from importlib.resources import files as package_files
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,9 @@ def required_samples(
             32 with label noise, of 0.5 at most), which is not extrapolated, and for the last
             iterate under noise.
     """
+    for argument, size in {"n": n, "m": m}.items():
+        counts = isinstance(size, Integral) and size > 0
+        require(counts, argument, size, "use a positive integer")
     require(0.05 <= target <= 0.99, "target", target, "use a share from 0.05 to 0.99")
     require(noise >= 0, "noise", noise, "use a standard deviation >= 0")
     chosen = iterate or ("averaged" if noise else "last")

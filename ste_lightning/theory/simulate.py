@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -115,13 +116,15 @@ def simulate(
 
     Source: arXiv 2505.18113 (the binary model); Yin et al. 2019, arXiv 1903.05662.
     """
-    for argument, value in {"steps": steps, "every": every, "return_bins": return_bins}.items():
-        require(value > 0, argument, value, "use a positive integer")
+    sizes = {"n": n, "m": m, "samples": samples, "trials": trials}
+    lengths = {"steps": steps, "every": every, "return_bins": return_bins}
+    for argument, value in (sizes | lengths).items():
+        counts = isinstance(value, Integral) and value > 0
+        require(counts, argument, value, "use a positive integer")
     require(lr > 0, "lr", lr, "use a positive number")
     require(0 <= burn_in < steps, "burn_in", burn_in, f"use 0 to steps - 1 = {steps - 1}")
     require(threads is None or threads > 0, "threads", threads, "use a positive integer")
     require(memory > 0, "memory", memory, "use a positive number of GiB")
-    require(trials > 0, "trials", trials, "use a positive integer")
     require(
         batch_size is None or 0 < batch_size <= samples,
         "batch_size",

@@ -47,6 +47,8 @@ def test_more_inputs_noise_and_certainty_need_more_samples():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"n": "x"}, "n='x' cannot be used: use a positive integer"),
+        ({"n": 24.5}, "n=24.5"),
         ({"n": 4}, "n from 8 to 128 with m = 4; simulate it"),
         ({"n": 1000}, "n from 8 to 128 with m = 4; simulate it"),
         ({"m": 2}, "m = 1 and 4; simulate it"),

@@ -172,6 +172,8 @@ def test_latent_statistics():
         ({"m": 0}, "m=0"),
         ({"trials": 0}, "trials=0"),
         ({"samples": -1}, "samples=-1"),
+        ({"samples": [8]}, "samples=.*\\[8\\]"),
+        ({"n": 8.5}, "n=8.5"),
         ({"steps": 0}, "steps=0"),
         ({"noise": -1.0}, "noise=-1"),
         ({"lr": 0.0}, "lr=0"),
