@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
-__all__ = ["ConfigurationError", "NotFiniteError", "require", "unknown"]
+__all__ = [
+    "ConfigurationError",
+    "NotFiniteError",
+    "require",
+    "require_free_name",
+    "require_positive_integer",
+    "unknown",
+]
 
 
 class ConfigurationError(ValueError):
@@ -27,6 +35,26 @@ def require(condition: bool, argument: str, value: object, remedy: str) -> None:
     """
     if not condition:
         raise ConfigurationError(f"{argument}={value!r} cannot be used: {remedy}.")
+
+
+def require_positive_integer(argument: str, value: object) -> None:
+    """Raise :class:`ConfigurationError` unless ``value`` is an integer, NumPy's too, above 0."""
+    counts = isinstance(value, Integral) and int(value) > 0
+    require(counts, argument, value, "use a positive integer")
+
+
+def require_free_name(kind: str, name: str, taken: type | None, new: type) -> None:
+    """Raise :class:`ConfigurationError` where another class is registered under ``name``.
+
+    Args:
+        kind: what is registered: ``"backward rule"``.
+        name: of ``new``.
+        taken: the class of this name, if there is one; a module that is imported again may
+            register its class again.
+        new: the class to register.
+    """
+    free = taken is None or taken.__qualname__ == new.__qualname__
+    require(free, "name", name, f"another {kind} has this name, choose a new one")
 
 
 def unknown(

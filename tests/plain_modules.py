@@ -5,19 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-FOUR_BITS = [
-    {
-        "match": "*",
-        "weight": {"map": "lsq", "bits": 4},
-        "input": {"map": "lsq", "bits": 4, "signed": False},  # after ReLU
-    }
-]
+BINARY = [{"match": "*", "weight": "sign", "input": "sign"}]
+LSQ = {"map": "lsq", "bits": 4}
+FOUR_BITS = [{"match": "*", "weight": LSQ, "input": {**LSQ, "signed": False}}]  # after ReLU
+
+# what Lightning says of small and resumed trainings
+QUIET = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers",
+    "ignore:.*`isinstance.treespec, LeafSpec.` is deprecated",
+    "ignore:.*smaller than the logging interval",
+    "ignore:You defined a .validation_step. but have no",
+    "ignore:You're resuming from a checkpoint that ended before the epoch",
+    "ignore:Checkpoint directory .* exists and is not empty",
+)
 
 
 def digits(batches: int, batch_size: int = 32, shuffle: bool = False) -> DataLoader[Any]:

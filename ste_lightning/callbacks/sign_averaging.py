@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -19,6 +18,7 @@ from ste_lightning.callbacks.stepping import (
     share_done,
     steps_of_training,
 )
+from ste_lightning.callbacks.trainer_checks import averaging_callbacks
 from ste_lightning.errors import ConfigurationError, require, unknown
 from ste_lightning.metrics import Latent
 from ste_lightning.quantizers import bits_of
@@ -137,13 +137,13 @@ class SignAveraging(L.Callback):
         if stage == "fit":
             self._restored = {}
             self._forget()
-            for other in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(other, (StochasticWeightAveraging, WeightAveraging)):
-                    raise ConfigurationError(
-                        f"callbacks=[{type(self).__name__}, {type(other).__name__}] cannot be "
-                        "used together: each puts its average in the place of the weights, and "
-                        "the later one would undo the vote. Leave one of them out."
-                    )
+            others = averaging_callbacks(trainer)
+            if others:
+                raise ConfigurationError(
+                    f"callbacks=[{type(self).__name__}, {others[0]}] cannot be used together: each "
+                    "puts its average in the place of the weights, and the later one would undo "
+                    "the vote. Leave one of them out."
+                )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the weights, and take up the state of an interrupted run."""

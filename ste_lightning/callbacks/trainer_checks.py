@@ -14,13 +14,21 @@ from ste_lightning.errors import ConfigurationError, require
 from ste_lightning.quantizers import bits_of
 
 __all__ = [
+    "averaging_callbacks",
     "refuse_earlier_copies",
     "refuse_unused_scales",
     "warn_of_averaged_signs",
     "warn_of_own_processes",
 ]
 
-_AVERAGING = (StochasticWeightAveraging, WeightAveraging)
+
+def averaging_callbacks(trainer: L.Trainer) -> list[str]:
+    """Return the names of the callbacks that average weights (EMA, SWA)."""
+    return [
+        type(callback).__name__
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, (StochasticWeightAveraging, WeightAveraging))
+    ]
 
 
 def refuse_earlier_copies(callback: L.Callback, trainer: L.Trainer) -> None:
@@ -42,11 +50,7 @@ def refuse_earlier_copies(callback: L.Callback, trainer: L.Trainer) -> None:
 
 def warn_of_averaged_signs(trainer: L.Trainer, module: nn.Module) -> None:
     """Warn where latent weights of binary layers are averaged."""
-    averaging = [
-        type(callback).__name__
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, _AVERAGING)
-    ]
+    averaging = averaging_callbacks(trainer)
     layers = [layer for _, layer in named_quantized_layers(module)]
     binary = [layer for layer in layers if bits_of(layer.weight_quantizer) <= 1]
     if averaging and binary:

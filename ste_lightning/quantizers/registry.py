@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.errors import ConfigurationError, require, require_free_name, unknown
 from ste_lightning.extensions import REMEDY, load_installed
 
 __all__ = ["quantizer_class", "quantizer_names", "register_quantizer", "registered_name"]
@@ -28,13 +28,7 @@ def register_quantizer(name: str) -> Callable[[Q], Q]:
     def add(cls: Q) -> Q:
         fits = isinstance(cls, type) and issubclass(cls, nn.Module)
         require(fits, "quantizer", cls, "register a class that derives from Quantizer")
-        taken = _QUANTIZERS.get(name)
-        require(
-            taken is None or taken.__qualname__ == cls.__qualname__,
-            "name",
-            name,
-            "another quantizer has this name, choose a new one",
-        )
+        require_free_name("quantizer", name, _QUANTIZERS.get(name), cls)
         cls.map_name = name  # type: ignore[attr-defined]
         _QUANTIZERS[name] = cls
         return cls

@@ -9,13 +9,12 @@ import json
 import math
 from collections.abc import Sequence
 from importlib.resources import files as package_files
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ste_lightning.errors import require, unknown
+from ste_lightning.errors import require, require_positive_integer, unknown
 from ste_lightning.io.whole_file import write_text
 from ste_lightning.theory.statistics import logistic
 
@@ -121,9 +120,8 @@ def required_samples(
             32 with label noise, of 0.5 at most), which is not extrapolated, and for the last
             iterate under noise.
     """
-    for argument, size in {"n": n, "m": m}.items():
-        counts = isinstance(size, Integral) and size > 0
-        require(counts, argument, size, "use a positive integer")
+    require_positive_integer("n", n)
+    require_positive_integer("m", m)
     require(0.05 <= target <= 0.99, "target", target, "use a share from 0.05 to 0.99")
     require(noise >= 0, "noise", noise, "use a standard deviation >= 0")
     chosen = iterate or ("averaged" if noise else "last")

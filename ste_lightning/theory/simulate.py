@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ste_lightning import functional as SF
-from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.errors import ConfigurationError, require, require_positive_integer, unknown
 from ste_lightning.functional.estimator.eager import untraced
 from ste_lightning.theory.engine import batched, cpu
 from ste_lightning.theory.engine.chunks import Chunk, cores, plan, work_through
@@ -119,8 +118,7 @@ def simulate(
     sizes = {"n": n, "m": m, "samples": samples, "trials": trials}
     lengths = {"steps": steps, "every": every, "return_bins": return_bins}
     for argument, value in (sizes | lengths).items():
-        counts = isinstance(value, Integral) and value > 0
-        require(counts, argument, value, "use a positive integer")
+        require_positive_integer(argument, value)
     require(lr > 0, "lr", lr, "use a positive number")
     require(0 <= burn_in < steps, "burn_in", burn_in, f"use 0 to steps - 1 = {steps - 1}")
     require(threads is None or threads > 0, "threads", threads, "use a positive integer")

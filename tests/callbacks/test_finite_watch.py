@@ -10,7 +10,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
-from plain_modules import Plain, digits, trainer
+from plain_modules import BINARY, FOUR_BITS, LSQ, Plain, digits, trainer
 from torch import nn
 
 from ste_lightning.callbacks import FiniteCheck, LatentClipping, QuantizationAwareTraining
@@ -23,10 +23,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:You defined a .validation_step. but have no",
     "ignore:Checkpoint directory .* exists and is not empty",
 )
-
-BINARY = [{"match": "*", "weight": "sign", "input": "sign"}]
-LSQ = {"map": "lsq", "bits": 4}
-LEARNED = [{"match": "*", "weight": LSQ, "input": {**LSQ, "signed": False}}]
 
 
 class Harm(L.Callback):
@@ -61,7 +57,7 @@ class Spoiled(Plain):
         ("data", math.inf, BINARY, "batch 2 of epoch 1 holds infinity"),
         ("weight", math.nan, BINARY, "'weight' of layer 'net.3' is NaN"),
         ("weight", math.inf, BINARY, "'weight' of layer 'net.3' is"),
-        ("scale", math.nan, LEARNED, "'scale' of layer 'net.3.input_quantizer' is NaN"),
+        ("scale", math.nan, FOUR_BITS, "'scale' of layer 'net.3.input_quantizer' is NaN"),
         ("loss", math.inf, BINARY, "the loss of batch 2 of epoch 1 is infinity"),
     ],
 )
@@ -143,7 +139,7 @@ def test_a_frozen_layer_stays_as_it_is() -> None:
     with torch.no_grad():
         module.net[3].weight[0, 0] = 3.0
     module.net[6].requires_grad_(True)
-    policy = [*LEARNED, {"match": "net.3", "weight": LSQ, "input": {**LSQ, "signed": False}}]
+    policy = [*FOUR_BITS, {"match": "net.3", "weight": LSQ, "input": {**LSQ, "signed": False}}]
     callback = QuantizationAwareTraining(policy, calibrate_batches=2)
     before = module.net[3].weight.clone()
     trainer([callback, LatentClipping(0.2)], max_epochs=2).fit(module, digits(4))
@@ -168,7 +164,7 @@ class Backbone(Plain):
 def test_a_backbone_that_is_frozen_for_a_while_is_quantized(first: bool) -> None:
     module = Backbone()
     finetuning = BackboneFinetuning(unfreeze_backbone_at_epoch=1, verbose=False)
-    callbacks = [QuantizationAwareTraining(LEARNED), finetuning]
+    callbacks = [QuantizationAwareTraining(FOUR_BITS), finetuning]
     trainer(callbacks[:: 1 if first else -1], max_epochs=3).fit(module, digits(3))
     quantizer = module.net[3].weight_quantizer
     assert isinstance(quantizer, nn.Module)

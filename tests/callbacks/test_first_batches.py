@@ -8,7 +8,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from plain_modules import Plain, digits, trainer
+from plain_modules import BINARY, FOUR_BITS, LSQ, QUIET, Plain, digits, trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,18 +18,7 @@ from ste_lightning.convert import Calibration, dead_weights
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantLinear
 
-BINARY = [{"match": "*", "weight": "sign", "input": "sign"}]
-LSQ = {"map": "lsq", "bits": 4}
-LEARNED = [{"match": "*", "weight": LSQ, "input": {**LSQ, "signed": False}}]
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:.*`isinstance.treespec, LeafSpec.` is deprecated",
-    "ignore:.*smaller than the logging interval",
-    "ignore:You defined a .validation_step. but have no",
-    "ignore:You're resuming from a checkpoint that ended before the epoch",
-    "ignore:Checkpoint directory .* exists and is not empty",
-)
+pytestmark = QUIET
 
 
 class Functional(Plain):
@@ -143,7 +132,7 @@ def test_the_sanity_check_does_not_touch_the_scales() -> None:
             assert pl_module.net[3].input_quantization
             assert pl_module.net[3].weight_quantization
 
-    callback = QuantizationAwareTraining(LEARNED)
+    callback = QuantizationAwareTraining(FOUR_BITS)
     run = trainer([callback, Look()])
     run.fit(module, digits(2), digits(1))
     assert losses == [(True, False), (False, True)]
@@ -164,7 +153,7 @@ def test_calibration_uses_several_batches() -> None:
     for batches in (1, 4):
         torch.manual_seed(0)
         module = Plain(lr=0.0)
-        run = QuantizationAwareTraining(LEARNED, calibrate_batches=batches)
+        run = QuantizationAwareTraining(FOUR_BITS, calibrate_batches=batches)
         trainer([run]).fit(module, digits(6))
         scales.append(float(module.net[3].input_quantizer.scale.detach()))
         assert not module.net[3].input_quantizer._forward_pre_hooks
@@ -177,14 +166,14 @@ def test_calibration_goes_on_over_the_ends_of_epochs() -> None:
     for loader, epochs in ((digits(2), 2), (DataLoader([one, two, one], batch_size=None), 1)):
         torch.manual_seed(0)
         module = Plain(lr=0.0)
-        run = QuantizationAwareTraining(LEARNED, calibrate_batches=3)
+        run = QuantizationAwareTraining(FOUR_BITS, calibrate_batches=3)
         trainer([run], max_epochs=epochs).fit(module, loader)
         scales.append(float(module.net[3].input_quantizer.scale.detach()))
     assert scales[0] == scales[1]
 
 
 def test_several_processes_do_not_go_on_within_a_calibration() -> None:
-    module, run = Plain(), QuantizationAwareTraining(LEARNED, calibrate_batches=4)
+    module, run = Plain(), QuantizationAwareTraining(FOUR_BITS, calibrate_batches=4)
     trainer([run]).fit(module, digits(2))
     checkpoint = {"callbacks": {run.state_key: run.state_dict()}}
     several = L.Trainer(accelerator="cpu", devices=2, logger=False, barebones=True)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from omegaconf import OmegaConf
-from plain_modules import Configured, Plain, SetUp, digits, mlp, trainer
+from plain_modules import BINARY, FOUR_BITS, QUIET, Configured, Plain, SetUp, digits, mlp, trainer
 from torch import nn
 
 from ste_lightning.callbacks import QuantizationAwareTraining
@@ -21,22 +21,11 @@ from ste_lightning.convert import dequantize_
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.layers import QuantizedLayer, QuantLinear
 
-BINARY = [{"match": "*", "weight": "sign", "input": "sign"}]
-LSQ = {"map": "lsq", "bits": 4}
-LEARNED = [{"match": "*", "weight": LSQ, "input": {**LSQ, "signed": False}}]
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:.*`isinstance.treespec, LeafSpec.` is deprecated",
-    "ignore:.*smaller than the logging interval",
-    "ignore:You defined a .validation_step. but have no",
-    "ignore:You're resuming from a checkpoint that ended before the epoch",
-    "ignore:Checkpoint directory .* exists and is not empty",
-)
+pytestmark = QUIET
 
 
 @pytest.mark.parametrize("cls", [Plain, Configured, SetUp])
-@pytest.mark.parametrize("policy", [BINARY, LEARNED], ids=["binary", "lsq"])
+@pytest.mark.parametrize("policy", [BINARY, FOUR_BITS], ids=["binary", "lsq"])
 def test_layers_are_converted_wherever_they_are_made(cls: Any, policy: Any) -> None:
     module, callback = cls(), QuantizationAwareTraining(policy)
     run = trainer([callback])
@@ -126,12 +115,12 @@ def test_averaging_of_binary_weights_warns(averaging: Any) -> None:
     callbacks = [QuantizationAwareTraining(BINARY), averaging(**kwargs)]
     with pytest.warns(UserWarning, match="averages the latent weights of 2 layers"):
         trainer(callbacks, max_epochs=3).fit(Plain(), digits(2))
-    four_bits = [QuantizationAwareTraining(LEARNED), averaging(**kwargs)]
+    four_bits = [QuantizationAwareTraining(FOUR_BITS), averaging(**kwargs)]
     trainer(four_bits, max_epochs=3).fit(Plain(), digits(2))
 
 
 def test_averaging_before_the_conversion_is_refused() -> None:
-    callbacks = [WeightAveraging(), QuantizationAwareTraining(LEARNED)]
+    callbacks = [WeightAveraging(), QuantizationAwareTraining(FOUR_BITS)]
     with pytest.raises(ConfigurationError, match="put QuantizationAwareTraining first"):
         trainer(callbacks).fit(Plain(), digits(2))
 
@@ -196,7 +185,7 @@ def test_manual_optimization_and_its_schedules() -> None:
 
 def test_bf16_mixed_keeps_float_latents() -> None:
     module = Plain()
-    run = trainer([QuantizationAwareTraining(LEARNED)], precision="bf16-mixed")
+    run = trainer([QuantizationAwareTraining(FOUR_BITS)], precision="bf16-mixed")
     run.fit(module, digits(3))
     assert module.net[3].weight.dtype == torch.float32
     assert module.net[3].weight.grad is None or module.net[3].weight.grad.dtype == torch.float32
@@ -259,6 +248,6 @@ def test_a_policy_that_reaches_nothing_fails_at_setup() -> None:
 
 
 def test_learned_scales_and_a_late_start_under_ddp_are_refused() -> None:
-    run = trainer([QuantizationAwareTraining(LEARNED, start_epoch=1)], strategy="ddp", devices=1)
+    run = trainer([QuantizationAwareTraining(FOUR_BITS, start_epoch=1)], strategy="ddp", devices=1)
     with pytest.raises(ConfigurationError, match="find_unused_parameters_true"):
         run.fit(Plain(), digits(2))

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from plain_modules import Configured, Plain, digits, trainer
+from plain_modules import BINARY, FOUR_BITS, LSQ, QUIET, Configured, Plain, digits, trainer
 from torch import nn
 
 from ste_lightning.callbacks import QuantizationAwareTraining, load_quantized
@@ -16,18 +16,7 @@ from ste_lightning.convert import quantize_
 from ste_lightning.errors import ConfigurationError
 from ste_lightning.quantizers import Sign
 
-BINARY = [{"match": "*", "weight": "sign", "input": "sign"}]
-LSQ = {"map": "lsq", "bits": 4}
-LEARNED = [{"match": "*", "weight": LSQ, "input": {**LSQ, "signed": False}}]
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers",
-    "ignore:.*`isinstance.treespec, LeafSpec.` is deprecated",
-    "ignore:.*smaller than the logging interval",
-    "ignore:You defined a .validation_step. but have no",
-    "ignore:You're resuming from a checkpoint that ended before the epoch",
-    "ignore:Checkpoint directory .* exists and is not empty",
-)
+pytestmark = QUIET
 
 
 def states(module: nn.Module) -> dict[str, Any]:
@@ -39,8 +28,8 @@ def states(module: nn.Module) -> dict[str, Any]:
     ("policy", "options"),
     [
         ([{"match": "*", "weight": {"rule": "ede", "schedule": "ede"}, "input": "sign"}], {}),
-        (LEARNED, {"calibrate_batches": 3}),
-        (LEARNED, {"start_epoch": 2}),
+        (FOUR_BITS, {"calibrate_batches": 3}),
+        (FOUR_BITS, {"start_epoch": 2}),
         ([{"match": "*", "weight": {"map": "uniform", "bits": 4}, "input": "pact"}], {}),
     ],
     ids=["ede", "lsq", "late", "uniform"],
@@ -111,14 +100,14 @@ def test_resume_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 
 def test_test_after_fit_and_from_a_checkpoint(tmp_path: Path) -> None:
     module = Plain()
-    run = trainer([QuantizationAwareTraining(LEARNED)], max_epochs=2)
+    run = trainer([QuantizationAwareTraining(FOUR_BITS)], max_epochs=2)
     run.fit(module, digits(4), digits(1))
     path = str(tmp_path / "a.ckpt")
     run.save_checkpoint(path)
     before = states(module)
     (metrics,) = run.test(module, digits(4), verbose=False)
     (again,) = run.test(module, digits(4), ckpt_path=path, verbose=False)
-    fresh = trainer([QuantizationAwareTraining(LEARNED)])
+    fresh = trainer([QuantizationAwareTraining(FOUR_BITS)])
     (other,) = fresh.test(Plain(), digits(4), ckpt_path=path, verbose=False)
     loaded = load_quantized(Plain, path)
     (bare,) = trainer([]).test(loaded, digits(4), verbose=False)

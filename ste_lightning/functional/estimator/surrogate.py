@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Proxy
 
-from ste_lightning.errors import ConfigurationError, require, unknown
+from ste_lightning.errors import ConfigurationError, require, require_free_name, unknown
 from ste_lightning.extensions import REMEDY, load_installed
 
 __all__ = [
@@ -174,13 +174,7 @@ def register(name: str, *aliases: str) -> Callable[[R], R]:
         fits = isinstance(rule, type) and issubclass(rule, Surrogate)
         remedy = "register a frozen dataclass that derives from Surrogate"
         require(fits and dataclasses.is_dataclass(rule), "rule", rule, remedy)
-        taken = _RULES.get(name)
-        require(
-            taken is None or taken.__qualname__ == rule.__qualname__,
-            "name",
-            name,
-            "another backward rule has this name, choose a new one",
-        )
+        require_free_name("backward rule", name, _RULES.get(name), rule)
         rule.parameter_names = tuple(f.name for f in dataclasses.fields(rule))
         if all(f.default is not dataclasses.MISSING for f in dataclasses.fields(rule)):
             refuse_if_uphill(rule())
