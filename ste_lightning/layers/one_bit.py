@@ -1,4 +1,4 @@
-"""Which layers train with one bit per activation."""
+"""Which layers train by products of bits."""
 
 from __future__ import annotations
 
@@ -100,7 +100,6 @@ class Settled:
 def one_bit_specification(
     weights: nn.Module | None,
     inputs: nn.Module | None,
-    dtype: torch.dtype,
     geometry: ConvolutionGeometry | None = None,
 ) -> OneBitProduct | None:
     """Return what the one-bit product needs to know of the two quantizers, or ``None``.
@@ -108,7 +107,6 @@ def one_bit_specification(
     Args:
         weights: the layer's weight quantizer.
         inputs: its input quantizer, or ``None`` for float inputs.
-        dtype: the input's dtype.
         geometry: of a convolution; ``None`` for a linear layer.
     """
     if type(weights) is not Sign or not is_plain(weights):
@@ -124,8 +122,4 @@ def one_bit_specification(
         return None
     if not is_plain(inputs):
         return None
-    rule = inputs.rule
-    # a compiler cannot look for the window's exact bounds; it asks its operators
-    if not torch.compiler.is_compiling() and not OneBitProduct.remembers_bits(rule, dtype):
-        return None
-    return OneBitProduct(inputs.map_name, rule, weights.rule, geometry)
+    return OneBitProduct(inputs.map_name, inputs.rule, weights.rule, geometry)

@@ -239,10 +239,10 @@ class QuantizedLayer(nn.Module):
     def lean_product(self, x: Tensor, geometry: ConvolutionGeometry | None = None) -> Tensor | None:
         """Return the layer's output by a product that keeps less than the plain composition.
 
-        For sign weights with sign, step or float inputs that is one bit per activation, for
-        learned steps (``lsq``) the float operands alone, for uniform grids codes and one bit.
-        ``None`` where the plain composition has to do it: for other quantizers, backward rules
-        that must remember their input, quantizers with hooks, and inside export, vmap and autocast.
+        For sign weights with sign or step inputs that is one bit per activation, or the input where
+        its backward rule must remember it; for learned steps (``lsq``) the float operands alone,
+        for uniform grids codes and one bit. ``None`` where the plain composition has to do it: for
+        other quantizers, quantizers with hooks, and inside export, vmap and autocast.
         """
         if not (self.weight_quantization and self.input_quantization):
             return None
@@ -267,7 +267,7 @@ class QuantizedLayer(nn.Module):
         last: Settled | None = None if compiled or geometry else self.__dict__.get("_settled")
         if last is not None and last.holds(weights, inputs, x.dtype):
             return self._one_bit(x, weight, None, bias, last.spec, narrow)
-        spec = one_bit_specification(weights, inputs, x.dtype, geometry)
+        spec = one_bit_specification(weights, inputs, geometry)
         if spec is None:
             if compiled:
                 return compiled_operand_product(x, weight, bias, weights, inputs, geometry)

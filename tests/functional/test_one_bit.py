@@ -28,8 +28,8 @@ def _small_layers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 RULES = {
-    "sign": ["identity", "clipped", "leaky"],
-    "step": ["relu", "clipped_relu", "identity", "clipped"],
+    "sign": ["identity", "clipped", "leaky", "approx", "tanh"],
+    "step": ["relu", "clipped_relu", "identity", "clipped", "sigmoid"],
 }
 
 

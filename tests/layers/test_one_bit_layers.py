@@ -62,14 +62,14 @@ def test_two_hundred_steps_on_both_paths_are_the_same() -> None:
         (Sign("approx"), Step("clipped_relu"), True),
         (Sign(scale="channel_mean"), None, True),
         (Sign(scale="channel_mean", detach_scale=False), Sign(), False),
-        (Sign(), Sign("approx"), False),  # must remember its input
+        (Sign(), Sign("approx"), True),  # the input waits, and no bits
         (Sign(), Sign(scale="tensor_mean"), False),
         (None, Sign(), False),
         (Sign(), nn.Hardtanh(), False),
     ],
 )
 def test_which_quantizers_take_the_path(weights: Any, inputs: Any, expected: bool) -> None:
-    assert (one_bit_specification(weights, inputs, torch.float32) is not None) == expected
+    assert (one_bit_specification(weights, inputs) is not None) == expected
 
 
 def test_hooks_autocast_and_vmap_see_the_plain_composition() -> None:

@@ -74,7 +74,10 @@ def test_gradients_equal_the_plain_composition(data: st.DataObject) -> None:
         bias=False,
         dtype=dtype,
         pad_value=data.draw(st.sampled_from([0.0, 1.0])),
-        input_quantizer=data.draw(st.sampled_from(["sign", "step"])),
+        input_quantizer={
+            "map": data.draw(st.sampled_from(["sign", "step"])),
+            "rule": data.draw(st.sampled_from(["clipped", "tanh"])),  # bits wait, or the input
+        },
     )
     with torch.no_grad():
         layer.weight.mul_(3)  # some outside of the rule's window
@@ -93,7 +96,15 @@ def test_gradients_equal_the_plain_composition(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("settings_", [{}, {"stride": 2, "pad_value": -1.0}, {"groups": 2}])
+@pytest.mark.parametrize(
+    "settings_",
+    [
+        {},
+        {"stride": 2, "pad_value": -1.0},
+        {"groups": 2},
+        {"input_quantizer": {"map": "sign", "rule": "approx"}},
+    ],
+)
 def test_channels_stay_last(dtype: torch.dtype, settings_: dict[str, Any]) -> None:
     torch.manual_seed(0)
     layer = QuantConv2d(16, 32, 3, padding=1, **settings_).to(dtype)

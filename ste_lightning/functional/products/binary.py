@@ -2,8 +2,9 @@
 
 y = q_x(x) * q_w(W), with q_w(W) = alpha sign(W) and q_x sign, step or nothing, as one autograd
 node: it keeps the latent weights (a parameter, kept anyway), the input's bits and, where the
-backward rule is a window, its mask's bits. The quantized tensors are made again in the backward
-pass. Forward products of bits with bits are counted (xor and popcount) where that is faster.
+backward rule is a window, its mask's bits; for rules that must remember the input (approx, tanh),
+the input alone. The quantized tensors are made again in the backward pass. Forward products of
+bits with bits are counted (xor and popcount) where that is faster.
 
 Gradients equal those of the plain composition ``product(q_x(x), q_w(W))`` bit for bit, and to
 rounding where tile registers multiply (:mod:`.tile_products`, :mod:`.tile_convolutions`) and in the
@@ -47,9 +48,12 @@ class _OneBit(torch.autograd.Function):
     ) -> Tensor:
         ctx.spec, ctx.dtype, ctx.narrow = spec, dtype, x.dtype
         ctx.channels_last = spec.geometry is not None and is_channels_last(x)
-        bits = mask = values = None
-        if spec.input_map is not None and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
-            assert spec.input_rule is not None
+        bits = mask = values = kept = None
+        if spec.input_rule is None:
+            kept = x.to(dtype)
+        elif ctx.needs_input_grad[0] and not spec.remembers_bits(spec.input_rule, x.dtype):
+            kept = x
+        elif ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             window = spec.input_rule.window(x.dtype)
             stored = _stored(x, ctx.channels_last)
             if not packed.packs(stored):  # then they cost little while at it
@@ -57,7 +61,6 @@ class _OneBit(torch.autograd.Function):
                 values = held.tensor
             bits, mask = packed.pack(stored, spec.input_map == "step", window, values)
             x, ctx.shape = _as_given(stored, ctx.channels_last), stored.shape
-        kept = x.to(dtype) if spec.input_map is None else None
         ctx.save_for_backward(weight, scale, bits, mask, kept)
         ctx.inside = False
         if dtype != weight.dtype:  # what autocast would multiply
@@ -94,8 +97,10 @@ class _OneBit(torch.autograd.Function):
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     spec: OneBitProduct = ctx.spec
-    weight, scale, bits, mask, x = ctx.saved_tensors
-    if x is None:
+    weight, scale, bits, mask, kept = ctx.saved_tensors
+    if bits is None:
+        x = kept if spec.input_rule is None else spec.quantized(kept).to(ctx.dtype)
+    else:
         lent = ctx.shape.numel() > 4 * _LENT
         held = borrow(ctx.shape, ctx.dtype, bits.device) if lent else None
         x = spec.unpacked(bits, ctx.shape, ctx.dtype, None if held is None else held.tensor)
@@ -122,6 +127,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert window is not None
         in_x = packed.mask_gradient(_stored(in_x, ctx.channels_last), mask, window.outside)
         in_x = _as_given(in_x, ctx.channels_last)
+    elif in_x is not None and bits is None and spec.input_rule is not None:
+        in_x = spec.input_rule.coarse_gradient(in_x, kept)
     if in_weight is not None:
         if scale is not None:
             in_weight.mul_(scale)
@@ -153,8 +160,10 @@ def path_of(x: Tensor, weight: Tensor, scale: Tensor | None, spec: OneBitProduct
         return "small: keeps its operands"
     if spec.input_map is None:
         return "keeps its float input"
+    assert spec.input_rule is not None
+    remembers = "one bit per" if spec.remembers_bits(spec.input_rule, x.dtype) else "its float"
     product = "counted" if counts(x, weight, spec) else "float"
-    return f"keeps one bit per input, {product} product"
+    return f"keeps {remembers} input, {product} product"
 
 
 def one_bit_product(
@@ -166,6 +175,8 @@ def one_bit_product(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return ``q_x(x) * (scale sign(weight)) + bias`` and keep one bit per input element.
+
+    Where the input's rule must remember its input, that is kept and no bits.
 
     Args:
         x: input, float; (*, in) for a linear layer, (N, C, *size) for a convolution.
