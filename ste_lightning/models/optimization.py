@@ -100,7 +100,7 @@ def _bop(spec: Mapping[str, Any], module: nn.Module) -> Optimizer:
     try:
         flips = Bop(binary, **arguments)
     except TypeError as error:
-        raise ConfigurationError(f"optimizer 'bop' with {arguments}: {error}.") from error
+        raise _refused(BOP, arguments, error) from error
     return Chained(flips, build_optimizer(rest, [p for part in groups.values() for p in part]))
 
 
@@ -124,7 +124,16 @@ def build_optimizer(
     try:
         return OPTIMIZERS[name](parameters, **arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"optimizer {name!r} with {arguments}: {error}.") from error
+        raise _refused(name, arguments, error) from error
+
+
+def _refused(name: str, arguments: Mapping[str, Any], error: Exception) -> ConfigurationError:
+    """Return what to raise for arguments that an optimizer refuses, with the key to leave out."""
+    key = next((key for key in arguments if f"argument '{key}'" in str(error)), None)
+    remedy = (
+        "" if key is None else f" Leave out what was set for another optimizer: ~optimizer.{key}."
+    )
+    return ConfigurationError(f"optimizer {name!r} with {dict(arguments)}: {error}.{remedy}")
 
 
 def schedule_steps(spec: Mapping[str, Any], trainer: L.Trainer) -> float:
