@@ -139,7 +139,7 @@ MAPS: dict[str, tuple[object, object]] = {
 }  # weight and input quantizers as people use them
 
 
-def recipe_networks() -> dict[str, tuple[Callable[[str | None], nn.Module], int]]:
+def recipe_networks() -> dict[str, tuple[Callable[[object], nn.Module], int]]:
     """The networks of recipes as they are: title -> (network of a quantizer or None, batch)."""
 
     def of(name: str) -> tuple[Callable[[str | None], nn.Module], int]:
@@ -147,7 +147,7 @@ def recipe_networks() -> dict[str, tuple[Callable[[str | None], nn.Module], int]
             config = compose("train", [f"+recipe={name}"])
         given = OmegaConf.to_container(config.model.network, resolve=True)
 
-        def network(quantizer: str | None) -> nn.Module:
+        def network(quantizer: object) -> nn.Module:
             both = {"weight_quantizer": quantizer, "input_quantizer": quantizer}
             return instantiate({**given, **both}, _convert_="all")
 

@@ -298,7 +298,8 @@ def main() -> None:
             table(title, ready(nets), x, y)
     if "recipes" in wanted:
         for title, (network, batch) in recipe_networks().items():
-            nets = {"float": network(None), "ours": network("sign")}
+            smooth = network({"map": "sign", "rule": "approx"})
+            nets = {"float": network(None), "ours": network("sign"), "ours, rule approx": smooth}
             for name in list(nets):
                 last = copy.deepcopy(nets[name]).to(memory_format=torch.channels_last)
                 nets[f"{name}, channels last"] = last
